@@ -1,0 +1,174 @@
+"""System checks: what would go wrong with the first task, told beforehand."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+
+from cloudtask import environment, registry
+from cloudtask.conf import GOOGLE_TRANSPORT, Settings, get_settings
+from cloudtask.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Bytes of the shortest secret that is not guessed.
+MIN_SECRET_BYTES = 24
+
+
+@register(Tags.security)
+def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
+    """All checks of this app. None of them asks the network."""
+    try:
+        settings = get_settings()
+        in_production = not django_settings.DEBUG and settings.emulator() is None
+    except ConfigurationError as error:
+        return [Error(str(error), id="cloudtask.E001")]
+    return [
+        *_check_endpoint(settings),
+        *_check_secrets(settings),
+        *_check_places(settings),
+        *_check_url(settings, in_production),
+        *_check_route(settings),
+        *_check_tasks(),
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_deployment(**kwargs: Any) -> list[CheckMessage]:
+    """What is fine on a desk, and not in production."""
+    try:
+        on_commit = get_settings().on_commit
+    except ConfigurationError:
+        return []  # Told by check_cloudtask.
+    if on_commit:
+        return []
+    return [
+        checks.Warning(
+            "CLOUDTASK['ON_COMMIT'] is off: tasks may run before the data they "
+            "need is committed, and although it was rolled back.",
+            hint="Leave it on, and pass on_commit=False where it is meant.",
+            id="cloudtask.W010",
+        )
+    ]
+
+
+def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.secrets() or settings.sae or environment.is_google():
+        return
+    yield Error(
+        "Neither CLOUDTASK['SECRET'] nor CLOUDTASK['SAE'] is set: the dispatch "
+        "view refuses every task.",
+        hint="Set SAE to the service account that signs dispatches. On Google "
+        "Cloud it is found at run time; silence this check where only the build "
+        "runs elsewhere.",
+        id="cloudtask.E002",
+    )
+
+
+def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
+    # On a desk a weak secret is no reason to refuse to start.
+    level = checks.Warning if django_settings.DEBUG else Error
+    for secret in settings.secrets():
+        if len(secret) < MIN_SECRET_BYTES or secret == django_settings.SECRET_KEY:
+            yield level(
+                f"A secret of CLOUDTASK is shorter than {MIN_SECRET_BYTES} bytes, "
+                "or is SECRET_KEY.",
+                hint="Make one: python -c 'import secrets; "
+                "print(secrets.token_urlsafe(32))'",
+                id="cloudtask.E003",
+            )
+            return
+
+
+def _check_places(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.transport != GOOGLE_TRANSPORT or environment.is_google():
+        return
+    for key, value, example in (
+        ("PROJECT", settings.project, "the project's id"),
+        ("LOCATION", settings.location, "the queues' region"),
+        ("URL", settings.url, "the URL of the dispatch view"),
+        ("SAE", settings.sae, "the service account that signs dispatches"),
+    ):
+        if value is None:
+            yield checks.Warning(
+                f"CLOUDTASK[{key!r}] is not set.",
+                hint=f"Set it to {example}. On Google Cloud it is found at run time.",
+                id="cloudtask.W004",
+            )
+    if settings.sae and not settings.audience and not settings.url:
+        yield Error(
+            "CLOUDTASK['SAE'] is set, and neither AUDIENCE nor URL: no token can "
+            "be verified.",
+            hint="Set AUDIENCE to what tokens are made for.",
+            id="cloudtask.E005",
+        )
+
+
+def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage]:
+    if settings.url is None:
+        return
+    if in_production and urlsplit(settings.url).scheme == "http":
+        yield Error(
+            "CLOUDTASK['URL'] is no https:// URL: credentials would travel in clear.",
+            id="cloudtask.E006",
+        )
+    if _is_redirected_to_https(settings.url):
+        yield checks.Warning(
+            "SECURE_SSL_REDIRECT would redirect dispatches, and Cloud Tasks takes "
+            "a redirect for a failure.",
+            hint="Behind a proxy that ends TLS, as on Cloud Run, set "
+            "SECURE_PROXY_SSL_HEADER, or add the path to SECURE_REDIRECT_EXEMPT.",
+            id="cloudtask.W007",
+        )
+
+
+def _is_redirected_to_https(url: str) -> bool:
+    if not getattr(django_settings, "SECURE_SSL_REDIRECT", False):
+        return False
+    parts = urlsplit(url)
+    path = parts.path.lstrip("/")
+    exempt = any(re.search(p, path) for p in django_settings.SECURE_REDIRECT_EXEMPT)
+    behind_proxy = django_settings.SECURE_PROXY_SSL_HEADER is not None
+    return not exempt and not (parts.scheme == "https" and behind_proxy)
+
+
+def _check_route(settings: Settings) -> Iterator[CheckMessage]:
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return
+    try:
+        route = reverse("cloudtask:dispatch")
+    except NoReverseMatch:
+        yield checks.Warning(
+            "The dispatch view is not routed: no task can come back to this project.",
+            hint="Add path('_tasks/', include('cloudtask.urls')) to your URLconf.",
+            id="cloudtask.W008",
+        )
+        return
+    path = urlsplit(settings.url).path if settings.url else route
+    if not _is_dispatch(path):
+        slash = django_settings.APPEND_SLASH and _is_dispatch(f"{path}/")
+        trouble = "is redirected (APPEND_SLASH)" if slash else "leads elsewhere"
+        yield checks.Warning(
+            f"The path of CLOUDTASK['URL'], {path!r}, {trouble}. The dispatch view "
+            f"is at {route!r}.",
+            id="cloudtask.W009",
+        )
+
+
+def _is_dispatch(path: str) -> bool:
+    try:
+        return resolve(path or "/").view_name == "cloudtask:dispatch"
+    except Resolver404:
+        return False
+
+
+def _check_tasks() -> Iterator[CheckMessage]:
+    for conflict in registry.conflicts():
+        yield Error(str(conflict), id="cloudtask.E011")

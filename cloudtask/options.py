@@ -1,0 +1,104 @@
+"""What `@task(...)` takes, and which functions it takes."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cloudtask import naming
+from cloudtask.exceptions import InvalidTask
+from cloudtask.validation import (
+    MAX_HEADER_BYTES,
+    deadline_problem,
+    header_problem,
+    url_problem,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from cloudtask.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """What `@task(...)` takes. A field left out is the setting's."""
+
+    queue: str | None = None  # Queue name, or an alias of QUEUE_ALIASES.
+    url: str | None = None  # Target in place of CLOUDTASK['URL'].
+    named: bool | str | Callable[..., str] = False  # Refuse duplicates.
+    headers: Mapping[str, str] | None = None  # Sent with every dispatch.
+    deadline: timedelta | None = None  # For one attempt; 15 s to 30 min.
+    retry: RetryPolicy | None = None
+    priority: int = 0  # Chooses a queue of PRIORITY_QUEUES.
+    on_commit: bool | None = None  # Wait for the transaction's commit.
+    path: str | None = None  # Registered path; the function's by default.
+    aliases: tuple[str, ...] = ()  # Former paths, still in payloads.
+
+
+def task_signature(func: Callable[..., Any]) -> inspect.Signature:
+    """
+    The signature of a function that can be a task.
+
+    Raises:
+        InvalidTask: It cannot.
+    """
+    if not inspect.isfunction(func):
+        raise InvalidTask(f"@task decorates functions, not {func!r}.")
+    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+        raise InvalidTask(f"@task: {func.__qualname__} is a generator.")
+    signature = inspect.signature(func)
+    first = next(iter(signature.parameters.values()), None)
+    if first is None or first.kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    ):
+        raise InvalidTask(
+            f"@task: {func.__qualname__} must take the CloudTaskRequest first, "
+            "as in def add(request, a, b)."
+        )
+    return signature
+
+
+def check_options(path: str, options: TaskOptions) -> None:
+    """
+    Raises:
+        InvalidTask: An option is out of range, or two contradict each other.
+    """
+    if options.url is not None:
+        check_url(path, options.url)
+    if isinstance(options.named, str):
+        naming.check_key(path, options.named)
+    if options.deadline is not None:
+        _check(path, "deadline", deadline_problem(options.deadline))
+    if options.priority and options.queue:
+        raise InvalidTask(
+            f"{path}: priority= chooses the queue; leave queue= out, or the priority."
+        )
+    _check_headers(path, options.headers or {})
+
+
+def check_url(path: str, url: object) -> None:
+    """
+    Raises:
+        InvalidTask: No task can be dispatched to it.
+    """
+    _check(path, "the URL", url_problem(url))
+
+
+def _check_headers(path: str, headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        _check(path, f"header {name!r}", header_problem(name, value))
+    size = sum(len(name) + len(value) for name, value in headers.items())
+    if size > MAX_HEADER_BYTES:
+        raise InvalidTask(
+            f"{path}: its headers have {size} bytes; {MAX_HEADER_BYTES} are allowed."
+        )
+
+
+def _check(path: str, subject: str, problem: str | None) -> None:
+    if problem is not None:
+        raise InvalidTask(f"{path}: {subject} {problem}")

@@ -1,0 +1,78 @@
+"""When a failed task is tried again, and when no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cloudtask.exceptions import InvalidTask
+
+UNLIMITED = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """
+    Cloud Tasks' RetryConfig for one task. A field left out is the queue's.
+
+    The delay before retry k is `min_backoff * 2 ** (k - 1)`; after
+    `max_doublings` it grows by the last step, and never above `max_backoff`.
+    With both `max_attempts` and `max_retry_duration` set, Cloud Tasks stops
+    only when both are reached.
+
+    Raises:
+        InvalidTask: A field is out of its range.
+    """
+
+    max_attempts: int | None = None  # The first one included; -1 is no limit.
+    min_backoff: timedelta | None = None  # Delay before the first retry.
+    max_backoff: timedelta | None = None  # No delay is longer.
+    max_doublings: int | None = None  # How often the delay doubles.
+    max_retry_duration: timedelta | None = None  # Since the first attempt.
+
+    def __post_init__(self) -> None:
+        _check_int("max_attempts", self.max_attempts, "at least 1, or -1")
+        if self.max_attempts is not None and (
+            self.max_attempts < UNLIMITED or self.max_attempts == 0
+        ):
+            raise _invalid("max_attempts", self.max_attempts, "at least 1, or -1")
+        _check_int("max_doublings", self.max_doublings, "zero or more")
+        if self.max_doublings is not None and self.max_doublings < 0:
+            raise _invalid("max_doublings", self.max_doublings, "zero or more")
+        for field in ("min_backoff", "max_backoff", "max_retry_duration"):
+            _check_duration(field, getattr(self, field))
+        if (
+            self.min_backoff is not None
+            and self.max_backoff is not None
+            and self.min_backoff > self.max_backoff
+        ):
+            raise _invalid("min_backoff", self.min_backoff, "at most max_backoff")
+
+    @property
+    def last_attempt(self) -> int | None:
+        """
+        The attempt after which no other follows.
+
+        None where the queue decides, or the time does.
+        """
+        if self.max_retry_duration or self.max_attempts == UNLIMITED:
+            return None
+        return self.max_attempts
+
+
+def _check_int(field: str, value: object, expected: str) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise _invalid(field, value, f"a whole number, {expected}")
+
+
+def _check_duration(field: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, timedelta):
+        raise _invalid(field, value, "a timedelta")
+    if value < timedelta(0):
+        raise _invalid(field, value, "zero or more")
+
+
+def _invalid(field: str, value: object, expected: str) -> InvalidTask:
+    return InvalidTask(f"RetryPolicy({field}={value!r}): must be {expected}.")

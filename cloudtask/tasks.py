@@ -1,0 +1,386 @@
+"""`@task`: functions that become task definitions, and tasks made of them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from datetime import UTC, datetime, timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
+from uuid import uuid4
+
+from cloudtask import execution, naming, registry
+from cloudtask.attempts import CloudTaskRequest
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import InvalidTask
+from cloudtask.handover import Handover
+from cloudtask.options import TaskOptions, check_options, check_url, task_signature
+from cloudtask.payload import Payload, encode
+from cloudtask.transports import get_transport
+from cloudtask.transports.base import OutgoingTask, check_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from cloudtask.conf import Settings
+    from cloudtask.retry import RetryPolicy
+    from cloudtask.transports.base import EnqueuedTask, Transport
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+#: How far ahead Cloud Tasks schedules.
+MAX_SCHEDULE = timedelta(days=30)
+
+
+class TaskDefinition(Generic[P, R]):
+    """
+    A decorated function. Calling it binds arguments and gives a `Task`.
+
+    Attributes:
+        func: The plain function.
+        path: What payloads call it, as in `shop.tasks.add`.
+        options: What the decorator was given.
+        headers: Sent with every dispatch.
+    """
+
+    def __init__(self, func: Callable[..., Any], options: TaskOptions) -> None:
+        self.func = func
+        self.options = options
+        self.path = options.path or f"{func.__module__}.{func.__qualname__}"
+        self.is_async = inspect.iscoroutinefunction(func)
+        self._signature = task_signature(func)
+        self.headers = {"Content-Type": "application/json", **(options.headers or {})}
+        check_options(self.path, options)
+        functools.update_wrapper(self, func)
+        registry.register(self)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.options.aliases
+
+    @property
+    def retry(self) -> RetryPolicy | None:
+        return self.options.retry
+
+    @property
+    def deadline(self) -> timedelta | None:
+        return self.options.deadline
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
+        """
+        Bind arguments. Nothing runs yet.
+
+        Raises:
+            TypeError: The function does not take these arguments.
+        """
+        return Task(self, self._bind(args, kwargs))
+
+    def __repr__(self) -> str:
+        return f"<TaskDefinition {self.path}>"
+
+    def _bind(self, args: Any, kwargs: Any) -> inspect.BoundArguments:
+        try:
+            return self._signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.path}(): {error}") from None
+
+    def task_id(self, bound: inspect.BoundArguments) -> str | None:
+        """The id of a named task, or None."""
+        named = self.options.named
+        if named is False:
+            return None
+        if named is True:
+            return naming.task_id(self.path)
+        if isinstance(named, str):
+            return naming.task_id(self.path, named)
+        bound.apply_defaults()
+        _, *arguments = bound.arguments.items()
+        return naming.task_id(self.path, named(**dict(arguments)))
+
+
+class Task(Generic[R_co]):
+    """
+    A definition bound to arguments: one piece of work.
+
+    Attributes:
+        definition: What it was made from.
+        url: Where it will be dispatched. May be changed until it is enqueued.
+    """
+
+    def __init__(
+        self, definition: TaskDefinition[..., R_co], bound: inspect.BoundArguments
+    ) -> None:
+        self.definition = definition
+        self._bound = bound
+        self._url = definition.options.url
+        self._enqueued = False
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self._bound.args[1:]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self._bound.kwargs
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue it goes to."""
+        options = self.definition.options
+        return get_settings().queue_for(options.queue, options.priority)
+
+    @property
+    def url(self) -> str:
+        return self._url or get_settings().require_url()
+
+    @url.setter
+    def url(self, url: str) -> None:
+        if self._enqueued:
+            raise InvalidTask(
+                f"{self.definition.path}: the URL cannot change, the task is enqueued."
+            )
+        check_url(self.definition.path, url)
+        self._url = url
+
+    def __repr__(self) -> str:
+        return f"<Task {self.definition.path}>"
+
+    def delay(
+        self, *, on_commit: bool | None = None, using: str | None = None
+    ) -> EnqueuedTask:
+        """
+        Enqueue this task, to be run as soon as possible.
+
+        Inside a transaction it is sent after the commit, and never after a
+        rollback. Errors of the sending then surface at the commit.
+
+        Args:
+            on_commit: False sends at once, whatever the settings say.
+            using: Alias of the database whose transaction counts.
+
+        Raises:
+            EncodeError: An argument cannot be carried.
+            PayloadTooLarge: The stored task would be over 1,048,569 bytes.
+            ConfigurationError: A setting that is needed is missing.
+            EnqueueError: Cloud Tasks refused the task; see `retryable`.
+        """
+        return self._enqueue(None, on_commit, using)
+
+    push = delay
+
+    def schedule(
+        self,
+        at: datetime | None = None,
+        *,
+        after: timedelta | None = None,
+        on_commit: bool | None = None,
+        using: str | None = None,
+    ) -> EnqueuedTask:
+        """
+        Enqueue this task, to be run no earlier than a given time.
+
+        Args:
+            at: Aware datetime, at most 30 days ahead. A past one means "now".
+            after: Time from now, in place of `at`.
+            on_commit: See delay().
+            using: See delay().
+
+        Raises:
+            InvalidTask: The time is naive, too far ahead, or missing.
+            EnqueueError: See delay().
+        """
+        return self._enqueue(self._schedule_time(at, after), on_commit, using)
+
+    def execute(self) -> R_co:
+        """
+        Run the function here and now, without the queue.
+
+        Returns:
+            What the function returns.
+        """
+        value: R_co = execution.call(
+            self.definition, self._request_in_place(), *self.args, **self.kwargs
+        )
+        return value
+
+    __call__ = execute
+
+    async def adelay(
+        self, *, on_commit: bool | None = None, using: str | None = None
+    ) -> EnqueuedTask:
+        """See delay()."""
+        return await self._aenqueue(None, on_commit, using)
+
+    apush = adelay
+
+    async def aschedule(
+        self,
+        at: datetime | None = None,
+        *,
+        after: timedelta | None = None,
+        on_commit: bool | None = None,
+        using: str | None = None,
+    ) -> EnqueuedTask:
+        """See schedule()."""
+        return await self._aenqueue(self._schedule_time(at, after), on_commit, using)
+
+    async def aexecute(self) -> R_co:
+        """See execute()."""
+        value: R_co = await execution.acall(
+            self.definition, self._request_in_place(), *self.args, **self.kwargs
+        )
+        return value
+
+    def _enqueue(
+        self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
+    ) -> EnqueuedTask:
+        handover = self._hand_over(schedule_time)
+        if not self._waits_for_commit(on_commit) or not handover.defer(using):
+            handover.send()
+        return handover.enqueued
+
+    async def _aenqueue(
+        self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
+    ) -> EnqueuedTask:
+        handover = self._hand_over(schedule_time)
+        if not self._waits_for_commit(on_commit) or not await handover.adefer(using):
+            await handover.asend()
+        return handover.enqueued
+
+    def _waits_for_commit(self, on_commit: bool | None) -> bool:
+        for choice in (on_commit, self.definition.options.on_commit):
+            if choice is not None:
+                return choice
+        return get_settings().on_commit
+
+    def _hand_over(self, schedule_time: datetime | None) -> Handover:
+        settings = get_settings()
+        transport = get_transport(settings)
+        outgoing = self._outgoing(settings, transport, schedule_time)
+        check_size(outgoing)
+        self._enqueued = True
+        return Handover(transport, outgoing)
+
+    def _outgoing(
+        self, settings: Settings, transport: Transport, schedule_time: datetime | None
+    ) -> OutgoingTask:
+        definition = self.definition
+        options = definition.options
+        registry.check_owner(definition)
+        payload = Payload(
+            id=uuid4().hex,
+            task=definition.path,
+            args=self.args,
+            kwargs=self.kwargs,
+            enqueued_at=datetime.now(UTC),
+        )
+        target = transport.target
+        return OutgoingTask(
+            id=payload.id,
+            path=definition.path,
+            queue_path=target.queue_path(
+                settings.queue_for(options.queue, options.priority)
+            ),
+            url=self._url or target.url or settings.require_url(),
+            body=encode(payload),
+            headers={**definition.headers, **target.headers},
+            task_id=definition.task_id(self._bound),
+            schedule_time=schedule_time,
+            deadline=options.deadline or settings.deadline,
+            retry=options.retry or settings.retry,
+            oidc=target.oidc,
+        )
+
+    def _schedule_time(self, at: datetime | None, after: timedelta | None) -> datetime:
+        now = datetime.now(UTC)
+        path = self.definition.path
+        if (at is None) == (after is None):
+            raise InvalidTask(f"{path}: schedule() takes at= or after=, one of them.")
+        if after is not None:
+            at = now + after
+        if not isinstance(at, datetime) or at.utcoffset() is None:
+            raise InvalidTask(
+                f"{path}: schedule(at={at!r}) must be an aware datetime, "
+                "as django.utils.timezone.now() gives."
+            )
+        if at - now > MAX_SCHEDULE:
+            raise InvalidTask(
+                f"{path}: schedule(at={at!r}) is more than 30 days ahead, "
+                "further than Cloud Tasks schedules."
+            )
+        return at.astimezone(UTC)
+
+    def _request_in_place(self) -> CloudTaskRequest:
+        return CloudTaskRequest(id=uuid4().hex, last_attempt=1)
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> TaskDefinition[P, R]: ...
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[Any, P], R], /
+    ) -> TaskDefinition[P, R]: ...
+
+
+@overload
+def task(
+    func: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+) -> TaskDefinition[P, R]: ...
+@overload
+def task(func: Callable[Concatenate[Any, P], R], /) -> TaskDefinition[P, R]: ...
+@overload
+def task(
+    *,
+    queue: str | None = None,
+    url: str | None = None,
+    named: bool | str | Callable[..., str] = False,
+    headers: Mapping[str, str] | None = None,
+    deadline: timedelta | None = None,
+    retry: RetryPolicy | None = None,
+    priority: int = 0,
+    on_commit: bool | None = None,
+    path: str | None = None,
+    aliases: tuple[str, ...] = (),
+) -> _Decorator: ...
+def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """
+    Turn a function into a task definition.
+
+    Used bare, `@task`, or with options, `@task(queue="emails")`. The function
+    gets a CloudTaskRequest first, then the arguments of the call.
+
+    Args:
+        queue: Queue name, or an alias of CLOUDTASK['QUEUE_ALIASES'].
+        url: Target in place of CLOUDTASK['URL'].
+        named: True gives all tasks of this function one name, a string names
+            them, a callable gets the arguments and returns what to name this
+            one. A second task of the name raises TaskAlreadyExists, up to 24
+            hours after the first has ended.
+        headers: Further headers of the dispatch.
+        deadline: Time for one attempt, 15 seconds to 30 minutes.
+        retry: When a failed attempt is repeated, and how often.
+        priority: Chooses a queue of CLOUDTASK['PRIORITY_QUEUES'].
+        on_commit: False sends inside a transaction, too.
+        path: Registered path, in place of the function's own.
+        aliases: Former paths. Tasks that were enqueued under them still run.
+
+    Raises:
+        InvalidTask: An option or the function's signature is wrong.
+    """
+    checked = TaskOptions(**options)
+    if func is not None:
+        return TaskDefinition(func, checked)
+    return lambda function: TaskDefinition(function, checked)

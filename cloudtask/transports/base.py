@@ -1,0 +1,256 @@
+"""What every transport takes, gives and refuses."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cloudtask import naming
+from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
+from cloudtask.validation import DEFAULT_DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from cloudtask.conf import Settings
+    from cloudtask.retry import RetryPolicy
+
+#: Bytes of a stored task, measured on the service: 1 MiB less 7.
+MAX_STORED_BYTES = 1_048_569
+#: Bytes that everything but the body and the headers takes at the most: URL,
+#: names, audience, e-mail, times. Below it nothing is to be measured.
+_REST_BYTES = 16_384
+#: Longest id that Cloud Tasks gives an unnamed task.
+_ASSIGNED_ID_BYTES = 20
+#: Header that Cloud Tasks adds to the stored task.
+_ADDED_HEADER = ("User-Agent", "Google-Cloud-Tasks")
+
+
+@dataclass(slots=True)
+class EnqueuedTask:
+    """
+    A task that was handed over, or waits for the commit of a transaction.
+
+    Until the commit `name` is None, and so is that of a task that the
+    database rolled back.
+    """
+
+    id: str  # UUID in hex, given here.
+    queue: str  # Queue name.
+    name: str | None = None  # Full resource name.
+    schedule_time: datetime | None = None  # Aware; None is "at once".
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcToken:
+    """Whom Cloud Tasks signs a dispatch as, and for whom."""
+
+    email: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingTask:
+    """One task as Cloud Tasks is to store it."""
+
+    id: str  # The payload's.
+    path: str  # The task definition's.
+    queue_path: str
+    url: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    task_id: str | None = None  # None lets Cloud Tasks choose one.
+    schedule_time: datetime | None = None
+    deadline: timedelta | None = None
+    retry: RetryPolicy | None = None
+    oidc: OidcToken | None = None
+
+    @property
+    def name(self) -> str | None:
+        return f"{self.queue_path}/tasks/{self.task_id}" if self.task_id else None
+
+    def enqueued(self) -> EnqueuedTask:
+        queue = self.queue_path.rpartition("/")[2]
+        return EnqueuedTask(self.id, queue, schedule_time=self.schedule_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where tasks of these settings go, and what proves who sent them."""
+
+    project: str = "local"
+    location: str = "local"
+    url: str | None = None  # None leaves it to each task.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    oidc: OidcToken | None = None
+
+    def queue_path(self, queue: str) -> str:
+        return naming.queue_path(self.project, self.location, queue)
+
+
+class Transport(ABC):
+    """
+    Hands tasks over. One object serves all threads of a process.
+
+    `send` and `asend` get tasks that were checked; they raise EnqueueError
+    for what the other side refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def target(self) -> Target:
+        """Where tasks go. Here, for tasks that never leave the process."""
+        return Target(
+            project=self.settings.project or "local",
+            location=self.settings.location or "local",
+            url=self.settings.url or "http://localhost/",
+        )
+
+    @abstractmethod
+    def send(self, task: OutgoingTask) -> str:
+        """
+        Enqueue one task.
+
+        Returns:
+            The task's full resource name.
+
+        Raises:
+            EnqueueError: It was not accepted; see `retryable`.
+        """
+
+    async def asend(self, task: OutgoingTask) -> str:
+        """See send()."""
+        return self.send(task)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Give back connections. Calling it twice does no harm."""
+
+
+class UsedNames:
+    """
+    Names of tasks, for transports without a server that keeps them.
+
+    A name stays used after its task ran, as it does at Cloud Tasks.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: set[str] = set()
+
+    def claim(self, task: OutgoingTask) -> str:
+        """
+        The task's name, chosen here for an unnamed one.
+
+        Raises:
+            TaskAlreadyExists: It is in use.
+        """
+        name = task.name or f"{task.queue_path}/tasks/{secrets.randbits(63)}"
+        with self._lock:
+            if name in self._names:
+                raise already_exists(task, name)
+            self._names.add(name)
+        return name
+
+    def clear(self) -> None:
+        with self._lock:
+            self._names.clear()
+
+
+def request_fields(task: OutgoingTask, name: str) -> dict[str, Any]:
+    """What a CloudTaskRequest says of a task that no server dispatches."""
+    return {
+        "headers": task.headers,
+        "task_name": name.rpartition("/")[2],
+        "queue": task.queue_path.rpartition("/")[2],
+        "eta": task.schedule_time,
+    }
+
+
+def already_exists(task: OutgoingTask, name: str) -> TaskAlreadyExists:
+    return TaskAlreadyExists(
+        f"{task.path} is enqueued already as {name}, or was within the last 24 "
+        "hours. Wait, or give it another id with named=.",
+        queue_path=task.queue_path,
+        name=name,
+    )
+
+
+def check_size(task: OutgoingTask) -> None:
+    """
+    Refuse a task that Cloud Tasks would not store.
+
+    Raises:
+        PayloadTooLarge: It is over MAX_STORED_BYTES.
+    """
+    headers = sum(len(k) + len(v) + 8 for k, v in task.headers.items())
+    if len(task.body) + headers + _REST_BYTES < MAX_STORED_BYTES:
+        return
+    size = stored_size(task)
+    if size > MAX_STORED_BYTES:
+        raise PayloadTooLarge(task.path, size, MAX_STORED_BYTES)
+
+
+def stored_size(task: OutgoingTask) -> int:
+    """
+    Bytes of the stored `google.cloud.tasks.v2.Task`, defaults filled in.
+
+    What the service chooses, an id or the time "now", is counted at its
+    longest.
+    """
+    name = len(task.name or f"{task.queue_path}/tasks/{'9' * _ASSIGNED_ID_BYTES}")
+    fields = (
+        _field(name),
+        _field(_http_request_size(task)),
+        _field(_SECONDS_BYTES + _NANOS_BYTES),  # schedule_time
+        _field(_SECONDS_BYTES),  # create_time, whole seconds
+        _duration(task.deadline or DEFAULT_DEADLINE),
+        _number(1),  # view
+        _field(_retry_size(task.retry)) if task.retry else 0,
+    )
+    return sum(fields)
+
+
+def _http_request_size(task: OutgoingTask) -> int:
+    size = _field(len(task.url.encode())) + _number(1) + _field(len(task.body))
+    for key, value in (*task.headers.items(), _ADDED_HEADER):
+        size += _field(_field(len(key)) + _field(len(value)))
+    if task.oidc is not None:
+        size += _field(_field(len(task.oidc.email)) + _field(len(task.oidc.audience)))
+    return size
+
+
+def _retry_size(retry: RetryPolicy) -> int:
+    durations = (retry.max_retry_duration, retry.min_backoff, retry.max_backoff)
+    numbers = (retry.max_attempts, retry.max_doublings)
+    return sum(_duration(d) for d in durations if d is not None) + sum(
+        _number(n) for n in numbers if n is not None
+    )
+
+
+# Sizes of protobuf fields, each with its one byte of tag. A zero is not sent.
+
+_SECONDS_BYTES = _NANOS_BYTES = 6
+
+
+def _field(length: int) -> int:
+    return 1 + _varint(length) + length
+
+
+def _duration(value: timedelta) -> int:
+    seconds = _number(value.days * 86_400 + value.seconds)
+    return _field(seconds + _number(value.microseconds * 1000))
+
+
+def _number(value: int) -> int:
+    return 1 + _varint(value) if value else 0
+
+
+def _varint(value: int) -> int:
+    return 10 if value < 0 else (max(1, value.bit_length()) + 6) // 7

@@ -1,0 +1,50 @@
+"""Runs tasks where they are enqueued, over the real wire format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudtask import execution
+from cloudtask.execution import Attempt, Outcome
+from cloudtask.payload import decode
+from cloudtask.transports.base import (
+    OutgoingTask,
+    Transport,
+    UsedNames,
+    request_fields,
+)
+
+if TYPE_CHECKING:
+    from cloudtask.conf import Settings
+
+
+class ImmediateTransport(Transport):
+    """
+    Encodes, decodes and runs each task at once, whenever it is scheduled.
+
+    What a task raises, Reject excepted, surfaces where it was enqueued.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._names = UsedNames()
+
+    def send(self, task: OutgoingTask) -> str:
+        attempt, name = self._attempt(task)
+        _surface(execution.run(attempt))
+        return name
+
+    async def asend(self, task: OutgoingTask) -> str:
+        attempt, name = self._attempt(task)
+        _surface(await execution.arun(attempt))
+        return name
+
+    def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
+        name = self._names.claim(task)
+        known = request_fields(task, name)
+        return Attempt.of(decode(task.body), self.settings, **known), name
+
+
+def _surface(outcome: Outcome) -> None:
+    if outcome.error is not None:
+        raise outcome.error

@@ -1,0 +1,106 @@
+"""A queue in this process, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cloudtask import execution
+from cloudtask.exceptions import Retry
+from cloudtask.execution import Attempt, Outcome, Status
+from cloudtask.payload import Payload, decode
+from cloudtask.transports.base import (
+    OutgoingTask,
+    Transport,
+    UsedNames,
+    request_fields,
+)
+
+if TYPE_CHECKING:
+    from cloudtask.conf import Settings
+
+#: Cloud Tasks' own limit, for tasks without one.
+MAX_ATTEMPTS = 100
+
+
+@dataclass(slots=True)
+class StoredTask:
+    """A task in the queue."""
+
+    name: str
+    sent: OutgoingTask
+    payload: Payload  # Decoded again from the body that was sent.
+    due: datetime
+    attempt: int = 1  # The next one.
+
+
+class MemoryTransport(Transport):
+    """
+    Keeps tasks, in the order they were enqueued, until `drain()`.
+
+    Tests read `tasks`, or assert on what `drain()` did.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._names = UsedNames()
+        self.tasks: list[StoredTask] = []
+
+    def send(self, task: OutgoingTask) -> str:
+        name = self._names.claim(task)
+        due = task.schedule_time or datetime.now(UTC)
+        self.tasks.append(StoredTask(name, task, decode(task.body), due))
+        return name
+
+    def clear(self) -> None:
+        """Forget tasks and used names."""
+        self.tasks.clear()
+        self._names.clear()
+
+    def drain(self, now: datetime | None = None) -> list[Outcome]:
+        """
+        Run every task that is due, and those that they enqueue.
+
+        A task that asks for a Retry is run again, once it is due. Any other
+        exception of a task is raised here, and the task is dropped.
+
+        Args:
+            now: Aware time to run as of. Without it, the present.
+
+        Returns:
+            One outcome for each attempt, in order.
+        """
+        outcomes = []
+        while (stored := self._next_due(now or datetime.now(UTC))) is not None:
+            outcome = execution.run(self._attempt(stored))
+            outcomes.append(outcome)
+            if (
+                outcome.status is Status.RETRY
+                and isinstance(outcome.error, Retry)
+                and stored.attempt < MAX_ATTEMPTS
+            ):
+                stored.attempt += 1
+                stored.due = datetime.now(UTC) + (outcome.after or timedelta(0))
+                self.tasks.append(stored)
+            elif outcome.error is not None:
+                raise outcome.error
+        return outcomes
+
+    def _attempt(self, stored: StoredTask) -> Attempt:
+        known = request_fields(stored.sent, stored.name)
+        return Attempt.of(
+            stored.payload, self.settings, attempt=stored.attempt, **known
+        )
+
+    def _next_due(self, now: datetime) -> StoredTask | None:
+        due = [task for task in self.tasks if task.due <= now]
+        if not due:
+            return None
+        stored = min(due, key=lambda task: task.due)
+        self.tasks.remove(stored)
+        return stored
+
+
+def _asks_again(outcome: Outcome) -> bool:
+    return outcome.status is Status.RETRY and isinstance(outcome.error, Retry)

@@ -1,0 +1,283 @@
+"""What the value of each setting must be, and of a task's options alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from cloudtask import naming
+from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.retry import RetryPolicy
+
+#: Range of a dispatch deadline for HTTP targets.
+MIN_DEADLINE, MAX_DEADLINE = timedelta(seconds=15), timedelta(minutes=30)
+#: What Cloud Tasks gives a task without a deadline.
+DEFAULT_DEADLINE = timedelta(minutes=10)
+#: Characters of a target URL.
+MAX_URL_LENGTH = 2083
+
+#: Header that carries CLOUDTASK['SECRET'] to the dispatch view.
+SECRET_HEADER = "X-Task-Secret"  # noqa: S105 - its name
+#: Bytes that a task's own headers may have; Cloud Tasks takes under 80 KB.
+MAX_HEADER_BYTES = 64 * 1024
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_OWN_HEADERS = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+        SECRET_HEADER.lower(),
+    }
+)
+_OWN_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueConfig:
+    """A queue as declared in QUEUES. A field left out is Google's default."""
+
+    max_dispatches_per_second: float | None = None
+    max_concurrent_dispatches: int | None = None
+    retry: RetryPolicy | None = None
+
+
+def deadline_problem(value: object) -> str | None:
+    """What is wrong with a dispatch deadline, or None."""
+    if isinstance(value, timedelta) and MIN_DEADLINE <= value <= MAX_DEADLINE:
+        return None
+    return f"must be a timedelta from 15 seconds to 30 minutes, not {value!r}."
+
+
+def url_problem(value: object) -> str | None:
+    """What is wrong with a target URL, or None."""
+    if not isinstance(value, str):
+        return f"must be a URL, not {value!r}."
+    if len(value) > MAX_URL_LENGTH:
+        return f"has {len(value)} characters; Cloud Tasks takes {MAX_URL_LENGTH}."
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises for a bad port
+    except ValueError:
+        return f"is no valid URL: {value!r}."
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"must start with https:// and a host, not {value!r}."
+    if "@" in parts.netloc:
+        # Not shown: what stands before the @ is often a password.
+        return "must not carry a user name or password."
+    if parts.fragment or any(c.isspace() or not c.isprintable() for c in value):
+        return f"must have neither a fragment nor spaces: {value!r}."
+    return None
+
+
+def header_problem(name: object, value: object) -> str | None:
+    """What is wrong with a task's header, or None."""
+    if not isinstance(name, str) or _HEADER.fullmatch(name) is None:
+        return "is no header name."
+    if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIXES):
+        return "is set by cloudtask or by Cloud Tasks. Leave it out."
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        return "must have a value of printable ASCII characters."
+    return None
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value or value != value.strip():
+        raise ConfigurationError(key, f"must be a non-empty string, not {value!r}.")
+    return value
+
+
+def _named(kind: str, is_valid: Callable[[str], bool]) -> Callable[[str, object], str]:
+    def check(key: str, value: object) -> str:
+        if not is_valid(_text(key, value)):
+            raise ConfigurationError(key, f"{value!r} is no {kind}.")
+        return str(value)
+
+    return check
+
+
+_queue_name = _named(
+    "queue name: 1 to 100 letters, digits or hyphens", naming.is_queue_name
+)
+
+
+def _secret(key: str, value: object) -> str:
+    # A secret is never shown, so a wrong one is not either.
+    if not isinstance(value, str) or not value or value != value.strip():
+        raise ConfigurationError(key, "must be a non-empty string without spaces.")
+    if not value.isascii() or not value.isprintable():
+        raise ConfigurationError(
+            key, "is sent as an HTTP header: only printable ASCII characters."
+        )
+    return value
+
+
+def _several(check: Callable[[str, object], str]) -> Callable[..., tuple[str, ...]]:
+    def check_all(key: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigurationError(key, "must be a list of strings.")
+        return tuple(check(key, item) for item in value)
+
+    return check_all
+
+
+def _audience(key: str, value: object) -> tuple[str, ...]:
+    audiences = _several(_text)(key, [value] if isinstance(value, str) else value)
+    if not audiences:
+        raise ConfigurationError(key, "must name at least one audience.")
+    return audiences
+
+
+def _email(key: str, value: object) -> str:
+    text = _text(key, value)
+    if text.count("@") != 1 or text.startswith("@") or text.endswith("@"):
+        raise ConfigurationError(
+            key, f"must be a service account's e-mail address, not {value!r}."
+        )
+    return text
+
+
+def _url(key: str, value: object) -> str:
+    problem = url_problem(value)
+    if problem:
+        raise ConfigurationError(key, problem)
+    return str(value)
+
+
+def address(key: str, value: object) -> str:
+    name, _, port = _text(key, value).rpartition(":")
+    if not name or "/" in name or not port.isascii() or not port.isdigit():
+        raise ConfigurationError(
+            key, f"must be host:port, as in '127.0.0.1:8123', not {value!r}."
+        )
+    return str(value)
+
+
+def _choice(*choices: str) -> Callable[[str, object], str]:
+    def check(key: str, value: object) -> str:
+        if value not in choices:
+            words = " or ".join(map(repr, choices))
+            raise ConfigurationError(key, f"must be {words}, not {value!r}.")
+        return str(value)
+
+    return check
+
+
+def _boolean(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(key, f"must be True or False, not {value!r}.")
+    return value
+
+
+def _deadline(key: str, value: object) -> timedelta:
+    problem = deadline_problem(value)
+    if problem or not isinstance(value, timedelta):
+        raise ConfigurationError(key, problem or "")
+    return value
+
+
+def _timeout(key: str, value: object) -> timedelta:
+    if not isinstance(value, timedelta) or not timedelta(0) < value:
+        raise ConfigurationError(key, f"must be a positive timedelta, not {value!r}.")
+    return value
+
+
+def _retry(key: str, value: object) -> RetryPolicy:
+    if isinstance(value, RetryPolicy):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            key, f"must be a RetryPolicy or a dictionary of its fields, not {value!r}."
+        )
+    known = {f.name for f in fields(RetryPolicy)}
+    for name in value:
+        if name not in known:
+            raise ConfigurationError(
+                key, f"{name!r} is no field. Known: {', '.join(sorted(known))}."
+            )
+    try:
+        return RetryPolicy(**value)
+    except InvalidTask as error:
+        raise ConfigurationError(key, str(error)) from None
+
+
+def _mapping(key: str, value: object) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(key, f"must be a dictionary, not {value!r}.")
+    return value
+
+
+def _priority_queues(key: str, value: object) -> Mapping[int, str]:
+    bands = _mapping(key, value)
+    for priority in bands:
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise ConfigurationError(
+                key, f"the priority {priority!r} must be a whole number."
+            )
+    return {p: _queue_name(key, queue) for p, queue in bands.items()}
+
+
+def _queue_aliases(key: str, value: object) -> Mapping[str, str]:
+    aliases = _mapping(key, value)
+    return {_text(key, a): _queue_name(key, queue) for a, queue in aliases.items()}
+
+
+def _queues(key: str, value: object) -> Mapping[str, QueueConfig]:
+    return {
+        _queue_name(key, name): _queue_config(key, name, config)
+        for name, config in _mapping(key, value).items()
+    }
+
+
+def _queue_config(key: str, name: str, config: object) -> QueueConfig:
+    options = dict(_mapping(key, config))
+    known = [f.name for f in fields(QueueConfig)]
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigurationError(
+                key,
+                f"queue {name!r}: {option!r} is no field. Known: {', '.join(known)}.",
+            )
+        if option == "retry":
+            options[option] = _retry(key, value)
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigurationError(
+                key, f"queue {name!r}: {option!r} must be a number, not {value!r}."
+            )
+    return QueueConfig(**options)
+
+
+def _anything(key: str, value: object) -> object:
+    return value
+
+
+#: Every key, and what its value must be.
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "PROJECT": _named("project id", naming.is_project),
+    "LOCATION": _named("region, as in 'europe-west1'", naming.is_location),
+    "SAE": _email,
+    "URL": _url,
+    "QUEUE": _queue_name,
+    "SECRET": _secret,
+    "SECRET_FALLBACKS": _several(_secret),
+    "AUDIENCE": _audience,
+    "AUTH": _choice("any", "all"),
+    "CREDENTIALS": _anything,
+    "EMULATOR_HOST": address,
+    "EMULATOR_HTTP_HOST": address,
+    "ON_COMMIT": _boolean,
+    "DEADLINE": _deadline,
+    "RETRY": _retry,
+    "PRIORITY_QUEUES": _priority_queues,
+    "QUEUE_ALIASES": _queue_aliases,
+    "QUEUES": _queues,
+    "TRANSPORT": _text,
+    "RPC_TIMEOUT": _timeout,
+}

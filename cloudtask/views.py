@@ -1,0 +1,167 @@
+"""
+The dispatch view: every task comes back through it.
+
+Its status tells Cloud Tasks what to do: 2xx is the end, everything else is
+tried again. Its body never says more than that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.http.request import UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+
+from cloudtask import attempts, auth, execution
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import (
+    CloudTaskError,
+    DecodeError,
+    DispatchRefused,
+    KeysUnavailable,
+    TaskNotFound,
+)
+from cloudtask.execution import Attempt, Outcome, Status
+from cloudtask.payload import decode
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from cloudtask.conf import Settings
+
+logger = logging.getLogger("cloudtask")
+
+#: Bytes of the largest body that is read. Cloud Tasks stores no larger task.
+MAX_BODY_BYTES = 1024 * 1024
+#: Seconds to wait when this side is at fault.
+_RETRY_AFTER = 10
+
+#: Attempts that are over stop Cloud Tasks; only a 2xx does.
+_STATUS_CODES = {Status.RETRY: 500}
+
+
+@csrf_exempt
+@transaction.non_atomic_requests
+def dispatch(request: HttpRequest) -> HttpResponse:
+    """Run the task that Cloud Tasks posts. For WSGI."""
+    try:
+        settings = _settings(request)
+        auth.authenticate(request.META, settings)
+        attempt = _attempt(request, settings)
+    except (CloudTaskError, _Refusal) as error:
+        return _refuse(error)
+    return _answer(execution.run(attempt))
+
+
+@csrf_exempt
+@transaction.non_atomic_requests
+async def adispatch(request: HttpRequest) -> HttpResponse:
+    """See dispatch(). For ASGI: `async def` tasks run on the server's loop."""
+    try:
+        settings = _settings(request)
+        if not auth.recognises(request.META, settings):
+            await _authenticate_in_thread(request, settings)
+        attempt = _attempt(request, settings)
+    except (CloudTaskError, _Refusal) as error:
+        return _refuse(error)
+    return _answer(await execution.arun(attempt))
+
+
+class _Refusal(Exception):
+    """A request that is refused for its form."""
+
+    def __init__(self, status: int, word: str) -> None:
+        self.status = status
+        self.word = word
+        super().__init__(word)
+
+
+def _settings(request: HttpRequest) -> Settings:
+    if request.method != "POST":
+        raise _Refusal(405, "method not allowed")
+    return get_settings()
+
+
+async def _authenticate_in_thread(request: HttpRequest, settings: Settings) -> None:
+    from asgiref.sync import sync_to_async
+
+    # Keys may have to be fetched.
+    await sync_to_async(auth.authenticate, thread_sensitive=False)(
+        request.META, settings
+    )
+
+
+def _attempt(request: HttpRequest, settings: Settings) -> Attempt:
+    meta = request.META
+    return Attempt.of(
+        decode(_body(request)),
+        settings,
+        request=request,
+        headers=request.headers,
+        task_name=attempts.task_name(meta),
+        queue=attempts.queue_name(meta),
+        attempt=attempts.attempt_number(meta),
+        eta=attempts.eta(meta),
+        previous_response=attempts.previous_response(meta),
+    )
+
+
+def _body(request: HttpRequest) -> bytes:
+    if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise _Refusal(415, "unsupported content encoding")
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if length.isdecimal() and int(length[:12]) > MAX_BODY_BYTES:
+        raise _Refusal(413, "too large")
+    try:
+        # Read to a limit, since the length may be missing or a lie.
+        body = request.read(MAX_BODY_BYTES + 1)
+    except UnreadablePostError:
+        raise _Refusal(400, "malformed") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise _Refusal(413, "too large")
+    return body
+
+
+def _answer(outcome: Outcome) -> HttpResponse:
+    response = _response(_STATUS_CODES.get(outcome.status, 200), outcome.status.value)
+    if outcome.after is not None:
+        response["Retry-After"] = str(math.ceil(outcome.after.total_seconds()))
+    return response
+
+
+def _refuse(error: CloudTaskError | _Refusal) -> HttpResponse:
+    if isinstance(error, _Refusal):
+        response = _response(error.status, error.word)
+        if error.status == 405:
+            response["Allow"] = "POST"
+        return response
+    if isinstance(error, DecodeError):
+        logger.warning("refused a dispatch: %r", str(error))
+        return _response(400, "malformed")
+    if isinstance(error, TaskNotFound):
+        logger.error("refused a dispatch: %r", str(error))
+        return _response(404, "unknown task")
+    if isinstance(error, KeysUnavailable):
+        logger.error("refused a dispatch: %r", str(error))
+        response = _response(503, "unavailable")
+        response["Retry-After"] = str(_RETRY_AFTER)
+        return response
+    # Wrong settings close the view, too.
+    level = logging.WARNING if isinstance(error, DispatchRefused) else logging.ERROR
+    logger.log(level, "refused a dispatch: %r", str(error))
+    return _response(403, "forbidden")
+
+
+def _response(status: int, word: str) -> HttpResponse:
+    response = HttpResponse(
+        json.dumps({"status": word}), status=status, content_type="application/json"
+    )
+    response["Cache-Control"] = "no-store"
+    # Logged here, by what it means. Django would log every 500 as an error.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
