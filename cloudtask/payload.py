@@ -97,7 +97,10 @@ def decode(body: bytes) -> Payload:
         raise
     except Exception as error:
         # Whatever the parsers make of a hostile body, it is the body's fault.
-        raise DecodeError(f"The body is no payload: {error!r}") from None
+        # Their messages quote it, and are not repeated.
+        raise DecodeError(
+            f"The body is no payload ({type(error).__name__})."
+        ) from None
 
 
 _to_json = json.JSONEncoder(

@@ -1,0 +1,40 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from cloudtask import auth, environment
+from cloudtask.testing import memory_queue
+from tests import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloudtask.transports.memory import MemoryTransport
+
+hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test finds a process that knows nothing and asks no network."""
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("CLOUD_TASKS_EMULATOR_HOST", raising=False)
+    environment.reset()
+    auth.forget_keys()
+    tasks.ran.clear()
+    yield
+    environment.reset()
+    auth.forget_keys()
+
+
+@pytest.fixture
+def queue() -> Iterator[MemoryTransport]:
+    with memory_queue() as transport:
+        yield transport
