@@ -68,7 +68,9 @@ class Settings:
             ConfigurationError: A key is unknown or a value is wrong.
         """
         if not isinstance(raw, Mapping):
-            raise ConfigurationError(None, f"must be a dictionary, not {raw!r}.")
+            # Not shown: a comma too many makes it a tuple, secrets and all.
+            kind = type(raw).__qualname__
+            raise ConfigurationError(None, f"must be a dictionary, not a {kind}.")
         values = {}
         for key, value in raw.items():
             check = CHECKS.get(key)
@@ -138,7 +140,9 @@ class Settings:
     def emulator_http(self) -> str | None:
         """The emulator's HTTP address: as set, or the gRPC port plus one."""
         host = self.emulator()
-        if host is None or self.emulator_http_host is not None:
+        if host is None:
+            return None  # Without an emulator nobody trusts its keys.
+        if self.emulator_http_host is not None:
             return self.emulator_http_host
         name, _, port = host.rpartition(":")
         return f"{name}:{int(port) + 1}"

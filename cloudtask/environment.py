@@ -12,7 +12,12 @@ from __future__ import annotations
 import os
 import re
 import threading
+from contextlib import closing
 from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 #: Seconds for one answer.
 _ANSWER_SECONDS = 1.0
@@ -88,6 +93,8 @@ def metadata(key: str) -> str | None:
             return _answers.get(key)
         try:
             _answers[key] = _ask(key, monotonic() + _ANSWER_SECONDS)
+        except _Busy:
+            return None  # Asked for again next time.
         except OSError:
             # On Google Cloud a lost answer is asked for again next time.
             _absent = not is_google()
@@ -101,28 +108,35 @@ def reset() -> None:
     _answers.clear()
 
 
+class _Busy(Exception):
+    """A metadata server that cannot answer yet, as while it starts."""
+
+
 def _ask(key: str, deadline: float) -> str | None:
     import http.client
 
-    connection = http.client.HTTPConnection(_host(), timeout=_ANSWER_SECONDS)
     try:
-        connection.connect()
-        connection.sock.settimeout(max(0.01, deadline - monotonic()))
-        connection.request(
-            "GET",
-            f"/computeMetadata/v1/{key}",
-            headers={"Metadata-Flavor": "Google"},
-        )
-        response = connection.getresponse()
-        # Anything else on that address, a captive portal say, is no answer.
-        if response.headers.get("Metadata-Flavor") != "Google":
-            raise OSError("not a metadata server")
-        text = response.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
-        return text if response.status == 200 and text else None
-    except http.client.HTTPException as error:
+        connection = http.client.HTTPConnection(_host(), timeout=_ANSWER_SECONDS)
+        with closing(connection):
+            connection.connect()
+            connection.sock.settimeout(max(0.01, deadline - monotonic()))
+            return _answer(connection, key)
+    except (http.client.HTTPException, ValueError) as error:
         raise OSError("no HTTP answer") from error
-    finally:
-        connection.close()
+
+
+def _answer(connection: HTTPConnection, key: str) -> str | None:
+    connection.request(
+        "GET", f"/computeMetadata/v1/{key}", headers={"Metadata-Flavor": "Google"}
+    )
+    response = connection.getresponse()
+    # Anything else on that address, a captive portal say, is no answer.
+    if response.headers.get("Metadata-Flavor") != "Google":
+        raise OSError("not a metadata server")
+    if response.status >= 500 or response.status == 429:
+        raise _Busy
+    text = response.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
+    return text if response.status == 200 and text else None
 
 
 def _host() -> str:

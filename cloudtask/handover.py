@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from asgiref.sync import sync_to_async
+from django.db import DEFAULT_DB_ALIAS, connections
+
 if TYPE_CHECKING:
     from cloudtask.transports.base import OutgoingTask, Transport
 
@@ -24,8 +27,6 @@ class Handover:
 
     def defer(self, using: str | None) -> bool:
         """Send at the commit. False where no transaction is open."""
-        from django.db import DEFAULT_DB_ALIAS, connections
-
         connection = connections[using or DEFAULT_DB_ALIAS]
         by_hand = connection.connection is not None and not connection.autocommit
         if not connection.in_atomic_block and not by_hand:
@@ -37,6 +38,4 @@ class Handover:
 
     async def adefer(self, using: str | None) -> bool:
         """See defer(). Asked in the thread that runs synchronous code."""
-        from asgiref.sync import sync_to_async
-
         return await sync_to_async(self.defer)(using)

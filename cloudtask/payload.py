@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from zoneinfo import ZoneInfo
 from cloudtask.exceptions import DecodeError, EncodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 VERSION = 1
 #: Levels of lists and objects that a payload may nest, the outermost included.
@@ -39,16 +40,22 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would double what it costs to make one for each task.
+@dataclass(slots=True, kw_only=True)
 class Payload:
-    """What is sent for one task."""
+    """What is sent for one task. Never changed once made."""
 
-    id: str  # UUID in hex; stays the same over all attempts.
+    id: str  # 128 bits in hex; the same over all attempts.
     task: str  # Registered path of the task definition.
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any]
     enqueued_at: datetime  # Aware.
     kind: str = "cloudtask"  # Which layer enqueued it.
+
+
+def new_id() -> str:
+    """A random id: 128 bits in hex, as a UUID's."""
+    return os.urandom(16).hex()
 
 
 def encode(payload: Payload) -> bytes:
@@ -59,25 +66,17 @@ def encode(payload: Payload) -> bytes:
         EncodeError: An argument cannot be carried. The message names it by
             position or keyword, as in `args[0]['when']`.
     """
-    args = [
-        _pack(value, f"args[{i}]", _ARGUMENTS_DEPTH)
-        for i, value in enumerate(payload.args)
-    ]
-    kwargs = {
-        _key(key, "kwargs"): _pack(value, f"kwargs[{key!r}]", _ARGUMENTS_DEPTH)
-        for key, value in payload.kwargs.items()
-    }
-    document = {
-        "v": VERSION,
-        "id": payload.id,
-        "task": payload.task,
-        "kind": payload.kind,
-        "args": args,
-        "kwargs": kwargs,
-        "enqueued_at": payload.enqueued_at.isoformat(),
-    }
     try:
-        return _to_json(document).encode()
+        args = _argument("args", _pack_items, payload.args)
+        kwargs = _argument("kwargs", _pack_members, payload.kwargs)
+        return (
+            f'{{"v":{VERSION},"id":"{payload.id}","task":{_to_json(payload.task)},'
+            f'"kind":"{payload.kind}","args":{_to_json(args) if args else "[]"},'
+            f'"kwargs":{_to_json(kwargs) if kwargs else "{}"},'
+            f'"enqueued_at":"{payload.enqueued_at.isoformat()}"}}'
+        ).encode()
+    except _Unpackable as error:
+        raise EncodeError(f"{payload.task}: {error}") from None
     except ValueError as error:  # An int longer than Python writes.
         raise EncodeError(f"{payload.task}: {error}") from None
 
@@ -98,12 +97,18 @@ def decode(body: bytes) -> Payload:
     except Exception as error:
         # Whatever the parsers make of a hostile body, it is the body's fault.
         # Their messages quote it, and are not repeated.
-        raise DecodeError(
-            f"The body is no payload ({type(error).__name__})."
-        ) from None
+        raise DecodeError(f"The body is no payload ({type(error).__name__}).") from None
 
 
-_to_json = json.JSONEncoder(
+def _argument(name: str, pack: Callable[..., Any], values: Any) -> Any:
+    try:
+        return pack(values, _ARGUMENTS_DEPTH)
+    except _Unpackable as error:
+        error.where = f"{name}{error.where}"
+        raise
+
+
+_to_json = json.JSONEncoder(check_circular=False,
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 ).encode
 
@@ -137,7 +142,7 @@ def _payload(document: object) -> Payload:
     if document.get("v") != VERSION or isinstance(document["v"], bool):
         raise DecodeError(f"Version {document.get('v')!r} of the payload is unknown.")
     if _ID.fullmatch(_member(document, "id", str)) is None:
-        raise DecodeError("'id' must be a UUID in hex.")
+        raise DecodeError("'id' must be 128 bits in hex.")
     return Payload(
         id=document["id"],
         task=_member(document, "task", str),
@@ -165,142 +170,160 @@ def _aware(text: str) -> datetime:
 # Packing: Python values to JSON values
 
 
-def _pack(value: Any, where: str, depth: int) -> Any:
-    pack = _PACKERS.get(type(value))
-    if pack is None:
-        pack = _inherited_packer(value)
-    if pack is None:
-        raise EncodeError(
-            f"{where} is a {type(value).__qualname__}, which no payload carries. "
-            "Pass its primary key, or one of: None, bool, int, float, str, list, "
-            "dict, tuple, set, datetime, date, time, timedelta, Decimal, UUID, bytes."
-        )
-    return pack(value, where, depth)
+class _Unpackable(Exception):
+    """A value that no payload carries. Containers add where it stands."""
+
+    def __init__(self, problem: str) -> None:
+        self.where = ""
+        self.problem = problem
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        where = self.where if len(self.where) <= 80 else f"{self.where[:80]}..."
+        return f"{where} {self.problem}"
 
 
-def _inherited_packer(value: Any) -> Callable[..., Any] | None:
+def _pack(value: Any, depth: int) -> Any:
+    pack = _PACKERS.get(type(value)) or _inherited_packer(value)
+    return pack(value, depth)
+
+
+def _inherited_packer(value: Any) -> Callable[..., Any]:
     # Members of a TextChoices or a safe string arrive as the equal plain
     # value. Containers are refused: a named tuple would lose its names.
     for kind in (str, int, float, datetime, date, time, timedelta, Decimal, UUID):
         if isinstance(value, kind):
             return _PACKERS[kind]
-    return None
+    raise _Unpackable(
+        f"is a {type(value).__qualname__}, which no payload carries. "
+        "Pass its primary key, or one of: None, bool, int, float, str, list, "
+        "dict, tuple, set, datetime, date, time, timedelta, Decimal, UUID, bytes."
+    )
 
 
-def _pack_plain(value: Any, where: str, depth: int) -> Any:
-    return value
-
-
-def _pack_int(value: int, where: str, depth: int) -> int:
-    return int(value)
-
-
-def _pack_float(value: float, where: str, depth: int) -> float:
-    if not math.isfinite(value):
-        raise EncodeError(f"{where} is {value!r}, which JSON cannot say.")
-    return float(value)
-
-
-def _pack_str(value: str, where: str, depth: int) -> str:
-    text = str.__str__(value)
-    if text.isascii() and "\0" not in text:
-        return text
-    problem = _text_problem(text)
-    if problem:
-        raise EncodeError(f"{where} {problem}.")
-    return text
-
-
-def _pack_list(value: list[Any], where: str, depth: int) -> list[Any]:
-    depth = _deeper(depth, where)
-    return [_pack(item, f"{where}[{i}]", depth) for i, item in enumerate(value)]
-
-
-def _pack_dict(value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
-    if _TYPE in value:
-        # Written as pairs, so that it is not mistaken for a tagged value.
-        pairs = [[_key(key, where), item] for key, item in value.items()]
-        return _tagged("dict", pairs, where, depth)
-    depth = _deeper(depth, where)
-    return {
-        _key(key, where): _pack(item, f"{where}[{key!r}]", depth)
-        for key, item in value.items()
-    }
-
-
-def _tagged(name: str, items: list[Any], where: str, depth: int) -> dict[str, Any]:
-    depth = _deeper(depth, where)
-    return {_TYPE: name, _VALUE: _pack_list(items, where, depth)}
-
-
-def _pack_tuple(value: tuple[Any, ...], where: str, depth: int) -> dict[str, Any]:
-    return _tagged("tuple", list(value), where, depth)
-
-
-def _pack_set(value: set[Any], where: str, depth: int) -> dict[str, Any]:
-    packed = _tagged("set", list(value), where, depth)
-    # Sorted, so that equal sets make equal payloads.
-    packed[_VALUE].sort(key=_to_json)
+def _pack_items(items: Iterable[Any], depth: int) -> list[Any]:
+    packed: list[Any] = []
+    try:
+        for item in items:
+            packed.append(_pack(item, depth))
+    except _Unpackable as error:
+        error.where = f"[{len(packed)}]{error.where}"
+        raise
     return packed
 
 
+def _pack_members(members: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    packed: dict[str, Any] = {}
+    for key, item in members.items():
+        _check_key(key)
+        try:
+            packed[key] = _pack(item, depth)
+        except _Unpackable as error:
+            error.where = f"[{key!r}]{error.where}"
+            raise
+    return packed
+
+
+def _pack_plain(value: Any, depth: int) -> Any:
+    return value
+
+
+def _pack_int(value: int, depth: int) -> int:
+    return int(value)
+
+
+def _pack_float(value: float, depth: int) -> float:
+    if not math.isfinite(value):
+        raise _Unpackable(f"is {value!r}, which JSON cannot say.")
+    return float(value)
+
+
+def _pack_str(value: str, depth: int) -> str:
+    text = str.__str__(value)
+    problem = _text_problem(text)
+    if problem:
+        raise _Unpackable(f"{problem}.")
+    return text
+
+
+def _pack_list(value: list[Any], depth: int) -> list[Any]:
+    return _pack_items(value, _deeper(depth))
+
+
+def _pack_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    if _TYPE not in value:
+        return _pack_members(value, _deeper(depth))
+    # Written as pairs, so that it is not mistaken for a tagged value.
+    members = _pack_members(value, _deeper(_deeper(_deeper(depth))))
+    return {_TYPE: "dict", _VALUE: [[key, item] for key, item in members.items()]}
+
+
+def _pack_tuple(value: tuple[Any, ...], depth: int) -> dict[str, Any]:
+    return {_TYPE: "tuple", _VALUE: _pack_items(value, _deeper(_deeper(depth)))}
+
+
+def _pack_set(value: set[Any], depth: int) -> dict[str, Any]:
+    items = _pack_items(value, _deeper(_deeper(depth)))
+    # Sorted, so that equal sets make equal payloads.
+    return {_TYPE: "set", _VALUE: sorted(items, key=_to_json)}
+
+
 def _pack_text(name: str, to_text: Callable[[Any], str]) -> Callable[..., Any]:
-    def pack(value: Any, where: str, depth: int) -> dict[str, str]:
-        _deeper(depth, where)
+    def pack(value: Any, depth: int) -> dict[str, str]:
+        _deeper(depth)
         return {_TYPE: name, _VALUE: to_text(value)}
 
     return pack
 
 
-def _pack_decimal(value: Decimal, where: str, depth: int) -> dict[str, str]:
+def _pack_decimal(value: Decimal, depth: int) -> dict[str, str]:
     if not value.is_finite():
-        raise EncodeError(f"{where} is {value!r}, which no payload carries.")
-    _deeper(depth, where)
+        raise _Unpackable(f"is {value!r}, which no payload carries.")
+    _deeper(depth)
     return {_TYPE: "Decimal", _VALUE: str(Decimal(value))}
 
 
-def _pack_moment(value: datetime | time, where: str, depth: int) -> dict[str, Any]:
+def _pack_moment(value: datetime | time, depth: int) -> dict[str, Any]:
     """`{"value": "2026-01-31T12:00:00", "zone": "Europe/Berlin"}`."""
-    _deeper(depth, where)
+    _deeper(depth)
     name = "datetime" if isinstance(value, datetime) else "time"
+    packed: dict[str, Any] = {_TYPE: name}
     zone = value.tzinfo
-    if not isinstance(zone, ZoneInfo) or zone.key is None:
-        if zone is not None and value.utcoffset() is None:
-            raise EncodeError(f"{where} has a time zone without an offset.")
-        return _with_fold({_TYPE: name, _VALUE: value.isoformat()}, value)
-    local = value.replace(tzinfo=None)
-    return _with_fold({_TYPE: name, _VALUE: local.isoformat(), "zone": zone.key}, value)
-
-
-def _with_fold(packed: dict[str, Any], value: datetime | time) -> dict[str, Any]:
+    if isinstance(zone, ZoneInfo) and zone.key is not None:
+        packed[_VALUE] = value.replace(tzinfo=None).isoformat()
+        packed["zone"] = zone.key
+    elif zone is not None and value.utcoffset() is None:
+        raise _Unpackable("has a time zone without an offset.")
+    else:
+        packed[_VALUE] = value.isoformat()
     if value.fold:
         packed["fold"] = 1
     return packed
 
 
-def _pack_timedelta(value: timedelta, where: str, depth: int) -> dict[str, Any]:
-    _deeper(_deeper(depth, where), where)
+def _pack_timedelta(value: timedelta, depth: int) -> dict[str, Any]:
+    _deeper(_deeper(depth))
     return {
         _TYPE: "timedelta",
         _VALUE: [value.days, value.seconds, value.microseconds],
     }
 
 
-def _key(key: object, where: str) -> str:
+def _check_key(key: object) -> None:
     if type(key) is not str:
-        raise EncodeError(
-            f"{where} has the key {key!r}; JSON's keys are strings. "
-            "Pass a list of pairs."
+        raise _Unpackable(
+            f"has the key {key!r}; JSON's keys are strings. Pass a list of pairs."
         )
     problem = _text_problem(key)
     if problem:
-        raise EncodeError(f"A key of {where} {problem}.")
-    return key
+        raise _Unpackable(f"has a key that {problem}.")
 
 
 def _text_problem(text: str) -> str | None:
     if "\0" in text:
         return "has a NUL character"
+    if text.isascii():
+        return None
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -308,9 +331,9 @@ def _text_problem(text: str) -> str | None:
     return None
 
 
-def _deeper(depth: int, where: str) -> int:
+def _deeper(depth: int) -> int:
     if depth >= MAX_DEPTH:
-        raise EncodeError(f"{where[:80]}... nests deeper than {MAX_DEPTH} levels.")
+        raise _Unpackable(f"nests deeper than {MAX_DEPTH} levels.")
     return depth + 1
 
 

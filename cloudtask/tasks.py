@@ -15,15 +15,15 @@ from typing import (
     TypeVar,
     overload,
 )
-from uuid import uuid4
 
 from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
 from cloudtask.handover import Handover
-from cloudtask.options import TaskOptions, check_options, check_url, task_signature
-from cloudtask.payload import Payload, encode
+from cloudtask.options import TaskOptions, check_options, check_url
+from cloudtask.payload import Payload, encode, new_id
+from cloudtask.signatures import Arguments
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import OutgoingTask, check_size
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
-    from cloudtask.transports.base import EnqueuedTask, Transport
+    from cloudtask.transports.base import EnqueuedTask, Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +58,7 @@ class TaskDefinition(Generic[P, R]):
         self.options = options
         self.path = options.path or f"{func.__module__}.{func.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(func)
-        self._signature = task_signature(func)
+        self._arguments = Arguments(self.path, func)
         self.headers = {"Content-Type": "application/json", **(options.headers or {})}
         check_options(self.path, options)
         functools.update_wrapper(self, func)
@@ -83,19 +83,14 @@ class TaskDefinition(Generic[P, R]):
         Raises:
             TypeError: The function does not take these arguments.
         """
-        return Task(self, self._bind(args, kwargs))
+        self._arguments.check(args, kwargs)
+        return Task(self, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<TaskDefinition {self.path}>"
 
-    def _bind(self, args: Any, kwargs: Any) -> inspect.BoundArguments:
-        try:
-            return self._signature.bind(None, *args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.path}(): {error}") from None
-
-    def task_id(self, bound: inspect.BoundArguments) -> str | None:
-        """The id of a named task, or None."""
+    def task_id(self, args: Any, kwargs: Any) -> str | None:
+        """The id of a named task with these arguments, or None."""
         named = self.options.named
         if named is False:
             return None
@@ -103,9 +98,10 @@ class TaskDefinition(Generic[P, R]):
             return naming.task_id(self.path)
         if isinstance(named, str):
             return naming.task_id(self.path, named)
-        bound.apply_defaults()
-        _, *arguments = bound.arguments.items()
-        return naming.task_id(self.path, named(**dict(arguments)))
+        key = named(**self._arguments.by_name(args, kwargs))
+        # Checked here, too: a None would stand for the function's own name.
+        naming.check_key(self.path, key)
+        return naming.task_id(self.path, key)
 
 
 class Task(Generic[R_co]):
@@ -114,24 +110,22 @@ class Task(Generic[R_co]):
 
     Attributes:
         definition: What it was made from.
+        args: Positional arguments, the request left out.
+        kwargs: Keyword arguments.
         url: Where it will be dispatched. May be changed until it is enqueued.
     """
 
     def __init__(
-        self, definition: TaskDefinition[..., R_co], bound: inspect.BoundArguments
+        self,
+        definition: TaskDefinition[..., R_co],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> None:
         self.definition = definition
-        self._bound = bound
+        self.args = args
+        self.kwargs = kwargs
         self._url = definition.options.url
         self._enqueued = False
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        return self._bound.args[1:]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        return self._bound.kwargs
 
     @property
     def queue(self) -> str:
@@ -244,57 +238,58 @@ class Task(Generic[R_co]):
     def _enqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        handover = self._hand_over(schedule_time)
-        if not self._waits_for_commit(on_commit) or not handover.defer(using):
+        settings = get_settings()
+        handover = self._hand_over(settings, schedule_time)
+        if not self._waits(settings, on_commit) or not handover.defer(using):
             handover.send()
         return handover.enqueued
 
     async def _aenqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        handover = self._hand_over(schedule_time)
-        if not self._waits_for_commit(on_commit) or not await handover.adefer(using):
+        settings = get_settings()
+        handover = self._hand_over(settings, schedule_time)
+        if not self._waits(settings, on_commit) or not await handover.adefer(using):
             await handover.asend()
         return handover.enqueued
 
-    def _waits_for_commit(self, on_commit: bool | None) -> bool:
+    def _waits(self, settings: Settings, on_commit: bool | None) -> bool:
+        """Whether it is held back until the commit, if there is to be one."""
         for choice in (on_commit, self.definition.options.on_commit):
             if choice is not None:
                 return choice
-        return get_settings().on_commit
+        return settings.on_commit
 
-    def _hand_over(self, schedule_time: datetime | None) -> Handover:
-        settings = get_settings()
+    def _hand_over(
+        self, settings: Settings, schedule_time: datetime | None
+    ) -> Handover:
         transport = get_transport(settings)
-        outgoing = self._outgoing(settings, transport, schedule_time)
+        outgoing = self._outgoing(settings, transport.target, schedule_time)
         check_size(outgoing)
         self._enqueued = True
         return Handover(transport, outgoing)
 
     def _outgoing(
-        self, settings: Settings, transport: Transport, schedule_time: datetime | None
+        self, settings: Settings, target: Target, schedule_time: datetime | None
     ) -> OutgoingTask:
-        definition = self.definition
-        options = definition.options
+        definition, options = self.definition, self.definition.options
         registry.check_owner(definition)
         payload = Payload(
-            id=uuid4().hex,
+            id=new_id(),
             task=definition.path,
             args=self.args,
             kwargs=self.kwargs,
             enqueued_at=datetime.now(UTC),
         )
-        target = transport.target
+        queue = settings.queue_for(options.queue, options.priority)
         return OutgoingTask(
             id=payload.id,
             path=definition.path,
-            queue_path=target.queue_path(
-                settings.queue_for(options.queue, options.priority)
-            ),
+            queue_path=target.queue_path(queue),
             url=self._url or target.url or settings.require_url(),
             body=encode(payload),
             headers={**definition.headers, **target.headers},
-            task_id=definition.task_id(self._bound),
+            task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,
             deadline=options.deadline or settings.deadline,
             retry=options.retry or settings.retry,
@@ -303,25 +298,33 @@ class Task(Generic[R_co]):
 
     def _schedule_time(self, at: datetime | None, after: timedelta | None) -> datetime:
         now = datetime.now(UTC)
-        path = self.definition.path
         if (at is None) == (after is None):
-            raise InvalidTask(f"{path}: schedule() takes at= or after=, one of them.")
+            raise self._bad_time("", "takes at= or after=, one of them")
         if after is not None:
-            at = now + after
-        if not isinstance(at, datetime) or at.utcoffset() is None:
-            raise InvalidTask(
-                f"{path}: schedule(at={at!r}) must be an aware datetime, "
-                "as django.utils.timezone.now() gives."
+            given, ahead = f"after={after!r}", after
+            if not isinstance(after, timedelta):
+                raise self._bad_time(given, "must be a timedelta")
+        else:
+            given = f"at={at!r}"
+            if not isinstance(at, datetime) or at.utcoffset() is None:
+                raise self._bad_time(
+                    given,
+                    "must be an aware datetime, as django.utils.timezone.now() gives",
+                )
+            ahead = at - now
+        if ahead > MAX_SCHEDULE:
+            raise self._bad_time(
+                given,
+                "is more than 30 days ahead, further than Cloud Tasks schedules",
             )
-        if at - now > MAX_SCHEDULE:
-            raise InvalidTask(
-                f"{path}: schedule(at={at!r}) is more than 30 days ahead, "
-                "further than Cloud Tasks schedules."
-            )
-        return at.astimezone(UTC)
+        return now + ahead
+
+    def _bad_time(self, given: str, problem: str) -> InvalidTask:
+        path = self.definition.path
+        return InvalidTask(f"{path}: schedule({given}) {problem}.")
 
     def _request_in_place(self) -> CloudTaskRequest:
-        return CloudTaskRequest(id=uuid4().hex, last_attempt=1)
+        return CloudTaskRequest(id=new_id(), last_attempt=1)
 
 
 class _Decorator(Protocol):

@@ -62,18 +62,19 @@ def url_problem(value: object) -> str | None:
         return f"must be a URL, not {value!r}."
     if len(value) > MAX_URL_LENGTH:
         return f"has {len(value)} characters; Cloud Tasks takes {MAX_URL_LENGTH}."
+    # Not shown with an @: what stands before it is often a password.
+    shown = "" if "@" in value else f", not {value!r}"
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises for a bad port
     except ValueError:
-        return f"is no valid URL: {value!r}."
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f"must start with https:// and a host, not {value!r}."
+        return f"must be a valid URL{shown}."
     if "@" in parts.netloc:
-        # Not shown: what stands before the @ is often a password.
         return "must not carry a user name or password."
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"must start with https:// and a host{shown}."
     if parts.fragment or any(c.isspace() or not c.isprintable() for c in value):
-        return f"must have neither a fragment nor spaces: {value!r}."
+        return f"must have neither a fragment nor spaces{shown}."
     return None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
-from cloudtask.validation import DEFAULT_DEADLINE
+from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 #: Bytes of a stored task, measured on the service: 1 MiB less 7.
 MAX_STORED_BYTES = 1_048_569
-#: Bytes that everything but the body and the headers takes at the most: URL,
-#: names, audience, e-mail, times. Below it nothing is to be measured.
-_REST_BYTES = 16_384
+#: Bytes that everything but the body takes at the most: headers, of which
+#: MAX_HEADER_BYTES are the task's own, URL, names, audience, e-mail, times.
+_REST_BYTES = MAX_HEADER_BYTES + 32 * 1024
 #: Longest id that Cloud Tasks gives an unnamed task.
 _ASSIGNED_ID_BYTES = 20
 #: Header that Cloud Tasks adds to the stored task.
@@ -40,7 +40,7 @@ class EnqueuedTask:
     database rolled back.
     """
 
-    id: str  # UUID in hex, given here.
+    id: str  # 128 bits in hex, given here.
     queue: str  # Queue name.
     name: str | None = None  # Full resource name.
     schedule_time: datetime | None = None  # Aware; None is "at once".
@@ -54,9 +54,10 @@ class OidcToken:
     audience: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would double what it costs to make one for each task.
+@dataclass(slots=True, kw_only=True)
 class OutgoingTask:
-    """One task as Cloud Tasks is to store it."""
+    """One task as Cloud Tasks is to store it. Never changed once made."""
 
     id: str  # The payload's.
     path: str  # The task definition's.
@@ -189,8 +190,7 @@ def check_size(task: OutgoingTask) -> None:
     Raises:
         PayloadTooLarge: It is over MAX_STORED_BYTES.
     """
-    headers = sum(len(k) + len(v) + 8 for k, v in task.headers.items())
-    if len(task.body) + headers + _REST_BYTES < MAX_STORED_BYTES:
+    if len(task.body) + _REST_BYTES < MAX_STORED_BYTES:
         return
     size = stored_size(task)
     if size > MAX_STORED_BYTES:

@@ -42,7 +42,6 @@ from cloudtask.validation import SECRET_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 _FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
 
 _Request = CreateTaskRequest.pb()
+_POST = int(HttpMethod.POST)
 _METHOD = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
 _USER_AGENT = ("x-goog-api-client", DEFAULT_CLIENT_INFO.to_user_agent())
 
@@ -80,6 +80,7 @@ class GoogleTransport(Transport):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._timeout = settings.rpc_timeout.total_seconds()
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._closing = threading.Event()
@@ -106,37 +107,38 @@ class GoogleTransport(Transport):
 
     def send(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        calls = _Calls(task, self.settings.rpc_timeout)
+        metadata = connection.metadata(task.queue_path)
+        calls, timeout, started = None, self._timeout, monotonic()
         while True:
             try:
                 answer = connection.create_task(
-                    request,
-                    timeout=calls.timeout(),
-                    metadata=connection.metadata(task.queue_path),
+                    request, timeout=timeout, metadata=metadata
                 )
             except grpc.RpcError as error:
+                calls = calls or _Calls(task, started, self._timeout)
                 if calls.was_accepted(error):
                     return str(request.task.name)
                 self._closing.wait(calls.delay_after(error))
+                timeout = calls.timeout()
             else:
                 return str(answer.name)
 
     async def asend(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        calls = _Calls(task, self.settings.rpc_timeout)
+        metadata = connection.metadata(task.queue_path)
+        calls, timeout, started = None, self._timeout, monotonic()
         while True:
+            call = connection.create_task.future(
+                request, timeout=timeout, metadata=metadata
+            )
             try:
-                answer = await _answer(
-                    connection.create_task.future(
-                        request,
-                        timeout=calls.timeout(),
-                        metadata=connection.metadata(task.queue_path),
-                    )
-                )
+                answer = await _answer(call)
             except grpc.RpcError as error:
+                calls = calls or _Calls(task, started, self._timeout)
                 if calls.was_accepted(error):
                     return str(request.task.name)
                 await asyncio.sleep(calls.delay_after(error))
+                timeout = calls.timeout()
             else:
                 return str(answer.name)
 
@@ -190,9 +192,9 @@ class _Calls:
     that it was enqueued.
     """
 
-    def __init__(self, task: OutgoingTask, timeout: timedelta) -> None:
+    def __init__(self, task: OutgoingTask, started: float, timeout: float) -> None:
         self._task = task
-        self._deadline = monotonic() + timeout.total_seconds()
+        self._deadline = started + timeout
         self._delay = _FIRST_DELAY
         self._repeated = False
 
@@ -228,7 +230,7 @@ def to_message(task: OutgoingTask) -> Any:
         message.name = task.name
     http = message.http_request
     http.url = task.url
-    http.http_method = HttpMethod.POST
+    http.http_method = _POST
     http.body = task.body
     http.headers.update(task.headers)
     if task.oidc is not None:

@@ -1,0 +1,36 @@
+"""
+A local Google Cloud Tasks: the v2 API, real dispatches, no Google project.
+
+It stands alone: any client of Cloud Tasks may use it, and it imports nothing
+else of `cloudtask`. What it needs beyond the core (aiohttp) is loaded with the
+first use of `Emulator`, so that importing this package is always possible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudtask.emulator.embedded import Emulator
+    from cloudtask.emulator.errors import ApiError
+    from cloudtask.emulator.journal import Attempt
+
+__all__ = ["ApiError", "Attempt", "Emulator"]
+
+
+def __getattr__(name: str) -> Any:
+    # The modules of the edge import aiohttp and grpc. The command line has to
+    # be able to say that they are missing, so nothing here imports them.
+    if name == "ApiError":
+        from cloudtask.emulator.errors import ApiError
+
+        return ApiError
+    if name == "Attempt":
+        from cloudtask.emulator.journal import Attempt
+
+        return Attempt
+    if name == "Emulator":
+        from cloudtask.emulator.embedded import Emulator
+
+        return Emulator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,84 @@
+"""Sends dispatches to their targets over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from yarl import URL
+
+from cloudtask.emulator.dispatches import Answer, retry_after
+from cloudtask.emulator.instants import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cloudtask.emulator.dispatches import Dispatch
+
+#: How long an idle connection to a target is kept, in seconds. Shorter than
+#: servers keep it: a POST on a connection that the server just closed would be
+#: a failed attempt that nobody asked for.
+KEEP_ALIVE_SECONDS = 1.0
+
+_CHUNK_BYTES = 65_536
+
+
+class HttpDelivery:
+    """
+    An HTTP client that sends what a dispatch says and nothing else.
+
+    Use it as an asynchronous context manager.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            # The queues limit the concurrency.
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, dispatch: Dispatch, headers: dict[str, str]) -> Answer:
+        """
+        Send a dispatch with these headers and wait for the answer.
+
+        Redirects are not followed. Whatever goes wrong on the way is an answer
+        without a status, never an exception.
+        """
+        timeout = aiohttp.ClientTimeout(total=dispatch.deadline / SECOND)
+        try:
+            async with self._session.request(
+                dispatch.method,
+                URL(dispatch.url, encoded=True),
+                data=dispatch.body or None,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                # Read to the end so that the connection can be used again.
+                async for _ in response.content.iter_chunked(_CHUNK_BYTES):
+                    pass
+        except TimeoutError:
+            return Answer(timed_out=True)
+        except (aiohttp.ClientError, OSError, ValueError):
+            # ValueError: a URL or a header that HTTP cannot express. The API
+            # accepts such tasks, so it is the attempt that fails.
+            return Answer()
+        asked = response.headers.get("Retry-After")
+        return Answer(response.status, retry_at=retry_after(asked, self._clock()))

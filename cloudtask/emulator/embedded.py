@@ -1,0 +1,205 @@
+"""An emulator inside the current process, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+
+from cloudtask.emulator.declarations import QueueOptions, parse_queue
+from cloudtask.emulator.names import is_location_path
+from cloudtask.emulator.queues import declared
+from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import TypedDict
+
+    from cloudtask.emulator.journal import Attempt
+
+    class _EmulatorOptions(TypedDict, total=False):
+        host: str
+        port: int
+        http_port: int
+        issuer: str
+        tombstone_ttl: timedelta
+        allowed_hosts: tuple[str, ...]
+        stop_grace: timedelta
+        on_attempt: Callable[[Attempt], object] | None
+
+
+T = TypeVar("T")
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+
+
+class Emulator:
+    """
+    Cloud Tasks for a test or a development server.
+
+        with Emulator(queues=["emails:max_attempts=3"]) as emulator:
+            channel = grpc.insecure_channel(emulator.host)
+
+    Everything is kept in memory and forgotten with stop(). Several emulators
+    may run at once. All methods may be called from any thread but its own.
+
+    Args:
+        queues: What to create in `project` and `location`, see parse_queue().
+        project: For queue_path() and create_queue(); the API serves any.
+        location: Likewise.
+        options: See EmulatorOptions. `on_attempt` is called with each Attempt
+            on the emulator's thread and must not block it.
+    """
+
+    def __init__(
+        self,
+        queues: Iterable[str] = ("default",),
+        *,
+        project: str = "demo",
+        location: str = "local",
+        **options: Unpack[_EmulatorOptions],
+    ) -> None:
+        self.parent = f"projects/{project}/locations/{location}"
+        if not is_location_path(self.parent):
+            raise ValueError(f"{self.parent!r} is no project and location.")
+        self._queues = [parse_queue(text) for text in queues]
+        self._options = EmulatorOptions(**options)
+        self._runtime = Runtime(self._options)
+        self._journal = self._runtime.journal
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def host(self) -> str:
+        """The gRPC address, for grpc.insecure_channel()."""
+        return join_address(self._reachable_host, self._runtime.port)
+
+    @property
+    def http_url(self) -> str:
+        """Where `/certs`, `/jwks` and the OpenID configuration are."""
+        return f"http://{join_address(self._reachable_host, self._runtime.http_port)}"
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts so far, oldest first; the last 10,000 are kept."""
+        return self._journal.attempts
+
+    @property
+    def pending(self) -> int:
+        """How many tasks are waiting, due or being dispatched."""
+        return self._journal.pending
+
+    @property
+    def idle(self) -> bool:
+        """Whether every task is finished. One for tomorrow is not."""
+        return self.pending == 0
+
+    def start(self) -> Self:
+        """
+        Start the emulator and return it when it serves.
+
+        Raises:
+            OSError: An address is not to be had.
+            ApiError: A declared queue is not valid.
+            RuntimeError: It was started before.
+        """
+        if self._thread is not None:
+            raise RuntimeError("An emulator starts once. Make another one.")
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)),
+            name="cloudtask-emulator",
+            daemon=True,
+        )
+        self._thread.start()
+        try:
+            started.result()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """
+        Stop serving and end the thread; once stopped, do nothing.
+
+        Requests under way get `stop_grace` to finish.
+        """
+        if self._thread is None:
+            return
+        if self._thread.is_alive() and self._loop and self._stopping:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def queue_path(self, queue: str) -> str:
+        """Return the path of a queue in `project` and `location`."""
+        return f"{self.parent}/queues/{queue}"
+
+    def create_queue(self, name: str, **options: Unpack[QueueOptions]) -> str:
+        """
+        Create a queue and return its path.
+
+        Raises:
+            ApiError: It exists or an option is out of range.
+        """
+        return self._call(lambda: self._add_queue(name, options))
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float = 10) -> None:
+        """
+        Return as soon as `predicate()` is true.
+
+            emulator.wait_for(lambda: emulator.idle)
+
+        It is evaluated now and after every created task, recorded attempt or
+        other change. It must not wait for anything itself.
+
+        Raises:
+            TimeoutError: It was not true within `timeout` seconds.
+        """
+        self._journal.wait_for(predicate, timeout)
+
+    @property
+    def _reachable_host(self) -> str:
+        return _WILDCARDS.get(self._options.host, self._options.host)
+
+    async def _serve(self, started: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        try:
+            for name, options in self._queues:
+                self._add_queue(name, options)
+            await self._runtime.start()
+        except Exception as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        await self._stopping.wait()
+        await self._runtime.stop()
+
+    def _add_queue(self, name: str, options: QueueOptions) -> str:
+        path = self.queue_path(name)
+        self._runtime.engine.create_queue(self.parent, declared(path, options))
+        return path
+
+    def _call(self, function: Callable[[], T]) -> T:
+        async def call() -> T:
+            return function()
+
+        if self._loop is None or not self._loop.is_running():
+            raise RuntimeError("This emulator does not run.")
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()

@@ -1,0 +1,22 @@
+"""The shop's first books."""
+
+from decimal import Decimal
+
+from django.db import migrations
+
+BOOKS = [
+    ("Dune", Decimal("11.90"), 12),
+    ("Emma", Decimal("7.50"), 30),
+    ("Middlemarch", Decimal("14.00"), 5),
+]
+
+
+def add_books(apps, schema_editor):
+    book = apps.get_model("shop", "Book")
+    for title, price, stock in BOOKS:
+        book.objects.create(title=title, price=price, stock=stock)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [migrations.RunPython(add_books, migrations.RunPython.noop)]

@@ -1,0 +1,432 @@
+"""What becomes of an attempt, and what is logged of it."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, TaskDefinition
+from cloudtask.conf import Settings
+from cloudtask.exceptions import TaskNotFound
+from cloudtask.execution import Attempt, Outcome, Status, arun, run
+from cloudtask.payload import Payload
+from cloudtask.tasks import task
+from tests.tasks import aadd, add, fail, ran
+
+Run = Callable[[Attempt], Outcome]
+
+#: From synchronous code, and on a running loop.
+both_ways = pytest.mark.parametrize("run", [run, async_to_sync(arun)], ids=str)
+
+THRICE = RetryPolicy(max_attempts=3)
+
+
+@task
+def behave(request: CloudTaskRequest, how: str) -> object:
+    return HOW[how]()
+
+
+@task
+async def abehave(request: CloudTaskRequest, how: str) -> object:
+    return HOW[how]()
+
+
+@task(retry=THRICE)
+def try_thrice(request: CloudTaskRequest, how: str) -> object:
+    return HOW[how]()
+
+
+@task(deadline=timedelta(seconds=30), aliases=("shop.former",))
+def hurry(request: CloudTaskRequest) -> CloudTaskRequest:
+    return request
+
+
+both_kinds = pytest.mark.parametrize("definition", [behave, abehave], ids=str)
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def behave() -> object:
+        raise error
+
+    return behave
+
+
+HOW: dict[str, Callable[[], object]] = {
+    "return": lambda: "value",
+    "fail": raising(ValueError("broken")),
+    "retry": raising(Retry("not yet")),
+    "retry later": raising(Retry("not yet", after=timedelta(minutes=2))),
+    "reject": raising(Reject("never")),
+    "exit": raising(SystemExit(3)),
+    "interrupt": raising(KeyboardInterrupt()),
+    "cancel": raising(asyncio.CancelledError()),
+    "forge": raising(Retry("later\r\nERROR task=forged \x1b[31m")),
+    "forge more": raising(Reject("no\r\nERROR task=forged \x1b[31m")),
+}
+
+
+def payload(path: str, *args: Any, **fields: Any) -> Payload:
+    return Payload(
+        id="0" * 32,
+        task=path,
+        args=args,
+        kwargs={},
+        enqueued_at=datetime.now(UTC),
+        **fields,
+    )
+
+
+def attempt_of(
+    definition: TaskDefinition[..., Any],
+    *args: Any,
+    settings: Settings | None = None,
+    **known: Any,
+) -> Attempt:
+    sent = payload(definition.path, *args)
+    return Attempt.of(sent, settings or Settings(), **known)
+
+
+# What is called
+
+
+@both_ways
+@pytest.mark.parametrize("definition", [add, aadd], ids=str)  # def, async def
+def test_the_function_gets_the_request_and_the_arguments(
+    run: Run, definition: TaskDefinition[..., int]
+) -> None:
+    assert run(attempt_of(definition, 1, 2)) == Outcome(Status.DONE, value=3)
+    assert ran == [(definition.__name__, 1, 2)]
+
+
+def test_keywords_arrive_as_keywords() -> None:
+    sent = replace(payload(add.path, 1), kwargs={"b": 10})
+
+    assert run(Attempt.of(sent, Settings())).value == 11
+
+
+def test_an_async_function_runs_on_the_running_loop() -> None:
+    @task(path="shop.which_loop")
+    async def which_loop(request: CloudTaskRequest) -> object:
+        return asyncio.get_running_loop()
+
+    async def main() -> bool:
+        outcome = await arun(attempt_of(which_loop))
+        return outcome.value is asyncio.get_running_loop()
+
+    assert asyncio.run(main())
+
+
+def test_a_sync_function_never_blocks_the_running_loop() -> None:
+    released = threading.Event()
+
+    @task(path="shop.wait_for_loop")
+    def wait_for_loop(request: CloudTaskRequest) -> bool:
+        return released.wait(10)
+
+    async def release() -> None:
+        released.set()
+
+    async def main() -> Outcome:
+        # The second one only gets its turn while the first one waits.
+        outcome, _ = await asyncio.gather(arun(attempt_of(wait_for_loop)), release())
+        return outcome
+
+    assert asyncio.run(main()).value is True
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        # A process is asked to end: it must not live on as a failed attempt.
+        ("exit", SystemExit),
+        ("interrupt", KeyboardInterrupt),
+        # So is a task of the loop.
+        ("cancel", asyncio.CancelledError),
+    ],
+)
+@both_kinds
+def test_what_ends_the_process_passes_through_sync_code(
+    caplog: pytest.LogCaptureFixture,
+    definition: TaskDefinition[..., object],
+    how: str,
+    expected: type[BaseException],
+) -> None:
+    with pytest.raises(expected):
+        run(attempt_of(definition, how))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("exit", SystemExit),
+        ("interrupt", KeyboardInterrupt),
+        ("cancel", asyncio.CancelledError),
+    ],
+)
+@both_kinds
+def test_what_ends_the_process_passes_through_a_loop(
+    caplog: pytest.LogCaptureFixture,
+    definition: TaskDefinition[..., object],
+    how: str,
+    expected: type[BaseException],
+) -> None:
+    caplog.set_level(logging.DEBUG, "cloudtask")
+    with pytest.raises(expected):
+        asyncio.run(arun(attempt_of(definition, how)))
+    assert [r for r in caplog.records if r.name == "cloudtask"] == []
+
+
+# What is found
+
+
+def test_a_path_that_is_not_registered_is_not_found() -> None:
+    with pytest.raises(TaskNotFound) as caught:
+        Attempt.of(payload("os.abort"), Settings())
+    assert str(caught.value) == "No task is registered as 'os.abort'."
+
+
+def test_payloads_of_other_layers_are_not_run() -> None:
+    with pytest.raises(TaskNotFound) as caught:
+        Attempt.of(payload(add.path, kind="django"), Settings())
+    assert str(caught.value) == "Payloads of kind 'django' are not run here."
+
+
+def test_a_task_runs_under_its_former_path() -> None:
+    attempt = Attempt.of(payload("shop.former"), Settings())
+
+    assert attempt.definition is hurry
+    assert run(attempt).status is Status.DONE
+
+
+# What becomes of it
+
+FIRST, LAST = {"attempt": 1}, {"attempt": 3}
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "attempt", "status", "after", "level"),
+    [
+        # Returned, be it the last attempt.
+        ("return", FIRST, Status.DONE, None, logging.INFO),
+        ("return", LAST, Status.DONE, None, logging.INFO),
+        # Raised, with attempts left: no error yet.
+        ("fail", FIRST, Status.RETRY, None, logging.WARNING),
+        # In the last attempt it is one.
+        ("fail", LAST, Status.FAILED, None, logging.ERROR),
+        # And in any that comes after it.
+        ("fail", {"attempt": 4}, Status.FAILED, None, logging.ERROR),
+        # Asked for another attempt: no failure.
+        ("retry", FIRST, Status.RETRY, None, logging.INFO),
+        ("retry later", FIRST, Status.RETRY, timedelta(minutes=2), logging.INFO),
+        # There is no other.
+        ("retry", LAST, Status.FAILED, None, logging.ERROR),
+        ("retry later", LAST, Status.FAILED, None, logging.ERROR),
+        # Refused by the task itself, whatever the attempt.
+        ("reject", FIRST, Status.REJECTED, None, logging.WARNING),
+        ("reject", LAST, Status.REJECTED, None, logging.WARNING),
+    ],
+)
+def test_the_outcome_and_its_log_level(
+    caplog: pytest.LogCaptureFixture,
+    run: Run,
+    definition: TaskDefinition[..., object],
+    how: str,
+    attempt: dict[str, int],
+    status: Status,
+    after: timedelta | None,
+    level: int,
+) -> None:
+    caplog.set_level(logging.DEBUG, "cloudtask")
+    outcome = run(
+        attempt_of(definition, how, settings=Settings(retry=THRICE), **attempt)
+    )
+
+    [record] = (r for r in caplog.records if r.name == "cloudtask")
+    assert (outcome.status, outcome.after) == (status, after)
+    assert record.levelno == level
+
+
+@pytest.mark.parametrize(
+    ("definition", "settings", "attempt", "status"),
+    [
+        # Neither has a policy: Cloud Tasks decides, and nobody here knows.
+        (behave, Settings(), 1_000, Status.RETRY),
+        # The settings' policy.
+        (behave, Settings(retry=RetryPolicy(max_attempts=1)), 1, Status.FAILED),
+        # The task's goes before it.
+        (try_thrice, Settings(retry=RetryPolicy(max_attempts=1)), 2, Status.RETRY),
+        (try_thrice, Settings(), 3, Status.FAILED),
+        # Without a limit.
+        (behave, Settings(retry=RetryPolicy(max_attempts=-1)), 99, Status.RETRY),
+        # Google stops only when the time is over, too.
+        (
+            behave,
+            Settings(
+                retry=RetryPolicy(
+                    max_attempts=1, max_retry_duration=timedelta(minutes=1)
+                )
+            ),
+            1,
+            Status.RETRY,
+        ),
+    ],
+)
+def test_the_policy_says_which_attempt_is_the_last(
+    definition: TaskDefinition[..., object],
+    settings: Settings,
+    attempt: int,
+    status: Status,
+) -> None:
+    outcome = run(attempt_of(definition, "fail", settings=settings, attempt=attempt))
+
+    assert outcome.status is status
+    assert isinstance(outcome.error, ValueError)
+
+
+def test_a_rejection_is_no_error() -> None:
+    assert run(attempt_of(behave, "reject")) == Outcome(Status.REJECTED)
+
+
+# What the request knows
+
+
+@pytest.mark.parametrize(
+    ("definition", "settings", "expected"),
+    [
+        # The task's deadline,
+        (hurry, Settings(deadline=timedelta(minutes=5)), timedelta(seconds=30)),
+        # the settings',
+        (behave, Settings(deadline=timedelta(minutes=5)), timedelta(minutes=5)),
+        # Cloud Tasks' own.
+        (behave, Settings(), timedelta(minutes=10)),
+    ],
+)
+def test_an_attempt_has_a_deadline(
+    definition: TaskDefinition[..., object], settings: Settings, expected: timedelta
+) -> None:
+    attempt = attempt_of(definition, settings=settings)
+
+    assert attempt.request.deadline == expected
+
+
+def test_the_remaining_time_shrinks_and_is_never_negative() -> None:
+    now = monotonic()
+    fresh = attempt_of(hurry, started=now).request
+    running = attempt_of(hurry, started=now - 20).request
+    late = attempt_of(hurry, started=now - 31).request
+
+    assert timedelta(seconds=29) < fresh.remaining() <= timedelta(seconds=30)
+    assert timedelta(seconds=9) < running.remaining() <= timedelta(seconds=10)
+    assert late.remaining() == timedelta(0)
+
+
+def test_what_is_known_of_the_dispatch_reaches_the_function() -> None:
+    eta = datetime(2026, 1, 31, tzinfo=UTC)
+    outcome = run(
+        attempt_of(
+            hurry,
+            task_name="ab-nightly",
+            queue="emails",
+            attempt=2,
+            eta=eta,
+            previous_response=503,
+            headers={"X-Shop": "berlin"},
+        )
+    )
+
+    request = outcome.value
+    assert isinstance(request, CloudTaskRequest)
+    assert request.id == "0" * 32
+    assert (request.task_name, request.queue) == ("ab-nightly", "emails")
+    assert (request.attempt, request.previous_response) == (2, 503)
+    assert request.eta == eta
+    assert request.headers == {"X-Shop": "berlin"}
+
+
+# Logs
+
+
+def test_the_log_names_the_task_and_never_its_arguments(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    run(attempt_of(add, 41, 59, attempt=2))
+
+    assert caplog.messages == [
+        f"task=tests.tasks.add id={'0' * 32} attempt=2 status=done reason=''"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("how", "attempt", "status", "reason"),
+    [
+        ("retry", 1, "retry", "not yet"),
+        ("reject", 1, "rejected", "never"),
+        ("fail", 1, "retry", ""),
+        ("fail", 3, "failed", ""),
+    ],
+)
+def test_the_log_says_what_happened_and_why(
+    caplog: pytest.LogCaptureFixture, how: str, attempt: int, status: str, reason: str
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    run(attempt_of(try_thrice, how, attempt=attempt))
+
+    assert caplog.messages == [
+        f"task={try_thrice.path} id={'0' * 32} attempt={attempt} "
+        f"status={status} reason={reason!r}"
+    ]
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_an_exception_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture, attempt: int
+) -> None:
+    run(attempt_of(try_thrice, "fail", attempt=attempt))
+
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is not None
+    assert record.exc_info[1].args == ("broken",)
+
+
+@pytest.mark.parametrize("how", ["retry", "reject"])
+def test_what_a_task_asks_for_is_logged_without_a_traceback(
+    caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    run(attempt_of(behave, how))
+
+    [record] = caplog.records
+    assert not record.exc_info
+
+
+@pytest.mark.parametrize("how", ["forge", "forge more"])
+def test_a_reason_cannot_forge_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    run(attempt_of(behave, how))
+
+    [message] = caplog.messages
+    assert len(message.splitlines()) == 1
+    assert message.isprintable()
+
+
+def test_a_failing_task_is_an_error_once(caplog: pytest.LogCaptureFixture) -> None:
+    for attempt in (1, 2, 3):
+        run(
+            attempt_of(fail, "broken", settings=Settings(retry=THRICE), attempt=attempt)
+        )
+
+    assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING", "ERROR"]

@@ -1,0 +1,302 @@
+"""When a task is sent: at once, at the commit, or never."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+from django.db import transaction
+from django.db.transaction import TransactionManagementError
+from django.db.utils import ConnectionDoesNotExist
+from django.test import TestCase, override_settings
+
+from cloudtask import Task
+from cloudtask.exceptions import TaskAlreadyExists
+from cloudtask.tasks import task
+from cloudtask.testing import memory_queue
+from cloudtask.transports.memory import MemoryTransport
+from tests import tasks
+from tests.tasks import add
+
+pytestmark = [
+    pytest.mark.django_db_backend,
+    pytest.mark.django_db(transaction=True, databases=["default", "other"]),
+]
+
+
+_ZERO = timedelta(0)
+
+
+class _Undo(Exception):
+    """Ends a transaction without a commit."""
+
+
+@contextmanager
+def rolled_back(using: str | None = None) -> Iterator[None]:
+    """A transaction that ends with a rollback."""
+    with suppress(_Undo), transaction.atomic(using=using):
+        yield
+        raise _Undo
+
+
+@task(on_commit=False)
+def eager(request: object, a: int) -> None: ...
+
+
+@task(on_commit=True)
+def patient(request: object, a: int) -> None: ...
+
+
+def sent(queue: MemoryTransport) -> list[Any]:
+    """The first argument of each task that was sent, in order."""
+    return [stored.payload.args[0] for stored in queue.tasks]
+
+
+def test_nothing_is_sent_before_the_commit(queue: MemoryTransport) -> None:
+    with transaction.atomic():
+        add(1).delay()
+        add(2).push()
+        add(3).schedule(after=_ZERO)
+        assert sent(queue) == []
+    assert sent(queue) == [1, 2, 3]
+
+
+def test_nothing_is_sent_after_a_rollback(queue: MemoryTransport) -> None:
+    with rolled_back():
+        add(1).delay()
+    with transaction.atomic():
+        add(2).delay()
+        transaction.set_rollback(True)
+    assert sent(queue) == []
+
+
+def test_the_name_is_known_after_the_commit(queue: MemoryTransport) -> None:
+    with transaction.atomic():
+        enqueued = add(1).delay()
+        assert enqueued.name is None
+        assert enqueued.queue == "default"
+    assert enqueued.name == queue.tasks[0].name
+    assert enqueued.id == queue.tasks[0].payload.id
+
+
+def test_a_task_that_was_rolled_back_never_gets_a_name(
+    queue: MemoryTransport,
+) -> None:
+    with rolled_back():
+        enqueued = add(1).delay()
+    assert enqueued.name is None
+
+
+def test_an_inner_rollback_takes_only_its_own_tasks_back(
+    queue: MemoryTransport,
+) -> None:
+    with transaction.atomic():
+        add(1).delay()
+        with rolled_back():
+            add(2).delay()
+            with transaction.atomic():
+                add(3).delay()
+        with transaction.atomic():
+            add(4).delay()
+            assert sent(queue) == []
+    assert sent(queue) == [1, 4]
+
+
+def test_an_outer_rollback_takes_all_tasks_back(queue: MemoryTransport) -> None:
+    with rolled_back():
+        add(1).delay()
+        with transaction.atomic():
+            add(2).delay()
+    assert sent(queue) == []
+
+
+def test_the_transaction_of_another_database_counts_where_it_is_named(
+    queue: MemoryTransport,
+) -> None:
+    with transaction.atomic(using="other"):
+        add(1).delay(using="other")
+        add(2).delay()  # The default database has no transaction.
+        assert sent(queue) == [2]
+    assert sent(queue) == [2, 1]
+
+
+def test_another_database_may_commit_before(queue: MemoryTransport) -> None:
+    with transaction.atomic():
+        with transaction.atomic(using="other"):
+            add(1).delay(using="other")
+            add(2).delay()
+        assert sent(queue) == [1]
+    assert sent(queue) == [1, 2]
+
+
+def test_another_database_may_roll_back_alone(queue: MemoryTransport) -> None:
+    with transaction.atomic():
+        add(1).delay()
+        with rolled_back(using="other"):
+            add(2).schedule(after=_ZERO, using="other")
+    assert sent(queue) == [1]
+
+
+def test_a_database_that_does_not_exist_is_djangos_error(
+    queue: MemoryTransport,
+) -> None:
+    with pytest.raises(ConnectionDoesNotExist):
+        add(1).delay(using="missing")
+    assert queue.tasks == []
+
+
+@pytest.mark.parametrize(
+    ("enqueue", "setting", "waits"),
+    [
+        # The setting decides,
+        (lambda: add(1).delay(), True, True),
+        (lambda: add(1).delay(), False, False),
+        # unless the task does,
+        (lambda: eager(1).delay(), True, False),
+        (lambda: patient(1).delay(), False, True),
+        # unless the call does.
+        (lambda: add(1).delay(on_commit=False), True, False),
+        (lambda: add(1).delay(on_commit=True), False, True),
+        (lambda: patient(1).delay(on_commit=False), True, False),
+        (lambda: eager(1).delay(on_commit=True), False, True),
+        (lambda: add(1).schedule(after=_ZERO, on_commit=False), True, False),
+        (lambda: async_to_sync(eager(1).adelay)(), True, False),
+        (lambda: async_to_sync(add(1).adelay)(on_commit=False), True, False),
+        (lambda: async_to_sync(add(1).apush)(on_commit=True), False, True),
+    ],
+)
+def test_the_call_the_task_and_the_setting_say_whether_to_wait(
+    enqueue: Callable[[], object], setting: bool, waits: bool
+) -> None:
+    raw = {**django_settings.CLOUDTASK, "ON_COMMIT": setting}
+    with override_settings(CLOUDTASK=raw), memory_queue() as queue:
+        with transaction.atomic():
+            enqueue()
+            assert sent(queue) == ([] if waits else [1])
+        assert sent(queue) == [1]
+
+
+def test_a_task_sent_at_once_survives_the_rollback(queue: MemoryTransport) -> None:
+    with rolled_back():
+        add(1).delay(on_commit=False)
+    assert sent(queue) == [1]
+
+
+def test_outside_a_transaction_a_task_is_sent_at_once(queue: MemoryTransport) -> None:
+    assert add(1).delay().name == queue.tasks[0].name
+
+
+def test_an_error_of_the_sending_surfaces_at_the_commit(
+    queue: MemoryTransport,
+) -> None:
+    tasks.clean().delay()
+
+    commit = transaction.atomic()
+    commit.__enter__()
+    enqueued = tasks.clean().delay()
+    add(1).delay()
+    with pytest.raises(TaskAlreadyExists):
+        commit.__exit__(None, None, None)
+    assert enqueued.name is None
+    assert [stored.payload.task for stored in queue.tasks] == ["tests.tasks.clean"]
+
+
+def test_what_is_wrong_with_a_task_is_told_before_the_commit(
+    queue: MemoryTransport,
+) -> None:
+    with transaction.atomic():
+        with pytest.raises(Exception, match="which no payload carries"):
+            add(object()).delay()
+        add(1).delay()
+    assert sent(queue) == [1]
+
+
+def test_a_task_is_sent_as_it_was_when_it_was_enqueued(queue: MemoryTransport) -> None:
+    cart = [1]
+    with transaction.atomic():
+        add(cart).delay()
+        cart.append(2)
+    assert sent(queue) == [[1]]
+
+
+def test_the_transport_of_the_call_sends_at_the_commit() -> None:
+    with transaction.atomic():
+        with memory_queue() as queue:
+            add(1).delay()
+        assert sent(queue) == []
+    assert sent(queue) == [1]
+
+
+@pytest.mark.parametrize(
+    "enqueue",
+    [
+        lambda: add(1).adelay(),
+        lambda: add(1).apush(),
+        lambda: add(1).aschedule(after=_ZERO),
+    ],
+)
+def test_async_code_inside_a_transaction_of_sync_code_waits_for_the_commit(
+    queue: MemoryTransport, enqueue: Callable[[], Any]
+) -> None:
+    async def view() -> Any:
+        return await enqueue()
+
+    with transaction.atomic():
+        enqueued = async_to_sync(view)()
+        assert sent(queue) == []
+        assert enqueued.name is None
+    assert sent(queue) == [1]
+    assert enqueued.name == queue.tasks[0].name
+
+    with rolled_back():
+        async_to_sync(view)()
+    assert sent(queue) == [1]
+
+
+def test_async_code_without_a_transaction_sends_at_once(
+    queue: MemoryTransport,
+) -> None:
+    async def view() -> None:
+        enqueued = await add(1).adelay()
+        assert enqueued.name == queue.tasks[0].name
+
+    asyncio.run(view())
+    assert sent(queue) == [1]
+
+
+@pytest.mark.parametrize("enqueue", [Task.delay, async_to_sync(Task.adelay)])
+def test_transactions_managed_by_hand_are_refused_with_djangos_error(
+    queue: MemoryTransport, enqueue: Callable[..., object]
+) -> None:
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(
+            TransactionManagementError,
+            match=r"^on_commit\(\) cannot be used in manual transaction management$",
+        ):
+            enqueue(add(1))
+        enqueue(add(2), on_commit=False)
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert sent(queue) == [2]
+
+
+class TestInsideATestCase(TestCase):
+    """Django's TestCase never commits; its helper runs what would."""
+
+    def test_tasks_are_seen_by_capture_on_commit_callbacks(self) -> None:
+        with memory_queue() as queue:
+            with self.captureOnCommitCallbacks() as callbacks:
+                add(1).delay()
+            assert len(callbacks) == 1
+            assert sent(queue) == []
+
+            with self.captureOnCommitCallbacks(execute=True):
+                enqueued = add(2).delay()
+            assert sent(queue) == [2]
+            assert enqueued.name == queue.tasks[0].name
