@@ -138,6 +138,8 @@ def describe(attempt: Attempt) -> str:
     )
     if attempt.retry_time is not None:
         line += f" next={attempt.retry_time.isoformat(timespec='milliseconds')}"
+    if attempt.error is not None:
+        line += f" error={attempt.error!r}"
     return line
 
 
@@ -174,6 +176,13 @@ def _add_naming_arguments(parser: argparse.ArgumentParser) -> None:
         help="name under which the HTTP port may be called besides localhost, "
         "such as the container's; may be repeated",
     )
+    parser.add_argument(
+        "--allow-public-targets",
+        action="store_true",
+        default=bool(_environ("ALLOW_PUBLIC_TARGETS")),
+        help="dispatch to public addresses, too, and not only to this machine "
+        "and its private network",
+    )
 
 
 def _emulator_arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -191,6 +200,7 @@ def _emulator_arguments(options: argparse.Namespace) -> dict[str, Any]:
         "issuer": options.issuer,
         "tombstone_ttl": options.tombstone_ttl,
         "allowed_hosts": tuple(hosts),
+        "allow_public_targets": options.allow_public_targets,
         "on_attempt": lambda attempt: _write(describe(attempt)),
     }
 

@@ -9,6 +9,7 @@ from yarl import URL
 
 from cloudtask.emulator.dispatches import Answer, retry_after
 from cloudtask.emulator.instants import SECOND
+from cloudtask.emulator.targets import LocalResolver, check_literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +32,19 @@ class HttpDelivery:
     Use it as an asynchronous context manager.
     """
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, clock: Callable[[], int], *, allow_public_targets: bool = False
+    ) -> None:
         self._clock = clock
+        self._is_guarded = not allow_public_targets
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # The queues limit the concurrency.
             connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                resolver=LocalResolver() if self._is_guarded else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -63,9 +69,12 @@ class HttpDelivery:
         """
         timeout = aiohttp.ClientTimeout(total=dispatch.deadline / SECOND)
         try:
+            url = URL(dispatch.url, encoded=True)
+            if self._is_guarded:
+                check_literal(url.host)
             async with self._session.request(
                 dispatch.method,
-                URL(dispatch.url, encoded=True),
+                url,
                 data=dispatch.body or None,
                 headers=headers,
                 allow_redirects=False,
@@ -75,10 +84,10 @@ class HttpDelivery:
                 async for _ in response.content.iter_chunked(_CHUNK_BYTES):
                     pass
         except TimeoutError:
-            return Answer(timed_out=True)
-        except (aiohttp.ClientError, OSError, ValueError):
+            return Answer(timed_out=True, error="no answer within the deadline")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: a URL or a header that HTTP cannot express. The API
             # accepts such tasks, so it is the attempt that fails.
-            return Answer()
+            return Answer(error=str(error) or type(error).__name__)
         asked = response.headers.get("Retry-After")
         return Answer(response.status, retry_at=retry_after(asked, self._clock()))

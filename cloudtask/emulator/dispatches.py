@@ -76,6 +76,7 @@ class Answer:
 
     status: int | None = None  # None: no answer came.
     timed_out: bool = False
+    error: str | None = None  # Why no answer came.
     retry_at: int | None = None  # Earliest next attempt that the target asks for.
 
     @property

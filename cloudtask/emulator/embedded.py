@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         issuer: str
         tombstone_ttl: timedelta
         allowed_hosts: tuple[str, ...]
+        allow_public_targets: bool
         stop_grace: timedelta
         on_attempt: Callable[[Attempt], object] | None
 

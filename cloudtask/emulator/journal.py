@@ -32,6 +32,7 @@ class Attempt:
     dispatch_time: datetime
     response_time: datetime  # Of the answer, or when the attempt failed.
     retry_time: datetime | None  # The next attempt's schedule time, if any.
+    error: str | None = None  # Why there was no answer.
 
     @property
     def task_id(self) -> str:
@@ -61,6 +62,7 @@ def attempt_of(
         dispatch_time=instants.to_datetime(dispatch.dispatch_time),
         response_time=instants.to_datetime(now),
         retry_time=None if retry_at is None else instants.to_datetime(retry_at),
+        error=answer.error,
     )
 
 

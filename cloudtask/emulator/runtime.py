@@ -42,6 +42,7 @@ class EmulatorOptions:
     issuer: str = DEFAULT_ISSUER  # The `iss` of its OIDC tokens.
     tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
     allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.py.
+    allow_public_targets: bool = False  # Dispatch to the internet, too.
     stop_grace: timedelta = timedelta(seconds=2)  # For requests under way.
     on_attempt: Callable[[Attempt], object] | None = None
 
@@ -72,7 +73,9 @@ class Runtime:
         async with AsyncExitStack() as stack:
             options = self._options
             issuer = TokenIssuer(options.issuer)
-            delivery = await stack.enter_async_context(HttpDelivery(_now))
+            delivery = await stack.enter_async_context(
+                HttpDelivery(_now, allow_public_targets=options.allow_public_targets)
+            )
             dispatcher = Dispatcher(
                 self.engine, delivery, issuer, self.journal, _now, options.on_attempt
             )

@@ -61,6 +61,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         "issuer": "https://cloudtask-emulator.invalid",
         "tombstone_ttl": timedelta(days=1),
         "allowed_hosts": (),
+        "allow_public_targets": False,
     }
 
 
@@ -70,6 +71,7 @@ def test_arguments_are_read() -> None:
         *("--queue", "a", "--queue", "b:max_attempts=2"),
         *("--project", "p", "--location", "l", "--issuer", "https://i.example"),
         *("--tombstone-ttl", "1.5", "--allowed-host", "tasks"),
+        "--allow-public-targets",
     )
 
     del options["on_attempt"]
@@ -83,6 +85,7 @@ def test_arguments_are_read() -> None:
         "issuer": "https://i.example",
         "tombstone_ttl": timedelta(seconds=1.5),
         "allowed_hosts": ("tasks",),
+        "allow_public_targets": True,
     }
 
 

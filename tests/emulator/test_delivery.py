@@ -79,7 +79,9 @@ def test_retry_after_is_read_from_the_answer(target: Target) -> None:
 def test_no_answer_within_the_deadline_is_a_timeout(target: Target) -> None:
     target.gate.clear()
 
-    assert send(dispatch(target.url, deadline=SECOND // 20)) == Answer(timed_out=True)
+    assert send(dispatch(target.url, deadline=SECOND // 20)) == Answer(
+        timed_out=True, error="no answer within the deadline"
+    )
 
 
 def test_nobody_listening_is_no_answer() -> None:
@@ -87,7 +89,11 @@ def test_nobody_listening_is_no_answer() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
 
-        assert send(dispatch(f"http://127.0.0.1:{port}/")) == Answer()
+        answer = send(dispatch(f"http://127.0.0.1:{port}/"))
+
+    assert answer.status is None
+    assert answer.error is not None
+    assert "Cannot connect to host 127.0.0.1" in answer.error
 
 
 @pytest.mark.parametrize(
@@ -101,4 +107,18 @@ def test_nobody_listening_is_no_answer() -> None:
 def test_what_http_cannot_express_is_no_answer(
     url: str, headers: dict[str, str]
 ) -> None:
-    assert send(dispatch(url), headers) == Answer()
+    answer = send(dispatch(url), headers)
+
+    assert answer.status is None
+    assert not answer.timed_out
+    assert answer.error
+
+
+def test_a_public_target_is_never_connected_to() -> None:
+    answer = send(dispatch("http://169.254.169.254/computeMetadata/v1/"))
+
+    assert answer.status is None
+    assert answer.error == (
+        "169.254.169.254 is not on this machine or network. Allow such targets "
+        "with --allow-public-targets."
+    )

@@ -1,0 +1,1 @@
+"""What cloudtask costs, each measured beside a baseline in the same run."""
