@@ -3,45 +3,106 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.http import HttpRequest
+    from django.http.request import HttpHeaders
 
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _ETA = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,500}", re.ASCII)
 
+_PREFIX = "HTTP_X_CLOUDTASKS_"
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+
 class CloudTaskRequest:
     """
     The first argument of every task.
 
     Executed in place there is no HTTP request: `request` is None, `headers`
     is empty, and the attempt is the first and the last.
+
+    Attributes:
+        id: The task's own id; the same over all attempts.
+        request: The HTTP request that dispatched it.
+        attempt: 1 is the first.
+        last_attempt: After which no other follows; None where the queue
+            decides.
+        deadline: Time for this attempt; None where nothing waits for it.
     """
 
-    id: str  # Payload's id; the same over all attempts.
-    request: HttpRequest | None = None
-    headers: Mapping[str, str] = field(
-        default_factory=lambda: MappingProxyType({}), repr=False
+    # Headers are read when task code asks for them: most never does.
+    __slots__ = (
+        "_meta",
+        "_started",
+        "attempt",
+        "deadline",
+        "id",
+        "last_attempt",
+        "request",
     )
-    task_name: str | None = None  # Task id at Cloud Tasks.
-    queue: str | None = None  # Queue name, without its path.
-    attempt: int = 1  # 1 is the first.
-    eta: datetime | None = None  # When the attempt was due; aware, UTC.
-    previous_response: int | None = None  # HTTP status of the attempt before.
-    last_attempt: int | None = None  # None where the queue decides.
-    deadline: timedelta | None = None  # Time for this attempt.
-    started: float = field(default_factory=monotonic, repr=False)
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the attribute's name
+        meta: Mapping[str, Any] | None = None,
+        request: HttpRequest | None = None,
+        last_attempt: int | None = None,
+        deadline: timedelta | None = None,
+    ) -> None:
+        self._meta = meta or {}
+        self._started = monotonic()
+        self.id = id
+        self.request = request
+        self.attempt = _count(self._header("TASKRETRYCOUNT")) + 1
+        self.last_attempt = last_attempt
+        self.deadline = deadline
+
+    def __repr__(self) -> str:
+        return (
+            f"<CloudTaskRequest id={self.id} attempt={self.attempt} "
+            f"queue={self.queue} task_name={self.task_name}>"
+        )
+
+    @property
+    def headers(self) -> HttpHeaders:
+        """HTTP headers, by name in any case."""
+        from django.http.request import HttpHeaders
+
+        return HttpHeaders(self._meta)
+
+    @property
+    def task_name(self) -> str | None:
+        """The task's id at Cloud Tasks."""
+        return _match(_NAME, self._header("TASKNAME"))
+
+    @property
+    def queue(self) -> str | None:
+        """The queue's name, without its path."""
+        return _match(_NAME, self._header("QUEUENAME"))
+
+    @property
+    def eta(self) -> datetime | None:
+        """When this attempt was due. Aware, in UTC."""
+        match = _ETA.fullmatch(self._header("TASKETA"))
+        if match is None:
+            return None
+        microseconds = int((match[2] or "0").ljust(6, "0")[:6])
+        since_epoch = timedelta(seconds=int(match[1]), microseconds=microseconds)
+        return datetime(1970, 1, 1, tzinfo=UTC) + since_epoch
+
+    @property
+    def previous_response(self) -> int | None:
+        """HTTP status of the attempt before; 504 after a missed deadline."""
+        status = _match(_STATUS, self._header("TASKPREVIOUSRESPONSE"))
+        return int(status) if status else None
 
     @property
     def is_last_attempt(self) -> bool:
@@ -53,49 +114,26 @@ class CloudTaskRequest:
         """
         return self.last_attempt is not None and self.attempt >= self.last_attempt
 
-    def remaining(self) -> timedelta | None:
-        """
-        Time until Cloud Tasks gives this attempt up, never negative.
+    @property
+    def is_over(self) -> bool:
+        """Whether the task's own policy had its last attempt before."""
+        return self.last_attempt is not None and self.attempt > self.last_attempt
 
-        None where nothing waits for the task.
-        """
+    def remaining(self) -> timedelta | None:
+        """Time until Cloud Tasks gives this attempt up, never negative."""
         if self.deadline is None:
             return None
-        spent = timedelta(seconds=monotonic() - self.started)
+        spent = timedelta(seconds=monotonic() - self._started)
         return max(timedelta(0), self.deadline - spent)
 
-
-def attempt_number(meta: Mapping[str, str]) -> int:
-    """The attempt, 1-based, from a WSGI environment."""
-    return _count(meta.get("HTTP_X_CLOUDTASKS_TASKRETRYCOUNT")) + 1
+    def _header(self, name: str) -> str:
+        return str(self._meta.get(_PREFIX + name, ""))
 
 
-def task_name(meta: Mapping[str, str]) -> str | None:
-    return _match(_NAME, meta.get("HTTP_X_CLOUDTASKS_TASKNAME"))
-
-
-def queue_name(meta: Mapping[str, str]) -> str | None:
-    return _match(_NAME, meta.get("HTTP_X_CLOUDTASKS_QUEUENAME"))
-
-
-def previous_response(meta: Mapping[str, str]) -> int | None:
-    status = _match(_STATUS, meta.get("HTTP_X_CLOUDTASKS_TASKPREVIOUSRESPONSE"))
-    return int(status) if status else None
-
-
-def eta(meta: Mapping[str, str]) -> datetime | None:
-    match = _ETA.fullmatch(meta.get("HTTP_X_CLOUDTASKS_TASKETA", ""))
-    if match is None:
-        return None
-    microseconds = int((match[2] or "0").ljust(6, "0")[:6])
-    since_epoch = timedelta(seconds=int(match[1]), microseconds=microseconds)
-    return datetime(1970, 1, 1, tzinfo=UTC) + since_epoch
-
-
-def _count(text: str | None) -> int:
+def _count(text: str) -> int:
     # Whatever else a header may hold, int() would take too much of it.
-    return int(text) if text is not None and _COUNT.fullmatch(text) else 0
+    return int(text) if _COUNT.fullmatch(text) else 0
 
 
-def _match(pattern: re.Pattern[str], text: str | None) -> str | None:
-    return text if text is not None and pattern.fullmatch(text) else None
+def _match(pattern: re.Pattern[str], text: str) -> str | None:
+    return text if pattern.fullmatch(text) else None

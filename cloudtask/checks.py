@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import (
+    NoReverseMatch,
+    Resolver404,
+    get_script_prefix,
+    resolve,
+    reverse,
+)
+from django.utils.crypto import constant_time_compare
 
 from cloudtask import environment, registry
 from cloudtask.conf import GOOGLE_TRANSPORT, Settings, get_settings
@@ -76,7 +84,7 @@ def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
     # On a desk a weak secret is no reason to refuse to start.
     level = checks.Warning if django_settings.DEBUG else Error
     for secret in settings.secrets():
-        if len(secret) < MIN_SECRET_BYTES or secret == django_settings.SECRET_KEY:
+        if len(secret) < MIN_SECRET_BYTES or _is_secret_key(secret):
             yield level(
                 f"A secret of CLOUDTASK is shorter than {MIN_SECRET_BYTES} bytes, "
                 "or is SECRET_KEY.",
@@ -85,6 +93,13 @@ def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
                 id="cloudtask.E003",
             )
             return
+
+
+def _is_secret_key(secret: str) -> bool:
+    try:
+        return constant_time_compare(secret, django_settings.SECRET_KEY)
+    except ImproperlyConfigured:
+        return False  # It is empty, as where an image is built.
 
 
 def _check_places(settings: Settings) -> Iterator[CheckMessage]:
@@ -151,7 +166,9 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
             id="cloudtask.W008",
         )
         return
-    path = urlsplit(settings.url).path if settings.url else route
+    if settings.url is None:
+        return
+    path = urlsplit(settings.url).path
     if not _is_dispatch(path):
         slash = django_settings.APPEND_SLASH and _is_dispatch(f"{path}/")
         trouble = "is redirected (APPEND_SLASH)" if slash else "leads elsewhere"
@@ -163,6 +180,10 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _is_dispatch(path: str) -> bool:
+    # URLconfs know nothing of the path that the whole project is mounted at.
+    prefix = get_script_prefix()
+    if path.startswith(prefix):
+        path = f"/{path[len(prefix) :]}"
     try:
         return resolve(path or "/").view_name == "cloudtask:dispatch"
     except Resolver404:

@@ -18,7 +18,10 @@ from cloudtask.exceptions import Reject, Retry, TaskNotFound
 from cloudtask.validation import DEFAULT_DEADLINE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import timedelta
+
+    from django.http import HttpRequest
 
     from cloudtask.conf import Settings
     from cloudtask.payload import Payload
@@ -34,7 +37,7 @@ class Status(StrEnum):
 
     DONE = "done"  # The function returned.
     REJECTED = "rejected"  # It raised Reject: never again.
-    FAILED = "failed"  # It raised in its last attempt.
+    FAILED = "failed"  # It raised in its last attempt, or none is left.
     RETRY = "retry"  # It raised, and attempts are left.
 
 
@@ -57,14 +60,21 @@ class Attempt:
     request: CloudTaskRequest
 
     @classmethod
-    def of(cls, payload: Payload, settings: Settings, **known: Any) -> Attempt:
+    def of(
+        cls,
+        payload: Payload,
+        settings: Settings,
+        meta: Mapping[str, Any],
+        request: HttpRequest | None = None,
+    ) -> Attempt:
         """
         The attempt to run a payload.
 
         Args:
             payload: What was sent.
             settings: For what the definition leaves open.
-            known: Further fields of CloudTaskRequest.
+            meta: The dispatch's headers, as in `HttpRequest.META`.
+            request: The dispatch itself.
 
         Raises:
             TaskNotFound: This process has no such task.
@@ -73,17 +83,23 @@ class Attempt:
             raise TaskNotFound(f"Payloads of kind {payload.kind!r} are not run here.")
         definition = registry.get(payload.task)
         retry = definition.retry or settings.retry
-        request = CloudTaskRequest(
-            id=payload.id,
-            last_attempt=retry.last_attempt if retry else None,
-            deadline=definition.deadline or settings.deadline or DEFAULT_DEADLINE,
-            **known,
+        return cls(
+            definition,
+            payload,
+            CloudTaskRequest(
+                id=payload.id,
+                meta=meta,
+                request=request,
+                last_attempt=retry.last_attempt if retry else None,
+                deadline=definition.deadline or settings.deadline or DEFAULT_DEADLINE,
+            ),
         )
-        return cls(definition, payload, request)
 
 
 def run(attempt: Attempt) -> Outcome:
     """Run it. Only exceptions that end the process pass through."""
+    if attempt.request.is_over:
+        return _over(attempt)
     payload = attempt.payload
     try:
         value = call(
@@ -96,6 +112,8 @@ def run(attempt: Attempt) -> Outcome:
 
 async def arun(attempt: Attempt) -> Outcome:
     """See run(). An `async def` task runs on the running loop."""
+    if attempt.request.is_over:
+        return _over(attempt)
     payload = attempt.payload
     try:
         value = await acall(
@@ -122,6 +140,12 @@ async def acall(definition: Definition, *args: Any, **kwargs: Any) -> Any:
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(definition.func)(*args, **kwargs)
+
+
+def _over(attempt: Attempt) -> Outcome:
+    # The last attempt did not live to say so: its worker died.
+    _log(logging.ERROR, attempt, Status.FAILED, "no attempts are left")
+    return Outcome(Status.FAILED)
 
 
 def _returned(attempt: Attempt, value: Any) -> Outcome:

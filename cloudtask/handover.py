@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Handover:
     """A checked task on its way to the transport, now or at the commit."""
 
+    __slots__ = ("_outgoing", "_transport", "enqueued")
+
     def __init__(self, transport: Transport, outgoing: OutgoingTask) -> None:
         self._transport = transport
         self._outgoing = outgoing

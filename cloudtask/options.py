@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
 from cloudtask.exceptions import InvalidTask
+from cloudtask.retry import RetryPolicy
 from cloudtask.validation import (
     MAX_HEADER_BYTES,
     deadline_problem,
@@ -15,10 +17,7 @@ from cloudtask.validation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from datetime import timedelta
-
-    from cloudtask.retry import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +36,29 @@ class TaskOptions:
     aliases: tuple[str, ...] = ()  # Former paths, still in payloads.
 
 
+_DEFAULTS = TaskOptions()
+#: What options must be, for those that are not looked at more closely.
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    "queue": (str, "a queue's name or alias"),
+    "named": ((bool, str, Callable), "True, an id, or a callable that returns one"),
+    "headers": (Mapping, "a dictionary"),
+    "retry": (RetryPolicy, "a RetryPolicy"),
+    "priority": (int, "a whole number"),
+    "on_commit": (bool, "True, False or None"),
+    "path": (str, "a dotted path"),
+    "aliases": ((tuple, list), "a tuple of dotted paths"),
+}
+
+
 def check_options(path: str, options: TaskOptions) -> None:
     """
     Raises:
-        InvalidTask: An option is out of range, or two contradict each other.
+        InvalidTask: An option is wrong, or two contradict each other.
     """
+    for option, (kind, words) in _KINDS.items():
+        value = getattr(options, option)
+        if value != getattr(_DEFAULTS, option) and not isinstance(value, kind):
+            raise InvalidTask(f"{path}: {option}= must be {words}, not {value!r}.")
     if options.url is not None:
         check_url(path, options.url)
     if isinstance(options.named, str):

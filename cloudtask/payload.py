@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Levels of lists and objects that a payload may nest, the outermost included.
 MAX_DEPTH = 64
-#: Where arguments stand: below the payload's object and its list or object.
-_ARGUMENTS_DEPTH = 2
+#: Level of the payload's object, in which "args" and "kwargs" stand.
+_TOP_DEPTH = 1
+#: Bits of an int that Python writes and reads whatever its limit on digits.
+_SHORT_INT_BITS = 2000
 
 _TYPE, _VALUE = "__type__", "value"
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -67,17 +69,16 @@ def encode(payload: Payload) -> bytes:
             position or keyword, as in `args[0]['when']`.
     """
     try:
-        args = _argument("args", _pack_items, payload.args)
-        kwargs = _argument("kwargs", _pack_members, payload.kwargs)
+        task = _argument("path=", _pack_str, payload.task)
+        args = _argument("args", _pack_list, payload.args)
+        kwargs = _argument("kwargs", _pack_dict, payload.kwargs)
         return (
-            f'{{"v":{VERSION},"id":"{payload.id}","task":{_to_json(payload.task)},'
+            f'{{"v":{VERSION},"id":"{payload.id}","task":{_to_json(task)},'
             f'"kind":"{payload.kind}","args":{_to_json(args) if args else "[]"},'
             f'"kwargs":{_to_json(kwargs) if kwargs else "{}"},'
             f'"enqueued_at":"{payload.enqueued_at.isoformat()}"}}'
         ).encode()
     except _Unpackable as error:
-        raise EncodeError(f"{payload.task}: {error}") from None
-    except ValueError as error:  # An int longer than Python writes.
         raise EncodeError(f"{payload.task}: {error}") from None
 
 
@@ -91,7 +92,8 @@ def decode(body: bytes) -> Payload:
     try:
         document = load_json(body)
         # An escape is the only way to a NUL or half a surrogate pair.
-        return _payload(_unpack(document, 1, b"\\u" in body))
+        plain = _PLAIN if b"\\u" in body else _PLAIN_AND_TEXT
+        return _payload(_unpack(document, 1, plain))
     except DecodeError:
         raise
     except Exception as error:
@@ -102,13 +104,13 @@ def decode(body: bytes) -> Payload:
 
 def _argument(name: str, pack: Callable[..., Any], values: Any) -> Any:
     try:
-        return pack(values, _ARGUMENTS_DEPTH)
+        return pack(values, _TOP_DEPTH)
     except _Unpackable as error:
         error.where = f"{name}{error.where}"
         raise
 
 
-_to_json = json.JSONEncoder(check_circular=False,
+_to_json = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 ).encode
 
@@ -139,8 +141,8 @@ def _no_constant(name: str) -> object:
 def _payload(document: object) -> Payload:
     if not isinstance(document, dict):
         raise DecodeError("The body is no object.")
-    if document.get("v") != VERSION or isinstance(document["v"], bool):
-        raise DecodeError(f"Version {document.get('v')!r} of the payload is unknown.")
+    if _member(document, "v", int) != VERSION:
+        raise DecodeError(f"The payload is of another version than {VERSION}.")
     if _ID.fullmatch(_member(document, "id", str)) is None:
         raise DecodeError("'id' must be 128 bits in hex.")
     return Payload(
@@ -156,7 +158,7 @@ def _payload(document: object) -> Payload:
 def _member(document: Mapping[str, Any], key: str, kind: type) -> Any:
     value = document.get(key)
     if type(value) is not kind:
-        raise DecodeError(f"{key!r} must be a {kind.__name__}.")
+        raise DecodeError(f"{key!r} must be of type {kind.__name__}.")
     return value
 
 
@@ -229,7 +231,10 @@ def _pack_plain(value: Any, depth: int) -> Any:
 
 
 def _pack_int(value: int, depth: int) -> int:
-    return int(value)
+    number = int(value)
+    if number.bit_length() > _SHORT_INT_BITS:
+        _check_digits(number)
+    return number
 
 
 def _pack_float(value: float, depth: int) -> float:
@@ -289,7 +294,7 @@ def _pack_moment(value: datetime | time, depth: int) -> dict[str, Any]:
     name = "datetime" if isinstance(value, datetime) else "time"
     packed: dict[str, Any] = {_TYPE: name}
     zone = value.tzinfo
-    if isinstance(zone, ZoneInfo) and zone.key is not None:
+    if isinstance(zone, ZoneInfo) and _ZONE_KEY.fullmatch(zone.key or ""):
         packed[_VALUE] = value.replace(tzinfo=None).isoformat()
         packed["zone"] = zone.key
     elif zone is not None and value.utcoffset() is None:
@@ -317,6 +322,15 @@ def _check_key(key: object) -> None:
     problem = _text_problem(key)
     if problem:
         raise _Unpackable(f"has a key that {problem}.")
+
+
+def _check_digits(number: int) -> None:
+    try:
+        str(number)
+    except ValueError:
+        raise _Unpackable(
+            "is an int of more digits than Python writes. Pass it in hex."
+        ) from None
 
 
 def _text_problem(text: str) -> str | None:
@@ -360,25 +374,48 @@ _PACKERS: dict[type, Callable[..., Any]] = {
 # Unpacking: JSON values to Python values
 
 
-def _unpack(value: Any, depth: int, check_text: bool) -> Any:
+def _unpack(value: Any, depth: int, plain: frozenset[type]) -> Any:
     kind = type(value)
+    if kind in plain:
+        return value
     if kind is str:
-        if check_text and (problem := _text_problem(value)):
-            raise DecodeError(f"A string {problem}.")
-        return value
-    if kind is float and not math.isfinite(value):
-        raise DecodeError("A number is out of range.")
-    if kind is not dict and kind is not list:
-        return value
+        return _unpack_str(value)
+    if kind is float:
+        return _unpack_float(value)
     if depth > MAX_DEPTH:
         raise DecodeError(f"The body nests deeper than {MAX_DEPTH} levels.")
+    depth += 1
+    # Plain items are told here: a call for each would take most of the time.
     if kind is list:
-        return [_unpack(item, depth + 1, check_text) for item in value]
+        return [
+            item if type(item) in plain else _unpack(item, depth, plain)
+            for item in value
+        ]
     members = {
-        _unpack(key, depth, check_text): _unpack(item, depth + 1, check_text)
+        key if str in plain else _unpack_str(key): (
+            item if type(item) in plain else _unpack(item, depth, plain)
+        )
         for key, item in value.items()
     }
     return _revive(members) if _TYPE in members else members
+
+
+def _unpack_str(value: str) -> str:
+    problem = _text_problem(value)
+    if problem:
+        raise DecodeError(f"A string {problem}.")
+    return value
+
+
+def _unpack_float(value: float) -> float:
+    if not math.isfinite(value):
+        raise DecodeError("A number is out of range.")
+    return value
+
+
+#: Types of JSON values that need no look, but for strings with escapes.
+_PLAIN: frozenset[type] = frozenset({bool, int, type(None)})
+_PLAIN_AND_TEXT = _PLAIN | {str}
 
 
 def _revive(members: dict[str, Any]) -> Any:
@@ -388,11 +425,9 @@ def _revive(members: dict[str, Any]) -> Any:
     return revive(**members)
 
 
-def _revive_dict(value: list[Any]) -> dict[str, Any]:
-    members = _unique([(key, item) for key, item in value])
-    if not all(isinstance(key, str) for key in members):
-        raise DecodeError("A key is no string.")
-    return members
+def _revive_dict(value: Any) -> dict[str, Any]:
+    pairs = [_of(list, pair) for pair in _of(list, value)]
+    return _unique([(_of(str, key), item) for key, item in pairs])
 
 
 def _revive_datetime(value: str, zone: str | None = None, fold: int = 0) -> datetime:
@@ -413,37 +448,34 @@ def _zone(key: str | None, written: tzinfo | None) -> tzinfo | None:
     return ZoneInfo(key)
 
 
-def _revive_decimal(value: str) -> Decimal:
-    number = Decimal(value)
+def _revive_decimal(value: Any) -> Decimal:
+    number = Decimal(_of(str, value))
     if not number.is_finite():
         raise DecodeError("A Decimal is not finite.")
     return number
 
 
-def _revive_bytes(value: str) -> bytes:
-    return b64decode(value, validate=True)
-
-
-def _revive_timedelta(value: list[int]) -> timedelta:
-    days, seconds, microseconds = value
+def _revive_timedelta(value: Any) -> timedelta:
+    days, seconds, microseconds = (_of(int, number) for number in _of(list, value))
     return timedelta(days, seconds, microseconds)
 
 
 _REVIVERS: dict[object, Callable[..., Any]] = {
-    "tuple": lambda value: tuple(_listed(value)),
-    "set": lambda value: set(_listed(value)),
-    "dict": lambda value: _revive_dict(_listed(value)),
+    "tuple": lambda value: tuple(_of(list, value)),
+    "set": lambda value: set(_of(list, value)),
+    "dict": _revive_dict,
     "datetime": _revive_datetime,
     "date": lambda value: date.fromisoformat(value),
     "time": _revive_time,
-    "timedelta": lambda value: _revive_timedelta(_listed(value)),
+    "timedelta": _revive_timedelta,
     "Decimal": _revive_decimal,
     "UUID": lambda value: UUID(value),
-    "bytes": _revive_bytes,
+    "bytes": lambda value: b64decode(_of(str, value), validate=True),
 }
 
 
-def _listed(value: Any) -> list[Any]:
-    if type(value) is not list:
-        raise DecodeError("A value must be a list.")
+def _of(kind: type, value: Any) -> Any:
+    # What was revived already, or JSON's own, can be of another type.
+    if type(value) is not kind:
+        raise DecodeError(f"A tagged value must be of type {kind.__name__}.")
     return value

@@ -59,8 +59,8 @@ class TaskDefinition(Generic[P, R]):
         self.path = options.path or f"{func.__module__}.{func.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(func)
         self._arguments = Arguments(self.path, func)
-        self.headers = {"Content-Type": "application/json", **(options.headers or {})}
         check_options(self.path, options)
+        self.headers = {"Content-Type": "application/json", **(options.headers or {})}
         functools.update_wrapper(self, func)
         registry.register(self)
 
@@ -114,6 +114,8 @@ class Task(Generic[R_co]):
         kwargs: Keyword arguments.
         url: Where it will be dispatched. May be changed until it is enqueued.
     """
+
+    __slots__ = ("_enqueued", "_url", "args", "definition", "kwargs")
 
     def __init__(
         self,

@@ -7,17 +7,16 @@ tried again. Its body never says more than that.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from cloudtask import attempts, auth, execution
+from cloudtask import auth, execution
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import (
     CloudTaskError,
@@ -30,9 +29,13 @@ from cloudtask.execution import Attempt, Outcome, Status
 from cloudtask.payload import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.http import HttpRequest
 
     from cloudtask.conf import Settings
+
+_View = TypeVar("_View", bound="Callable[..., Any]")
 
 logger = logging.getLogger("cloudtask")
 
@@ -40,13 +43,22 @@ logger = logging.getLogger("cloudtask")
 MAX_BODY_BYTES = 1024 * 1024
 #: Seconds to wait when this side is at fault.
 _RETRY_AFTER = 10
+#: Characters of an error that are logged.
+_MAX_LOGGED = 1000
 
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
 _STATUS_CODES = {Status.RETRY: 500}
 
 
+def _non_atomic(view: _View) -> _View:
+    """Keep a view out of ATOMIC_REQUESTS, whichever database has it."""
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
 @csrf_exempt
-@transaction.non_atomic_requests
+@_non_atomic
 def dispatch(request: HttpRequest) -> HttpResponse:
     """Run the task that Cloud Tasks posts. For WSGI."""
     try:
@@ -59,7 +71,7 @@ def dispatch(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_exempt
-@transaction.non_atomic_requests
+@_non_atomic
 async def adispatch(request: HttpRequest) -> HttpResponse:
     """See dispatch(). For ASGI: `async def` tasks run on the server's loop."""
     try:
@@ -97,18 +109,7 @@ async def _authenticate_in_thread(request: HttpRequest, settings: Settings) -> N
 
 
 def _attempt(request: HttpRequest, settings: Settings) -> Attempt:
-    meta = request.META
-    return Attempt.of(
-        decode(_body(request)),
-        settings,
-        request=request,
-        headers=request.headers,
-        task_name=attempts.task_name(meta),
-        queue=attempts.queue_name(meta),
-        attempt=attempts.attempt_number(meta),
-        eta=attempts.eta(meta),
-        previous_response=attempts.previous_response(meta),
-    )
+    return Attempt.of(decode(_body(request)), settings, request.META, request)
 
 
 def _body(request: HttpRequest) -> bytes:
@@ -135,33 +136,37 @@ def _answer(outcome: Outcome) -> HttpResponse:
 
 
 def _refuse(error: CloudTaskError | _Refusal) -> HttpResponse:
+    _log(error)
     if isinstance(error, _Refusal):
         response = _response(error.status, error.word)
         if error.status == 405:
             response["Allow"] = "POST"
         return response
     if isinstance(error, DecodeError):
-        logger.warning("refused a dispatch: %r", str(error))
         return _response(400, "malformed")
     if isinstance(error, TaskNotFound):
-        logger.error("refused a dispatch: %r", str(error))
         return _response(404, "unknown task")
     if isinstance(error, KeysUnavailable):
-        logger.error("refused a dispatch: %r", str(error))
         response = _response(503, "unavailable")
         response["Retry-After"] = str(_RETRY_AFTER)
         return response
     # Wrong settings close the view, too.
-    level = logging.WARNING if isinstance(error, DispatchRefused) else logging.ERROR
-    logger.log(level, "refused a dispatch: %r", str(error))
     return _response(403, "forbidden")
+
+
+def _log(error: CloudTaskError | _Refusal) -> None:
+    senders_fault = isinstance(error, (_Refusal, DecodeError, DispatchRefused))
+    level = logging.WARNING if senders_fault else logging.ERROR
+    # It may quote a body of any length.
+    logger.log(level, "refused a dispatch: %r", str(error)[:_MAX_LOGGED])
 
 
 def _response(status: int, word: str) -> HttpResponse:
     response = HttpResponse(
-        json.dumps({"status": word}), status=status, content_type="application/json"
+        f'{{"status": "{word}"}}',
+        status=status,
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
-    response["Cache-Control"] = "no-store"
     # Logged here, by what it means. Django would log every 500 as an error.
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response

@@ -31,6 +31,8 @@ SERVICE_ACCOUNT = "tasks@project.iam.gserviceaccount.com"
 class _Server(ThreadingMixIn, WSGIServer):
     """One thread for each request, all of them joined when it closes."""
 
+    request_queue_size = 128
+
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, *args: Any) -> None:
@@ -80,15 +82,18 @@ def live(*queues: str, **settings: Any) -> Iterator[Live]:
     """
     with ExitStack() as stack:
         origin = stack.enter_context(serve())
+        wanted = {**django_settings.CLOUDTASK, **settings}
         emulator = stack.enter_context(
             Emulator(
-                queues or (FAST_QUEUE,), project="project", location="europe-west1"
+                queues or (FAST_QUEUE,),
+                project=wanted["PROJECT"],
+                location=wanted["LOCATION"],
             )
         )
         # Closes the client, before what it is connected to stops.
         stack.callback(lambda: get_transport(get_settings()))
         configured = {
-            **django_settings.CLOUDTASK,
+            **wanted,
             "TRANSPORT": GOOGLE_TRANSPORT,
             "URL": f"{origin}/_tasks/",
             "EMULATOR_HOST": emulator.host,

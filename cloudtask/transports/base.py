@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudtask import naming
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
@@ -164,13 +164,17 @@ class UsedNames:
             self._names.clear()
 
 
-def request_fields(task: OutgoingTask, name: str) -> dict[str, Any]:
-    """What a CloudTaskRequest says of a task that no server dispatches."""
+def meta_of(
+    task: OutgoingTask, name: str, *, due: datetime, retry_count: int = 0
+) -> dict[str, str]:
+    """The environment that Cloud Tasks' dispatch of this task would bring."""
+    meta = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in task.headers.items()}
     return {
-        "headers": task.headers,
-        "task_name": name.rpartition("/")[2],
-        "queue": task.queue_path.rpartition("/")[2],
-        "eta": task.schedule_time,
+        **meta,
+        "HTTP_X_CLOUDTASKS_QUEUENAME": task.queue_path.rpartition("/")[2],
+        "HTTP_X_CLOUDTASKS_TASKNAME": name.rpartition("/")[2],
+        "HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(retry_count),
+        "HTTP_X_CLOUDTASKS_TASKETA": f"{due.timestamp():.6f}",
     }
 
 
@@ -222,7 +226,8 @@ def _http_request_size(task: OutgoingTask) -> int:
     for key, value in (*task.headers.items(), _ADDED_HEADER):
         size += _field(_field(len(key)) + _field(len(value)))
     if task.oidc is not None:
-        size += _field(_field(len(task.oidc.email)) + _field(len(task.oidc.audience)))
+        email, audience = task.oidc.email.encode(), task.oidc.audience.encode()
+        size += _field(_field(len(email)) + _field(len(audience)))
     return size
 
 

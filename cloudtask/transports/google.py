@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import os
 import threading
+import warnings
 from functools import cached_property
 from random import uniform
 from time import monotonic
@@ -119,7 +120,7 @@ class GoogleTransport(Transport):
                 if calls.was_accepted(error):
                     return str(request.task.name)
                 self._closing.wait(calls.delay_after(error))
-                timeout = calls.timeout()
+                connection, timeout = self._connect(), calls.timeout()
             else:
                 return str(answer.name)
 
@@ -138,7 +139,7 @@ class GoogleTransport(Transport):
                 if calls.was_accepted(error):
                     return str(request.task.name)
                 await asyncio.sleep(calls.delay_after(error))
-                timeout = calls.timeout()
+                connection, timeout = self._connect(), calls.timeout()
             else:
                 return str(answer.name)
 
@@ -272,11 +273,9 @@ def _make_client(settings: Settings) -> CloudTasksClient:
     if emulator is not None:
         channel = grpc.insecure_channel(emulator)
         return CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
-    from google.auth.exceptions import GoogleAuthError
-
     try:
         return CloudTasksClient(credentials=_credentials(settings.credentials))
-    except (GoogleAuthError, OSError, ValueError) as error:
+    except Exception as error:  # A parser of credentials raises all sorts.
         raise ConfigurationError(
             "CREDENTIALS",
             f"no client can be made: {error} Set it to a service account file, or "
@@ -285,15 +284,21 @@ def _make_client(settings: Settings) -> CloudTasksClient:
 
 
 def _credentials(value: Any) -> Any:
-    """Credentials from a file's path, its content, or as they are."""
+    """Credentials from a file's path or content, others as they are."""
     import google.auth
+    from google.auth.credentials import Credentials
 
+    if value is None or isinstance(value, Credentials):
+        return value
     scopes = CloudTasksGrpcTransport.AUTH_SCOPES
-    if isinstance(value, (str, os.PathLike)):
-        return google.auth.load_credentials_from_file(os.fspath(value), scopes)[0]
-    if isinstance(value, dict):
-        return google.auth.load_credentials_from_dict(value, scopes)[0]
-    return value
+    with warnings.catch_warnings():
+        # It warns of files that come from others. This one is the settings'.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if isinstance(value, (str, os.PathLike)):
+            return google.auth.load_credentials_from_file(os.fspath(value), scopes)[0]
+        if isinstance(value, dict):
+            return google.auth.load_credentials_from_dict(value, scopes)[0]
+    raise TypeError(f"a {type(value).__name__} is neither path nor credentials.")
 
 
 async def _answer(call: grpc.Future[Any]) -> Any:

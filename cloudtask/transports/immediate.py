@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cloudtask import execution
@@ -11,7 +12,7 @@ from cloudtask.transports.base import (
     OutgoingTask,
     Transport,
     UsedNames,
-    request_fields,
+    meta_of,
 )
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class ImmediateTransport(Transport):
 
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        known = request_fields(task, name)
-        return Attempt.of(decode(task.body), self.settings, **known), name
+        meta = meta_of(task, name, due=datetime.now(UTC))
+        return Attempt.of(decode(task.body), self.settings, meta), name
 
 
 def _surface(outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ from cloudtask.transports.base import (
     OutgoingTask,
     Transport,
     UsedNames,
-    request_fields,
+    meta_of,
 )
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ class MemoryTransport(Transport):
         while (stored := self._next_due(now or datetime.now(UTC))) is not None:
             outcome = execution.run(self._attempt(stored))
             outcomes.append(outcome)
-            if (
-                outcome.status is Status.RETRY
-                and isinstance(outcome.error, Retry)
-                and stored.attempt < MAX_ATTEMPTS
-            ):
+            if _asks_again(outcome) and stored.attempt < MAX_ATTEMPTS:
                 stored.attempt += 1
                 stored.due = datetime.now(UTC) + (outcome.after or timedelta(0))
                 self.tasks.append(stored)
@@ -88,10 +84,10 @@ class MemoryTransport(Transport):
         return outcomes
 
     def _attempt(self, stored: StoredTask) -> Attempt:
-        known = request_fields(stored.sent, stored.name)
-        return Attempt.of(
-            stored.payload, self.settings, attempt=stored.attempt, **known
+        meta = meta_of(
+            stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
+        return Attempt.of(stored.payload, self.settings, meta)
 
     def _next_due(self, now: datetime) -> StoredTask | None:
         due = [task for task in self.tasks if task.due <= now]

@@ -42,7 +42,8 @@ QUEUES = ("default", "emails")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     screen = Screen(sys.stdout)
     try:
         with only_one():

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from tests.security.tokens import public_pem, rsa_key
@@ -18,9 +20,9 @@ class KeyServer:
     `fetched` are the paths that were asked for, in order.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.url = f"http://{address}/certs"
+    def __init__(self, scheme: str, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.url = f"{scheme}://{self.address}/certs"
         self.gate = threading.Event()
         self._changed = threading.Condition()
         self.reset()
@@ -109,7 +111,9 @@ def answer(body: bytes) -> Callable[[KeyServer, Any], None]:
 
 
 @contextmanager
-def serve() -> Iterator[KeyServer]:
+def serve(certificate: Path | None = None) -> Iterator[KeyServer]:
+    """Run a key server, over TLS if there is a certificate (with its key)."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             keys.note(self.path)
@@ -121,7 +125,13 @@ def serve() -> Iterator[KeyServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = False  # Closing it waits for all of them.
-        keys = KeyServer(f"127.0.0.1:{server.server_port}")
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        keys = KeyServer("https" if certificate else "http", server.server_port)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

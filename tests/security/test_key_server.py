@@ -1,8 +1,9 @@
-"""The keys of the issuer: when they are asked for, and what if they are not."""
+"""The keys of the issuer: when they are asked for, and when they are not."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,15 @@ from tests.security import keyserver
 from tests.security.conftest import Clock
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Send, Unreadable, send_wsgi
-from tests.security.tokens import NOW, Token, bearer, claims, header, rs256
+from tests.security.tokens import (
+    NOW,
+    Token,
+    bearer,
+    claims,
+    header,
+    make_certificate,
+    rs256,
+)
 
 UNAVAILABLE = (
     503,
@@ -376,6 +385,38 @@ def test_a_fetch_ends_at_its_deadline_however_the_server_drips(
     assert not key_server.gate.is_set()
 
 
+def test_keys_from_google_come_over_tls_from_whom_the_machine_trusts(
+    google: KeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+    with keyserver.serve(certificate) as tls_server:
+        monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", tls_server.url)
+        assert send_wsgi(token()).status == 503
+        assert "certificate verify failed" in caplog.messages[0]
+
+        auth.forget_keys()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert send_wsgi(token()).status == 200
+
+
+def test_no_proxy_stands_before_an_emulator(
+    key_server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    assert keys.fetch(key_server.url)
+
+
+def test_the_keys_that_are_asked_for_are_googles_own() -> None:
+    assert auth.GOOGLE_KEYS_URL == "https://www.googleapis.com/oauth2/v1/certs"
+
+
 # Remembered tokens
 
 
@@ -417,7 +458,7 @@ def test_only_the_very_token_is_remembered(
     google: KeyServer, remembered: dict[str, str], send: Send
 ) -> None:
     assert send(token(1)).status == 503
-    changed = remembered["Authorization"][:-1]
+    changed = remembered["Authorization"][:-4]
     assert send({"Authorization": changed}).status == 503
 
 

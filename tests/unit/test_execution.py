@@ -6,13 +6,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.http import HttpRequest
 
-from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, TaskDefinition
+from cloudtask import (
+    CloudTaskRequest,
+    Reject,
+    Retry,
+    RetryPolicy,
+    TaskDefinition,
+    registry,
+)
 from cloudtask.conf import Settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, arun, run
@@ -20,10 +27,20 @@ from cloudtask.payload import Payload
 from cloudtask.tasks import task
 from tests.tasks import aadd, add, fail, ran
 
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    monkeypatch.setattr(registry, "_conflicts", dict(registry._conflicts))
+
+
 Run = Callable[[Attempt], Outcome]
 
 #: From synchronous code, and on a running loop.
-both_ways = pytest.mark.parametrize("run", [run, async_to_sync(arun)], ids=str)
+both_ways = pytest.mark.parametrize(
+    "run", [run, async_to_sync(arun)], ids=["sync", "async"]
+)
 
 THRICE = RetryPolicy(max_attempts=3)
 
@@ -43,12 +60,14 @@ def try_thrice(request: CloudTaskRequest, how: str) -> object:
     return HOW[how]()
 
 
-@task(deadline=timedelta(seconds=30), aliases=("shop.former",))
+@task(deadline=timedelta(seconds=30), aliases=("shop.hasten",))
 def hurry(request: CloudTaskRequest) -> CloudTaskRequest:
     return request
 
 
-both_kinds = pytest.mark.parametrize("definition", [behave, abehave], ids=str)
+both_kinds = pytest.mark.parametrize(
+    "definition", [behave, abehave], ids=["def", "async def"]
+)
 
 
 def raising(error: BaseException) -> Callable[[], object]:
@@ -87,17 +106,18 @@ def attempt_of(
     definition: TaskDefinition[..., Any],
     *args: Any,
     settings: Settings | None = None,
-    **known: Any,
+    attempt: int = 1,
+    **headers: str,
 ) -> Attempt:
-    sent = payload(definition.path, *args)
-    return Attempt.of(sent, settings or Settings(), **known)
+    meta = {"HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(attempt - 1), **headers}
+    return Attempt.of(payload(definition.path, *args), settings or Settings(), meta)
 
 
 # What is called
 
 
 @both_ways
-@pytest.mark.parametrize("definition", [add, aadd], ids=str)  # def, async def
+@pytest.mark.parametrize("definition", [add, aadd], ids=["def", "async def"])
 def test_the_function_gets_the_request_and_the_arguments(
     run: Run, definition: TaskDefinition[..., int]
 ) -> None:
@@ -108,7 +128,7 @@ def test_the_function_gets_the_request_and_the_arguments(
 def test_keywords_arrive_as_keywords() -> None:
     sent = replace(payload(add.path, 1), kwargs={"b": 10})
 
-    assert run(Attempt.of(sent, Settings())).value == 11
+    assert run(Attempt.of(sent, Settings(), {})).value == 11
 
 
 def test_an_async_function_runs_on_the_running_loop() -> None:
@@ -189,18 +209,18 @@ def test_what_ends_the_process_passes_through_a_loop(
 
 def test_a_path_that_is_not_registered_is_not_found() -> None:
     with pytest.raises(TaskNotFound) as caught:
-        Attempt.of(payload("os.abort"), Settings())
+        Attempt.of(payload("os.abort"), Settings(), {})
     assert str(caught.value) == "No task is registered as 'os.abort'."
 
 
 def test_payloads_of_other_layers_are_not_run() -> None:
     with pytest.raises(TaskNotFound) as caught:
-        Attempt.of(payload(add.path, kind="django"), Settings())
+        Attempt.of(payload(add.path, kind="django"), Settings(), {})
     assert str(caught.value) == "Payloads of kind 'django' are not run here."
 
 
 def test_a_task_runs_under_its_former_path() -> None:
-    attempt = Attempt.of(payload("shop.former"), Settings())
+    attempt = Attempt.of(payload("shop.hasten"), Settings(), {})
 
     assert attempt.definition is hurry
     assert run(attempt).status is Status.DONE
@@ -319,38 +339,47 @@ def test_an_attempt_has_a_deadline(
     assert attempt.request.deadline == expected
 
 
-def test_the_remaining_time_shrinks_and_is_never_negative() -> None:
-    now = monotonic()
-    fresh = attempt_of(hurry, started=now).request
-    running = attempt_of(hurry, started=now - 20).request
-    late = attempt_of(hurry, started=now - 31).request
+def test_the_remaining_time_shrinks_and_is_never_negative(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("cloudtask.attempts.monotonic", lambda: now)
+    request = attempt_of(hurry).request
 
-    assert timedelta(seconds=29) < fresh.remaining() <= timedelta(seconds=30)
-    assert timedelta(seconds=9) < running.remaining() <= timedelta(seconds=10)
-    assert late.remaining() == timedelta(0)
+    assert request.remaining() == timedelta(seconds=30)
+    now += 20
+    assert request.remaining() == timedelta(seconds=10)
+    now += 11
+    assert request.remaining() == timedelta(0)
 
 
 def test_what_is_known_of_the_dispatch_reaches_the_function() -> None:
-    eta = datetime(2026, 1, 31, tzinfo=UTC)
     outcome = run(
         attempt_of(
             hurry,
-            task_name="ab-nightly",
-            queue="emails",
             attempt=2,
-            eta=eta,
-            previous_response=503,
-            headers={"X-Shop": "berlin"},
+            HTTP_X_CLOUDTASKS_TASKNAME="ab-nightly",
+            HTTP_X_CLOUDTASKS_QUEUENAME="emails",
+            HTTP_X_CLOUDTASKS_TASKETA="1769817600.5",
+            HTTP_X_CLOUDTASKS_TASKPREVIOUSRESPONSE="503",
+            HTTP_X_SHOP="berlin",
         )
     )
 
     request = outcome.value
     assert isinstance(request, CloudTaskRequest)
-    assert request.id == "0" * 32
+    assert (request.id, request.request) == ("0" * 32, None)
     assert (request.task_name, request.queue) == ("ab-nightly", "emails")
     assert (request.attempt, request.previous_response) == (2, 503)
-    assert request.eta == eta
-    assert request.headers == {"X-Shop": "berlin"}
+    assert request.eta == datetime(2026, 1, 31, 0, 0, 0, 500_000, UTC)
+    assert request.headers["x-shop"] == "berlin"
+
+
+def test_the_http_request_reaches_the_function() -> None:
+    http = HttpRequest()
+    attempt = Attempt.of(payload(hurry.path), Settings(), {}, http)
+
+    assert run(attempt).value.request is http
 
 
 # Logs

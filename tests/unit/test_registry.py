@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -179,10 +179,3 @@ def test_a_conflict_cannot_be_changed(define: Define) -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         conflict.path = "other"  # type: ignore[misc]
-
-
-def test_conflicts_and_definitions_are_read_one_by_one(define: Define) -> None:
-    define("shop.tasks.add")
-
-    assert isinstance(registry.conflicts(), Iterator)
-    assert isinstance(registry.all_definitions(), Iterator)

@@ -31,14 +31,10 @@ QUEUES = "projects/project/locations/europe-west1/queues"
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    """Forget what a test defines."""
-    definitions, conflicts = dict(registry._definitions), dict(registry._conflicts)
-    yield
-    registry._definitions.clear()
-    registry._definitions.update(definitions)
-    registry._conflicts.clear()
-    registry._conflicts.update(conflicts)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    monkeypatch.setattr(registry, "_conflicts", dict(registry._conflicts))
 
 
 @pytest.fixture

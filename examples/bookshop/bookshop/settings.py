@@ -61,7 +61,9 @@ DATABASES = {
 MAIL_DIR = VAR_DIR / "mail"
 _MAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 if django.VERSION >= (6, 1):
-    MAILERS = {"default": {"BACKEND": _MAIL_BACKEND, "OPTIONS": {"file_path": MAIL_DIR}}}
+    MAILERS = {
+        "default": {"BACKEND": _MAIL_BACKEND, "OPTIONS": {"file_path": MAIL_DIR}}
+    }
 else:
     EMAIL_BACKEND = _MAIL_BACKEND
     EMAIL_FILE_PATH = MAIL_DIR
@@ -73,6 +75,7 @@ CLOUDTASK = {
     "PROJECT": "bookshop",
     "LOCATION": "europe-west1",
     "QUEUE": "default",
+    "QUEUES": {"default": {}, "emails": {"max_concurrent_dispatches": 10}},
     "URL": os.environ.get("BOOKSHOP_URL", "http://127.0.0.1:8000") + "/_tasks/",
     # A dispatch has to carry both, the secret and a token of this account.
     "AUTH": "all",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import secrets
 import shutil
@@ -76,7 +77,9 @@ def environment(emulator: Emulator, server: str) -> dict[str, str]:
         emulator: Where tasks are sent to.
         server: Address of the shop's server, `host:port`.
     """
-    local = {name: _with_local(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")}
+    local = {
+        name: _with_local(os.environ.get(name)) for name in ("no_proxy", "NO_PROXY")
+    }
     return {
         **local,
         "DJANGO_SETTINGS_MODULE": "bookshop.settings",
@@ -96,7 +99,7 @@ def free_address() -> str:
 
 
 def make_database() -> None:
-    """Remove what an earlier run left, and migrate. Django has to be set up."""
+    """Remove what an earlier run left, and migrate. Django is set up."""
     from django.conf import settings
     from django.core.management import call_command
 
@@ -154,20 +157,29 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def post(self, path: str, headers: dict[str, str]) -> int:
-        """POST nothing, and return the answer's HTTP status."""
-        return self._request("POST", path, headers)
+    def post(
+        self, path: str, content: object, headers: dict[str, str] | None = None
+    ) -> int:
+        """POST JSON, and return the answer's HTTP status."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        return self._request("POST", path, json.dumps(content), sent)
 
     def _status(self) -> int | None:
         try:
-            return self._request("GET", "/state.json", {})
+            return self._request("GET", "/state.json")
         except OSError:
             return None
 
-    def _request(self, method: str, path: str, headers: dict[str, str]) -> int:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
         connection = http.client.HTTPConnection(self.address, timeout=5)
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body, headers or {})
             return connection.getresponse().status
         finally:
             connection.close()

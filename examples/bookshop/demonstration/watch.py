@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from shop.models import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from cloudtask.emulator import Attempt
     from demonstration.screen import Screen
     from demonstration.services import Deadline
@@ -81,5 +79,5 @@ def _describe(attempt: Attempt) -> str:
     ).last()
     task = event.task if event else attempt.task_id
     text = event.text if event else "left no note"
-    answer = f"HTTP {attempt.status}" if attempt.status else "no answer"
-    return f"  ->     {task:<14}  attempt {attempt.number}  {answer}  {text}"
+    answer = f"HTTP {attempt.status}" if attempt.status else f"{attempt.error}"
+    return f"  ->       {task:<14}  attempt {attempt.number}  {answer}  {text}"

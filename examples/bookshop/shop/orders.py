@@ -19,7 +19,7 @@ REVIEW_AFTER = timedelta(days=14)
 
 
 class PlacedOrder(NamedTuple):
-    """An order and the tasks that take care of it, by their functions' names."""
+    """An order and its tasks, by the names of their functions."""
 
     order: Order
     tasks: dict[str, EnqueuedTask]

@@ -94,7 +94,9 @@ def _state() -> dict[str, list[list[Any]]]:
         "events": [
             [f"{e.created_at:%H:%M:%S}", e.task, e.attempt, e.text] for e in events
         ],
-        "orders": [[o.pk, f"{o.quantity} x {o.book}", o.email, _done(o)] for o in orders],
+        "orders": [
+            [o.pk, f"{o.quantity} x {o.book}", o.email, _done(o)] for o in orders
+        ],
         "books": [[b.title, f"{b.price}", b.stock] for b in Book.objects.all()],
     }
 

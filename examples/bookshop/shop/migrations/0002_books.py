@@ -3,6 +3,8 @@
 from decimal import Decimal
 
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
 
 BOOKS = [
     ("Dune", Decimal("11.90"), 12),
@@ -11,7 +13,7 @@ BOOKS = [
 ]
 
 
-def add_books(apps, schema_editor):
+def add_books(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     book = apps.get_model("shop", "Book")
     for title, price, stock in BOOKS:
         book.objects.create(title=title, price=price, stock=stock)

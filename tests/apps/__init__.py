@@ -1,0 +1,1 @@
+"""Small apps that tests install, each in a process of its own."""

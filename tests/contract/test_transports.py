@@ -1,0 +1,228 @@
+"""What users may count on, whichever transport the settings name."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from cloudtask import CloudTaskRequest, EnqueuedTask, Task
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import EncodeError, PayloadTooLarge, TaskAlreadyExists
+from cloudtask.tasks import task
+from cloudtask.transports import get_transport
+from tests import tasks
+from tests.contract.conftest import Deliver
+from tests.tasks import aadd, add, ran
+
+Delay = Callable[[Task[Any]], EnqueuedTask]
+
+QUEUES = "projects/project/locations/europe-west1/queues"
+
+
+def from_sync_code(bound: Task[Any]) -> EnqueuedTask:
+    return bound.delay()
+
+
+def from_a_loop(bound: Task[Any]) -> EnqueuedTask:
+    return asyncio.run(bound.adelay())
+
+
+both_ways = pytest.mark.parametrize("delay", [from_sync_code, from_a_loop])
+
+
+@task(headers={"X-Shop": "berlin"}, deadline=timedelta(minutes=5))
+def keep(request: CloudTaskRequest, *args: object, **kwargs: object) -> None:
+    ran.append((request, args, kwargs))
+
+
+@task(queue="emails")
+def mail(request: CloudTaskRequest) -> None:
+    ran.append(("mail", request.queue))
+
+
+@task
+def order(request: CloudTaskRequest, item: str) -> None:
+    ran.append(("order", item))
+    mail().delay()
+
+
+@task(named=lambda user: f"user-{user}")
+def welcome(request: CloudTaskRequest, user: int) -> None:
+    ran.append(("welcome", user))
+
+
+@both_ways
+@pytest.mark.parametrize("definition", [add, aadd], ids=["def", "async def"])
+def test_a_task_runs_once_with_its_arguments(
+    deliver: Deliver, delay: Delay, definition: Any
+) -> None:
+    delay(definition(1, b=2))
+    deliver()
+
+    assert ran == [(definition.__name__, 1, 2)]
+
+
+VALUES = [
+    *(None, True, 0, -(2**70), 1.5, "", "größe ✓ \\ \" '", [], [[1], {}]),
+    *({"a": {"b": 1}}, {"__type__": "date"}, (1, (2,)), {1, 2}, set(), b"\0\xff"),
+    date(2026, 1, 31),
+    time(12, 30, 0, 1),
+    datetime(2026, 1, 31, 12, 0, 0, 1, UTC),
+    datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+    timedelta(days=-1, microseconds=1),
+    Decimal("1.10"),
+    UUID(int=1),
+]
+
+
+@both_ways
+def test_values_arrive_as_they_were_sent(deliver: Deliver, delay: Delay) -> None:
+    delay(keep(*VALUES, values=VALUES))
+    deliver()
+
+    [(_, args, kwargs)] = ran
+    assert list(args) == kwargs["values"] == VALUES
+    assert [type(value) for value in args] == [type(value) for value in VALUES]
+
+
+@both_ways
+def test_the_name_is_the_full_one_and_no_other_tasks(
+    deliver: Deliver, delay: Delay
+) -> None:
+    names = [delay(add(1, 2)).name for _ in range(5)]
+
+    for name in names:
+        assert re.fullmatch(rf"{QUEUES}/default/tasks/[0-9]+", str(name))
+    assert len(set(names)) == 5
+
+
+@both_ways
+def test_the_request_tells_of_the_task(deliver: Deliver, delay: Delay) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    enqueued = delay(keep())
+    deliver()
+
+    [(request, _, _)] = ran
+    assert request.id == enqueued.id
+    assert request.queue == enqueued.queue == "default"
+    assert f"{QUEUES}/default/tasks/{request.task_name}" == enqueued.name
+    assert (request.attempt, request.is_last_attempt) == (1, False)
+    assert request.previous_response is None
+    assert before <= request.eta <= datetime.now(UTC)
+    assert timedelta(minutes=4) < request.remaining() <= timedelta(minutes=5)
+    assert request.headers["x-shop"] == "berlin"
+    assert request.headers["Content-Type"] == "application/json"
+
+
+@both_ways
+def test_a_task_goes_to_its_queue(deliver: Deliver, delay: Delay) -> None:
+    enqueued = delay(mail())
+    deliver()
+
+    assert ran == [("mail", "emails")]
+    assert str(enqueued.name).startswith(f"{QUEUES}/emails/tasks/")
+
+
+def test_a_scheduled_task_says_when_it_is_due(deliver: Deliver) -> None:
+    at = datetime.now(UTC) - timedelta(hours=1)
+    enqueued = add(1, 2).schedule(at=at)
+    deliver()
+
+    assert enqueued.schedule_time == at
+    assert ran == [("add", 1, 2)]
+
+
+def test_what_a_task_enqueues_runs_as_well(deliver: Deliver) -> None:
+    order("tea").delay()
+    deliver()
+
+    assert sorted(ran) == [("mail", "emails"), ("order", "tea")]
+
+
+def test_a_rejected_task_is_over(deliver: Deliver) -> None:
+    tasks.reject().delay()
+    deliver()
+    deliver()
+
+    assert ran == [("reject",)]
+
+
+@both_ways
+def test_a_second_task_of_a_name_is_refused(deliver: Deliver, delay: Delay) -> None:
+    first = delay(welcome(7))
+    delay(welcome(8))
+
+    with pytest.raises(TaskAlreadyExists) as caught:
+        delay(welcome(7))
+    assert caught.value.name == first.name
+    assert caught.value.queue_path == f"{QUEUES}/default"
+    deliver()
+    assert sorted(ran) == [("welcome", 7), ("welcome", 8)]
+
+
+def test_a_name_stays_used_after_its_task_ran(deliver: Deliver) -> None:
+    tasks.clean().delay()
+    deliver()
+
+    with pytest.raises(TaskAlreadyExists):
+        tasks.clean().delay()
+    assert ran == [("clean",)]
+
+
+def test_the_named_tasks_request_has_the_name(deliver: Deliver) -> None:
+    definition = task(named="nightly", path="shop.nightly")(keep.func)
+    enqueued = definition().delay()
+    deliver()
+
+    [(request, _, _)] = ran
+    assert re.fullmatch(r"[0-9a-f]{16}-nightly", request.task_name)
+    assert f"{QUEUES}/default/tasks/{request.task_name}" == enqueued.name
+
+
+@both_ways
+def test_what_no_payload_carries_is_refused_at_once(
+    deliver: Deliver, delay: Delay
+) -> None:
+    with pytest.raises(EncodeError):
+        delay(keep(object()))
+    with pytest.raises(PayloadTooLarge):
+        delay(keep("x" * 1_048_569))
+    deliver()
+    assert ran == []
+
+
+def test_a_large_task_arrives(deliver: Deliver) -> None:
+    text = "x" * 1_000_000
+    keep(text).delay()
+    deliver()
+
+    [(_, args, _)] = ran
+    assert args == (text,)
+
+
+def test_threads_may_enqueue_at_the_same_time(deliver: Deliver) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(lambda n: add(n, 0).delay().name, range(40)))
+    deliver()
+
+    assert len(names) == 40
+    assert sorted(ran) == [("add", number, 0) for number in range(40)]
+
+
+def test_closing_a_transport_twice_does_no_harm(deliver: Deliver) -> None:
+    add(1, 2).delay()
+    deliver()
+    transport = get_transport(get_settings())
+    transport.close()
+    transport.close()
+    add(3, 4).delay()
+    deliver()
+
+    assert ran == [("add", 1, 2), ("add", 3, 4)]

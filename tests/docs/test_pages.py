@@ -1,0 +1,243 @@
+"""The documentation: its code runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands
+
+import cloudtask
+from cloudtask import checks, exceptions, registry
+from cloudtask.conf import Settings
+from cloudtask.options import TaskOptions
+from cloudtask.retry import RetryPolicy
+from cloudtask.validation import CHECKS
+from tests.docs.pages import PAGES, ROOT, Runner, blocks
+
+DOCS = ROOT / "docs"
+
+#: The flags of each gcloud command here, as in Google's reference of gcloud.
+GCLOUD = {
+    "gcloud services enable": {"--project"},
+    "gcloud tasks queues create": {
+        *("--project", "--location", "--max-attempts", "--min-backoff"),
+        *("--max-backoff", "--max-doublings", "--max-retry-duration"),
+        *("--max-concurrent-dispatches", "--max-dispatches-per-second"),
+    },
+    "gcloud tasks queues add-iam-policy-binding": {
+        *("--project", "--location", "--member", "--role"),
+    },
+    "gcloud tasks queues describe": {"--project", "--location"},
+    "gcloud tasks list": {"--project", "--location", "--queue"},
+    "gcloud iam service-accounts create": {"--project"},
+    "gcloud iam service-accounts add-iam-policy-binding": {
+        *("--project", "--member", "--role"),
+    },
+    "gcloud run deploy": {
+        *("--project", "--region", "--source", "--service-account", "--timeout"),
+        *("--allow-unauthenticated", "--no-allow-unauthenticated"),
+    },
+    "gcloud run services add-iam-policy-binding": {
+        *("--project", "--region", "--member", "--role"),
+    },
+    "gcloud run services update": {
+        *("--project", "--region", "--add-custom-audiences"),
+    },
+}
+
+with_python = pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(b.language == "python" for b in blocks(page))],
+    ids=lambda page: page.stem,
+)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def first_cells(text: str) -> set[str]:
+    """What stands in code in the first cell of each row of each table."""
+    rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+    return {code for row in rows for code in re.findall(r"`(\w+)", row)}
+
+
+def shell_lines(*pages: Path) -> list[str]:
+    return [
+        line
+        for page in pages
+        for block in blocks(page)
+        if block.language == "sh"
+        for line in block.text.splitlines()
+    ]
+
+
+@with_python
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+def test_the_code_on_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    monkeypatch.setattr(registry, "_conflicts", {})
+
+    with Runner(monkeypatch) as runner:
+        for block in blocks(page):
+            if block.language == "python":
+                runner.run(block)
+
+    assert not registry._conflicts
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def anchors(file: Path) -> set[str]:
+    """What GitHub calls the headings of a page in its links."""
+    headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+        for heading in headings
+    }
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first, second = [b.text for b in blocks(ROOT / "README.md") if b.language == "sh"][
+        :2
+    ]
+
+    assert first == (
+        "python3 -m venv .venv && .venv/bin/pip install --quiet '.[emulator]' "
+        "&& .venv/bin/python examples/bookshop/demo.py\n"
+    )
+    assert second == (
+        "python3 -m venv .venv && .venv/bin/pip install --quiet tox && .venv/bin/tox\n"
+    )
+    assert (ROOT / "examples/bookshop/demo.py").is_file()
+    assert (ROOT / "tox.ini").is_file()
+
+
+def test_the_commands_on_the_pages_exist() -> None:
+    commands = shell_lines(*PAGES)
+
+    for line in commands:
+        for script in re.findall(r"python (examples/\S+)", line):
+            assert (ROOT / script).is_file(), line
+        for command in re.findall(r"^python manage\.py (\w+)", line):
+            assert command in get_commands(), line
+        for module in re.findall(r"python -m (cloudtask\S*)", line):
+            assert (ROOT / module.replace(".", "/") / "__main__.py").is_file(), line
+    assert any("manage.py cloudtask emulator" in line for line in commands)
+    assert any("-m cloudtask.emulator" in line for line in commands)
+
+
+def test_gcloud_is_called_with_flags_that_it_has() -> None:
+    lines = [line for line in shell_lines(*PAGES) if line.startswith("gcloud")]
+    assert len(lines) > 8
+
+    for line in lines:
+        command = max((c for c in GCLOUD if line.startswith(c)), key=len, default="")
+        flags = set(re.findall(r"--[a-z-]+", line))
+        assert flags <= GCLOUD.get(command, set()), line
+
+
+def test_every_setting_has_its_paragraph() -> None:
+    headings = re.findall(r"^### (\w+)$", page("settings.md"), re.MULTILINE)
+
+    assert sorted(headings) == sorted(CHECKS)
+
+
+#: Settings without a default, or with one that depends on another.
+WITHOUT_DEFAULT = {
+    *("PROJECT", "LOCATION", "SAE", "URL", "QUEUE"),
+    *("AUDIENCE", "EMULATOR_HTTP_HOST"),
+}
+
+
+@pytest.mark.parametrize("setting", sorted(CHECKS.keys() - WITHOUT_DEFAULT))
+def test_the_defaults_of_settings_are_right(setting: str) -> None:
+    paragraph = page("settings.md").partition(f"### {setting}\n")[2].partition("#")[0]
+
+    default = getattr(Settings(), setting.lower())
+
+    assert f"Default {in_words(default)}" in " ".join(paragraph.split())
+
+
+def in_words(default: object) -> str:
+    match default:
+        case timedelta():
+            return f"{default.total_seconds():.0f} seconds"
+        case str():
+            return f'`"{default}"`'
+        case ():
+            return "`[]`"
+        case _:
+            return f"`{default}`"
+
+
+def test_every_system_check_is_listed() -> None:
+    source = Path(checks.__file__).read_text()
+    ids = re.findall(r'id="(cloudtask\.[EW]\d{3})"', source)
+    listed = re.findall(r"^\| `(cloudtask\.\w+)` \|", page("settings.md"), re.M)
+
+    assert sorted(listed) == sorted(set(ids))
+
+
+def test_every_option_of_a_task_is_listed() -> None:
+    options = {field.name for field in fields(TaskOptions)}
+
+    assert options <= first_cells(page("tasks.md"))
+
+
+def test_every_field_of_a_policy_is_listed() -> None:
+    assert {f.name for f in fields(RetryPolicy)} <= first_cells(page("tasks.md"))
+
+
+def test_every_attribute_of_the_request_is_listed() -> None:
+    public = {name for name in dir(cloudtask.CloudTaskRequest) if name[0] != "_"}
+
+    # is_last_attempt and remaining() say it better, and nothing that is over
+    # runs.
+    public -= {"last_attempt", "deadline", "is_over"}
+    assert public <= first_cells(page("tasks.md"))
+
+
+def test_every_error_is_listed() -> None:
+    errors = {
+        name
+        for name, value in vars(exceptions).items()
+        if isinstance(value, type) and issubclass(value, exceptions.CloudTaskError)
+    }
+
+    assert errors <= first_cells(page("tasks.md"))
+
+
+def test_every_public_name_is_mentioned() -> None:
+    text = "".join(path.read_text() for path in PAGES)
+
+    missing = [n for n in cloudtask.__all__ if not re.search(rf"`@?{n}\b", text)]
+    assert missing == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = re.findall(r"\((docs/[^)]+)\)", (ROOT / "README.md").read_text())
+
+    assert sorted(linked) == sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
+
+
+def test_the_changelog_has_the_version() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+
+    assert headings[0].startswith(f"[{cloudtask.__version__}] - ")

@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import pytest
+
+from cloudtask import environment
+from tests.fresh import run_fresh
+from tests.unit.metadata import Answer, MetadataServer
+
+PROJECT = "project/project-id"
+NUMBER = "project/numeric-project-id"
+REGION = "instance/region"
+ZONE = "instance/zone"
+EMAIL = "instance/service-accounts/default/email"
+
+#: As Cloud Run's metadata server answers.
+CLOUD_RUN = {
+    PROJECT: "shop",
+    NUMBER: "123456789012",
+    REGION: "projects/123456789012/regions/europe-west1",
+    # No real zone, as captured.
+    ZONE: "projects/123456789012/zones/europe-west1-1",
+    EMAIL: "tasks@shop.iam.gserviceaccount.com",
+}
+
+#: Whatever the machine that runs the tests may have set.
+PLACE_VARIABLES = (
+    "CLOUD_RUN_JOB",
+    "CLOUD_RUN_WORKER_POOL",
+    "GAE_APPLICATION",
+    "GCE_METADATA_HOST",
+    "GCE_METADATA_IP",
+    "GOOGLE_CLOUD_PROJECT",
+    "K_REVISION",
+    "K_SERVICE",
+)
+
+Serve = Callable[..., MetadataServer]
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that may ask, and that no variable places."""
+    monkeypatch.delenv("NO_GCE_CHECK")
+    for name in PLACE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start metadata servers. The last one is this process's."""
+    servers = []
+
+    def start(keys: dict[str, str] | None = None) -> MetadataServer:
+        server = MetadataServer(keys)
+        server.start()
+        servers.append(server)
+        monkeypatch.setenv("GCE_METADATA_HOST", server.address)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setenv("GCE_METADATA_HOST", address)
+    return address
+
+
+# What is asked
+
+
+def test_cloud_run_tells_everything(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(CLOUD_RUN)
+    monkeypatch.setenv("K_SERVICE", "web")
+    monkeypatch.setenv("K_REVISION", "web-00042-abc")  # Changes with each.
+
+    assert environment.project() == "shop"
+    assert environment.location() == "europe-west1"
+    assert environment.service_account() == "tasks@shop.iam.gserviceaccount.com"
+    assert environment.origin() == "https://web-123456789012.europe-west1.run.app"
+    assert environment.is_google()
+
+
+def test_compute_engine_tells_its_zone(serve: Serve) -> None:
+    server = serve(
+        {PROJECT: "shop", ZONE: "projects/123/zones/us-central1-b", EMAIL: "a@b.c"}
+    )
+
+    assert environment.project() == "shop"
+    assert environment.location() == "us-central1"
+    assert environment.service_account() == "a@b.c"
+    assert environment.origin() is None
+    assert server.asked == [PROJECT, REGION, ZONE, EMAIL]
+
+
+@pytest.mark.parametrize(
+    ("zone", "region"),
+    [
+        ("projects/1/zones/europe-west1-1", "europe-west1"),  # Cloud Run's.
+        ("projects/1/zones/northamerica-northeast2-c", "northamerica-northeast2"),
+        ("projects/1/zones/us-central1-ai1a", "us-central1"),
+        ("us-central1-a", "us-central1"),
+        ("projects/1/zones/us16", None),  # App Engine's, which is no zone.
+        ("projects/1/zones/europe-west1", None),
+        ("", None),
+    ],
+)
+def test_a_zone_lies_in_a_region(serve: Serve, zone: str, region: str | None) -> None:
+    serve({ZONE: zone})
+
+    assert environment.location() == region
+
+
+def test_the_region_goes_before_the_zone(serve: Serve) -> None:
+    server = serve({REGION: "projects/1/regions/asia-east1", ZONE: "x/us-central1-a"})
+
+    assert environment.location() == "asia-east1"
+    assert server.asked == [REGION]
+
+
+@pytest.mark.parametrize(
+    ("variables", "project"),
+    [
+        ({"GOOGLE_CLOUD_PROJECT": "shop"}, "shop"),
+        ({"GAE_APPLICATION": "e~shop"}, "shop"),
+        ({"GAE_APPLICATION": "s~example.com:shop"}, "example.com:shop"),
+        ({"GAE_APPLICATION": "shop"}, "shop"),
+        ({"GOOGLE_CLOUD_PROJECT": "shop", "GAE_APPLICATION": "e~other"}, "shop"),
+    ],
+)
+def test_the_environment_tells_the_project_first(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    project: str,
+) -> None:
+    server = serve({PROJECT: "another"})
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert environment.project() == project
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "is_google"),
+    [
+        ("K_SERVICE", True),
+        ("CLOUD_RUN_JOB", True),
+        ("CLOUD_RUN_WORKER_POOL", True),
+        ("GAE_APPLICATION", True),
+        ("GOOGLE_CLOUD_PROJECT", False),  # Set on many desks.
+        (None, False),
+    ],
+)
+def test_the_environment_alone_tells_the_place(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+    is_google: bool,
+) -> None:
+    server = serve(CLOUD_RUN)
+    if variable:
+        monkeypatch.setenv(variable, "x")
+
+    assert environment.is_google() is is_google
+    assert server.asked == []
+
+
+# The URL of a service
+
+
+@pytest.mark.parametrize(
+    ("service", "origin"),
+    [
+        ("s" * 50, f"https://{'s' * 50}-123456789012.europe-west1.run.app"),
+        ("s" * 51, None),  # 64 characters make no label of a host name.
+    ],
+)
+def test_only_a_short_name_makes_an_origin(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, service: str, origin: str | None
+) -> None:
+    serve(CLOUD_RUN)
+    monkeypatch.setenv("K_SERVICE", service)
+
+    assert environment.origin() == origin
+
+
+@pytest.mark.parametrize("missing", [{NUMBER}, {REGION, ZONE}])
+def test_an_origin_needs_the_projects_number_and_the_region(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, missing: set[str]
+) -> None:
+    serve({key: text for key, text in CLOUD_RUN.items() if key not in missing})
+    monkeypatch.setenv("K_SERVICE", "web")
+
+    assert environment.origin() is None
+
+
+@pytest.mark.parametrize("variable", ["CLOUD_RUN_JOB", "GAE_APPLICATION", "K_REVISION"])
+def test_only_a_service_has_an_origin(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    server = serve(CLOUD_RUN)
+    monkeypatch.setenv(variable, "web")
+
+    assert environment.origin() is None
+    assert server.asked == []
+
+
+# How often, and how long
+
+
+def test_each_key_is_asked_for_once(serve: Serve) -> None:
+    server = serve({PROJECT: "shop"})
+
+    assert [environment.project() for _ in range(3)] == ["shop"] * 3
+    assert [environment.service_account() for _ in range(3)] == [None] * 3
+    assert server.asked == [PROJECT, EMAIL]
+
+
+def test_threads_that_ask_at_once_share_an_answer(serve: Serve) -> None:
+    server = serve({PROJECT: "shop"})
+    barrier = threading.Barrier(8)
+    answers: list[str | None] = []
+
+    def ask() -> None:
+        barrier.wait(10)
+        answers.append(environment.project())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert answers == ["shop"] * 8
+    assert server.asked == [PROJECT]
+
+
+def test_answers_are_forgotten_on_demand(serve: Serve) -> None:
+    serve({PROJECT: "shop"})
+    assert environment.project() == "shop"
+    environment.reset()
+    serve({PROJECT: "news"})
+
+    assert environment.project() == "news"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("shop", headers={}),  # A captive portal's.
+        Answer("shop", headers={"Metadata-Flavor": "Other"}),
+        Answer(raw=b"220 mail.example ESMTP\r\n"),
+        Answer(raw=b""),  # Closes at once.
+        Answer(raw=b"HTTP/1.1 2"),
+        Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"),
+        Answer(raw=b"\x00\xff" * 40_000),
+    ],
+)
+def test_what_is_no_metadata_server_is_asked_only_once(
+    serve: Serve, answer: Answer
+) -> None:
+    server = serve()
+    server.answer = lambda key: answer
+
+    assert environment.project() is None
+    assert environment.service_account() is None
+    assert environment.location() is None
+    assert server.asked == [PROJECT]
+
+
+def test_where_nothing_listens_is_found_out_once(nobody: str, serve: Serve) -> None:
+    assert environment.project() is None
+    server = serve(CLOUD_RUN)
+
+    assert environment.project() is None
+    assert server.asked == []
+
+
+def test_a_hanging_server_costs_a_second_in_all(serve: Serve) -> None:
+    server = serve()
+    server.answer = lambda key: Answer(hang=True)
+    started = monotonic()
+
+    assert environment.project() is None
+    assert environment.location() is None
+    assert environment.service_account() is None
+
+    # A busy machine may take longer; three answers of a second each would be
+    # over three.
+    assert 0.9 <= monotonic() - started < 2.5
+    assert server.asked == [PROJECT]
+
+
+@pytest.mark.parametrize("answer", [Answer(raw=b""), Answer("shop", headers={})])
+def test_an_answer_that_is_lost_on_cloud_run_is_asked_for_again(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    server = serve()
+    server.answer = lambda key: answer
+    monkeypatch.setenv("K_SERVICE", "web")
+
+    assert environment.project() is None
+    server.answer = lambda key: Answer("shop")
+
+    assert environment.project() == "shop"
+    assert environment.project() == "shop"
+    assert server.asked == [PROJECT, PROJECT]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_is_busy_is_asked_again_anywhere(
+    serve: Serve, status: int
+) -> None:
+    # Remembered, it would leave the process without a service account for
+    # life.
+    server = serve()
+    server.answer = lambda key: Answer("try again", status=status)
+
+    assert environment.service_account() is None
+    server.answer = lambda key: Answer("a@b.c")
+
+    assert environment.service_account() == "a@b.c"
+    assert server.asked == [EMAIL, EMAIL]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("no such key", status=404),
+        Answer("forbidden", status=403),
+        Answer("elsewhere", status=302),  # Is not followed.
+        Answer(""),
+        Answer(" \n"),
+    ],
+)
+def test_a_server_that_does_not_know_is_asked_for_the_next_key(
+    serve: Serve, answer: Answer
+) -> None:
+    server = serve()
+    server.answer = lambda key: answer if key == PROJECT else Answer("a@b.c")
+
+    assert environment.project() is None
+    assert environment.project() is None
+    assert environment.service_account() == "a@b.c"
+    assert server.asked == [PROJECT, EMAIL]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("shop\n", "shop"),
+        ("x" * 5000, "x" * 4096),  # No more than that is read.
+        (b"sh\xffop", "sh\ufffdop"),
+    ],
+)
+def test_an_answer_is_text_of_bounded_length(
+    serve: Serve, text: str | bytes, read: str
+) -> None:
+    server = serve()
+    server.answer = lambda key: Answer(text)
+
+    assert environment.project() == read
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE", "True"])
+def test_nobody_is_asked_when_the_environment_says_so(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    server = serve(CLOUD_RUN)
+    monkeypatch.setenv("NO_GCE_CHECK", value)
+
+    assert environment.project() is None
+    assert server.asked == []
+
+
+def test_an_address_may_be_given_as_googles_libraries_take_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve({PROJECT: "shop"})
+    monkeypatch.delenv("GCE_METADATA_HOST")
+    monkeypatch.setenv("GCE_METADATA_IP", server.address)
+
+    assert environment.project() == "shop"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:port", "a..b", "[::1"])
+def test_an_address_that_is_none_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("GCE_METADATA_HOST", host)
+
+    assert environment.project() is None
+
+
+def test_without_a_variable_the_link_local_address_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def refuse(address: tuple[str, int], *args: object, **kwargs: object) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    # The one address that no test can listen on.
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+    assert environment.project() is None
+    assert asked == [("169.254.169.254", 80)]
+
+
+START = """
+import django
+from django.conf import settings
+
+settings.configure(
+    INSTALLED_APPS=["cloudtask"], ROOT_URLCONF="tests.urls", CLOUDTASK={}
+)
+django.setup()
+
+import tests.tasks
+from cloudtask import conf, transports, urls, views
+from django.core import checks
+
+checks.run_checks(include_deployment_checks=True)
+print(tests.tasks.add(1, 2).execute())
+"""
+
+
+def test_nothing_is_asked_at_import_or_start(serve: Serve) -> None:
+    server = serve(CLOUD_RUN)
+
+    assert run_fresh(START) == 3
+    assert server.asked == []
