@@ -8,6 +8,8 @@ from datetime import timedelta
 from cloudtask.exceptions import InvalidTask
 
 UNLIMITED = -1
+#: What the API's fields hold.
+_MAX_INT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,12 @@ class RetryPolicy:
 
 
 def _check_int(field: str, value: object, expected: str) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
         raise _invalid(field, value, f"a whole number, {expected}")
+    if value > _MAX_INT:
+        raise _invalid(field, value, f"at most {_MAX_INT}")
 
 
 def _check_duration(field: str, value: object) -> None:

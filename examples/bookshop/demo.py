@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 QUEUES = ("default", "emails")
+#: Seconds that the server gets to answer.
+START_SECONDS = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,13 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SECONDS",
         default=60,
-        help="give up after this long (default: %(default)s)",
+        help="give the main job this long (default: %(default)s)",
     )
     return parser
 
 
 def _run(options: argparse.Namespace, screen: Screen) -> int:
-    deadline = Deadline(options.timeout)
     SERVER_LOG.unlink(missing_ok=True)
     screen.progress("starting the emulator")
     attempts: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
@@ -89,14 +90,15 @@ def _run(options: argparse.Namespace, screen: Screen) -> int:
         screen.progress("migrating the database")
         make_database()
         screen.progress("starting the server")
-        with running_server(address, deadline) as server:
+        with running_server(address, Deadline(START_SECONDS)) as server:
             _introduce(screen, emulator, server)
             from demonstration.watch import Watch
 
+            deadline = Deadline(options.timeout)
             watch = Watch(attempts, screen, deadline)
             code = _do_main_job(emulator, server, watch, screen, deadline)
-            if options.serve:
-                _serve(server, watch, screen)
+            if options.serve and not _serve(server, watch, screen):
+                return FAILURE
             return code
 
 
@@ -105,7 +107,7 @@ def _emulator(attempts: queue.SimpleQueue[Attempt]) -> Emulator:
         from cloudtask.emulator import Emulator
     except ImportError as error:
         raise NotStarted(
-            f"{error}. Install the emulator: pip install 'dj-cloudtask[emulator]'"
+            f"{error}. Install the emulator: pip install '.[emulator]'"
         ) from None
     return Emulator(
         QUEUES, project="bookshop", location="europe-west1", on_attempt=attempts.put
@@ -175,7 +177,8 @@ def _summarise(findings: list[Finding], screen: Screen) -> None:
     screen.line()
 
 
-def _serve(server: Server, watch: Watch, screen: Screen) -> None:
+def _serve(server: Server, watch: Watch, screen: Screen) -> bool:
+    """Go on until Ctrl-C. False if the server ended before."""
     screen.line()
     screen.line(f"Open {server.url} and order a book. Ctrl-C ends it.")
     try:
@@ -183,8 +186,9 @@ def _serve(server: Server, watch: Watch, screen: Screen) -> None:
             watch.next(timeout=1)
     except KeyboardInterrupt:
         screen.line("Stopped.")
-        return
-    raise NotStarted("the server ended")
+        return True
+    screen.line("The server ended.")
+    return False
 
 
 if __name__ == "__main__":

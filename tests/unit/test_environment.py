@@ -301,7 +301,7 @@ def test_a_hanging_server_costs_a_second_in_all(serve: Serve) -> None:
 
     # A busy machine may take longer; three answers of a second each would be
     # over three.
-    assert 0.9 <= monotonic() - started < 2.5
+    assert 0.9 <= monotonic() - started < 2.9
     assert server.asked == [PROJECT]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from cloudtask import registry, task
 from cloudtask.exceptions import InvalidTask, TaskNotFound
 from cloudtask.tasks import TaskDefinition
+from cloudtask.transports.memory import MemoryTransport
 from tests.tasks import add
 
 Define = Callable[..., TaskDefinition[..., Any]]
@@ -103,6 +105,19 @@ def test_a_function_that_is_defined_again_takes_the_path_over(define: Define) ->
     assert str(caught.value) == (
         "shop.tasks.add: this definition was replaced by a later one."
     )
+
+
+def test_a_module_may_be_reloaded(queue: MemoryTransport) -> None:
+    module = importlib.import_module("tests.apps.bakery.tasks")
+    old = importlib.reload(module).sell
+    new = importlib.reload(module).sell
+
+    assert registry.get("bakery.sell") is registry.get("bakery.give_away") is new
+    assert list(registry.conflicts()) == []
+    new(1).delay()
+    with pytest.raises(InvalidTask, match=r"^bakery\.sell: this definition was repl"):
+        old(1).delay()
+    assert [task.payload.task for task in queue.tasks] == ["bakery.sell"]
 
 
 def test_a_path_stays_with_the_function_that_had_it_first(define: Define) -> None:

@@ -20,6 +20,7 @@ MINUTE = timedelta(minutes=1)
         {"max_attempts": 1},  # Never again.
         {"max_attempts": -1},  # Always again.
         {"max_doublings": 0},
+        {"max_attempts": 2**31 - 1, "max_doublings": 2**31 - 1},
         {"min_backoff": timedelta(0)},
         {"min_backoff": MINUTE},  # The queue's maximum is not known here.
         {"max_backoff": SECOND},
@@ -50,6 +51,15 @@ def test_a_policy_takes_every_field_in_its_range(fields: dict[str, Any]) -> None
         (
             {"max_attempts": "3"},
             "max_attempts='3'): must be a whole number, at least 1, or -1.",
+        ),
+        # More than the API's fields hold.
+        (
+            {"max_attempts": 2**31},
+            "max_attempts=2147483648): must be at most 2147483647.",
+        ),
+        (
+            {"max_doublings": 2**31},
+            "max_doublings=2147483648): must be at most 2147483647.",
         ),
         ({"max_doublings": -1}, "max_doublings=-1): must be zero or more."),
         (

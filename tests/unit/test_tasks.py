@@ -320,6 +320,15 @@ def test_each_verb_enqueues(
     assert [stored.name for stored in queue.tasks] == [enqueued.name]
 
 
+def test_code_on_a_loop_may_use_the_sync_verb(
+    queue: MemoryTransport,
+) -> None:
+    async def main() -> str | None:
+        return add(a=1).delay().name
+
+    assert asyncio.run(main()) == queue.tasks[0].name
+
+
 def test_one_task_can_be_enqueued_twice(queue: MemoryTransport) -> None:
     bound = add()
 

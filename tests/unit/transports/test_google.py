@@ -28,6 +28,7 @@ from cloudtask.transports import get_transport
 from cloudtask.transports.base import OidcToken, OutgoingTask, Transport
 from tests.tasks import add, clean
 from tests.unit.transports.conftest import QUEUE_PATH
+from tests.unit.transports.doors import Door
 from tests.unit.transports.service import Hang, Meet, Service, lose, refuse, store
 
 Code = grpc.StatusCode
@@ -605,6 +606,28 @@ def test_one_client_serves_all_calls_of_all_threads(
     assert len(service.stored) == 81
     assert len(channels) == 1
     assert len({call.peer for call in service.calls}) == 1
+
+
+def test_threads_that_come_first_at_once_share_one_client(
+    service: Service,
+    configure: Configure,
+    outgoing: Outgoing,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport, door = configure(), Door()
+    open_channel = grpc.insecure_channel
+
+    def open_slowly(*args: Any) -> grpc.Channel:
+        door.wait_for(2)
+        return open_channel(*args)
+
+    monkeypatch.setattr(transport, "_lock", door)
+    monkeypatch.setattr(grpc, "insecure_channel", open_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(transport.send, [outgoing(), outgoing()]))
+
+    assert len({call.peer for call in service.calls}) == 1
+    assert len(service.stored) == 2
 
 
 def test_defining_and_binding_makes_no_client(

@@ -42,8 +42,12 @@ if child == 0:
     add("child again").delay()
     sys.exit(0)
 _, status = os.waitpid(child, 0)
+idle = os.fork()
+if idle == 0:
+    sys.exit(0)
+_, idle_status = os.waitpid(idle, 0)
 add("parent after").delay()
-sys.exit(os.waitstatus_to_exitcode(status))
+sys.exit(os.waitstatus_to_exitcode(status or idle_status))
 """
 
 FORKS_FIRST = """

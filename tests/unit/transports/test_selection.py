@@ -1,12 +1,12 @@
 """Which transport the settings choose."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
+from cloudtask import transports
 from cloudtask.conf import Settings, get_settings
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.transports import get_transport
@@ -14,6 +14,7 @@ from cloudtask.transports.base import OutgoingTask, Transport
 from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.immediate import ImmediateTransport
 from cloudtask.transports.memory import MemoryTransport
+from tests.unit.transports.doors import Door
 
 PACKAGE = "cloudtask.transports"
 
@@ -112,13 +113,24 @@ def test_a_wrong_setting_leaves_the_former_one_open() -> None:
     assert get_transport(settings) is former
 
 
-def test_threads_that_come_first_at_once_share_one() -> None:
-    settings = Settings(transport=f"{__name__}.Own")
-    start = threading.Barrier(8)
+class Slow(Own):
+    """Takes until two threads have come to the door."""
 
-    def first(_: int) -> Transport:
-        start.wait(10)
-        return get_transport(settings)
+    door: Door
 
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(first, range(8)))) == 1
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.door.wait_for(2)
+
+
+def test_threads_that_come_first_at_once_share_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(transport=f"{__name__}.Slow")
+    Slow.door = Door()
+    monkeypatch.setattr(transports, "_lock", Slow.door)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(get_transport, [settings, settings])
+    assert isinstance(first, Slow)
+    assert first is second

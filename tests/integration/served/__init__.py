@@ -1,0 +1,1 @@
+"""A project that real servers serve in processes of their own."""

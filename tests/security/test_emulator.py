@@ -1,0 +1,67 @@
+"""The emulator asks for no credentials, and so stays on its machine."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
+
+from cloudtask.emulator import Emulator
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator(["default:max_attempts=1"]) as emulator:
+        yield emulator
+
+
+def status(url: str, **headers: str) -> int:
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_the_emulator_listens_on_this_machine_only(emulator: Emulator) -> None:
+    assert urlsplit(f"//{emulator.host}").hostname == "127.0.0.1"
+    assert urlsplit(emulator.http_url).hostname == "127.0.0.1"
+
+
+def test_no_web_page_gets_at_the_emulator(emulator: Emulator) -> None:
+    keys = f"{emulator.http_url}/certs"
+
+    assert status(keys) == 200
+    assert status(keys, Host="evil.example") == 403  # DNS rebinding.
+    assert status(keys, Origin="https://evil.example") == 403
+    assert status(keys, Origin="http://localhost:8000") == 403
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/computeMetadata/v1/",  # Whom its machine trusts.
+        "http://8.8.8.8/_tasks/",
+        "http://[2001:4860:4860::8888]/_tasks/",
+        "http://0x08080808/_tasks/",
+    ],
+)
+def test_the_emulator_sends_nothing_to_the_world(emulator: Emulator, url: str) -> None:
+    before = len(emulator.attempts)
+    with grpc.insecure_channel(emulator.host) as channel:
+        transport = CloudTasksGrpcTransport(channel=channel)
+        tasks_v2.CloudTasksClient(transport=transport).create_task(
+            parent=emulator.queue_path("default"), task={"http_request": {"url": url}}
+        )
+    emulator.wait_for(lambda: emulator.idle)
+
+    [attempt] = emulator.attempts[before:]
+    assert (attempt.status, attempt.outcome) == (None, "gave up")
