@@ -114,11 +114,6 @@ class CloudTaskRequest:
         """
         return self.last_attempt is not None and self.attempt >= self.last_attempt
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the task's own policy had its last attempt before."""
-        return self.last_attempt is not None and self.attempt > self.last_attempt
-
     def remaining(self) -> timedelta | None:
         """Time until Cloud Tasks gives this attempt up, never negative."""
         if self.deadline is None:

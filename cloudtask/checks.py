@@ -52,19 +52,10 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """What is fine on a desk, and not in production."""
     try:
-        on_commit = get_settings().on_commit
+        settings = get_settings()
     except ConfigurationError:
         return []  # Told by check_cloudtask.
-    if on_commit:
-        return []
-    return [
-        checks.Warning(
-            "CLOUDTASK['ON_COMMIT'] is off: tasks may run before the data they "
-            "need is committed, and although it was rolled back.",
-            hint="Leave it on, and pass on_commit=False where it is meant.",
-            id="cloudtask.W010",
-        )
-    ]
+    return [*_check_on_commit(settings), *_check_signer(settings)]
 
 
 def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
@@ -109,7 +100,6 @@ def _check_places(settings: Settings) -> Iterator[CheckMessage]:
         ("PROJECT", settings.project, "the project's id"),
         ("LOCATION", settings.location, "the queues' region"),
         ("URL", settings.url, "the URL of the dispatch view"),
-        ("SAE", settings.sae, "the service account that signs dispatches"),
     ):
         if value is None:
             yield checks.Warning(
@@ -123,6 +113,27 @@ def _check_places(settings: Settings) -> Iterator[CheckMessage]:
             "be verified.",
             hint="Set AUDIENCE to what tokens are made for.",
             id="cloudtask.E005",
+        )
+
+
+def _check_on_commit(settings: Settings) -> Iterator[CheckMessage]:
+    if not settings.on_commit:
+        yield checks.Warning(
+            "CLOUDTASK['ON_COMMIT'] is off: tasks may run before the data they "
+            "need is committed, and although it was rolled back.",
+            hint="Leave it on, and pass on_commit=False where it is meant.",
+            id="cloudtask.W010",
+        )
+
+
+def _check_signer(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.secrets() and not settings.sae and not environment.is_google():
+        yield checks.Warning(
+            "CLOUDTASK['SAE'] is not set: dispatches are known by the secret alone, "
+            "which everybody can read who may view the queue's tasks.",
+            hint="Set SAE to the service account that signs dispatches. On Google "
+            "Cloud it is found at run time.",
+            id="cloudtask.W012",
         )
 
 
@@ -145,13 +156,18 @@ def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage
 
 
 def _is_redirected_to_https(url: str) -> bool:
-    if not getattr(django_settings, "SECURE_SSL_REDIRECT", False):
+    if not django_settings.SECURE_SSL_REDIRECT or not _redirects_at_all():
         return False
     parts = urlsplit(url)
     path = parts.path.lstrip("/")
     exempt = any(re.search(p, path) for p in django_settings.SECURE_REDIRECT_EXEMPT)
     behind_proxy = django_settings.SECURE_PROXY_SSL_HEADER is not None
     return not exempt and not (parts.scheme == "https" and behind_proxy)
+
+
+def _redirects_at_all() -> bool:
+    middleware = "django.middleware.security.SecurityMiddleware"
+    return middleware in django_settings.MIDDLEWARE
 
 
 def _check_route(settings: Settings) -> Iterator[CheckMessage]:

@@ -59,6 +59,12 @@ class Attempt:
     payload: Payload
     request: CloudTaskRequest
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the task's own policy had its last attempt before this."""
+        last = self.request.last_attempt
+        return last is not None and self.request.attempt > last
+
     @classmethod
     def of(
         cls,
@@ -98,7 +104,7 @@ class Attempt:
 
 def run(attempt: Attempt) -> Outcome:
     """Run it. Only exceptions that end the process pass through."""
-    if attempt.request.is_over:
+    if attempt.is_over:
         return _over(attempt)
     payload = attempt.payload
     try:
@@ -112,7 +118,7 @@ def run(attempt: Attempt) -> Outcome:
 
 async def arun(attempt: Attempt) -> Outcome:
     """See run(). An `async def` task runs on the running loop."""
-    if attempt.request.is_over:
+    if attempt.is_over:
         return _over(attempt)
     payload = attempt.payload
     try:

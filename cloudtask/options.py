@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
@@ -18,6 +18,9 @@ from cloudtask.validation import (
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+#: Characters of a registered path.
+MAX_PATH_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,9 @@ def check_options(path: str, options: TaskOptions) -> None:
         value = getattr(options, option)
         if value != getattr(_DEFAULTS, option) and not isinstance(value, kind):
             raise InvalidTask(f"{path}: {option}= must be {words}, not {value!r}.")
+    for name in (options.path, *options.aliases):
+        if name is not None:
+            _check(path, f"the path {name!r}", _path_problem(name))
     if options.url is not None:
         check_url(path, options.url)
     if isinstance(options.named, str):
@@ -72,12 +78,34 @@ def check_options(path: str, options: TaskOptions) -> None:
     _check_headers(path, options.headers or {})
 
 
+def read_options(options: Mapping[str, Any]) -> TaskOptions:
+    """
+    Raises:
+        TypeError: There is no such option.
+    """
+    known = [f.name for f in fields(TaskOptions)]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"task() has no option {name!r}. It has {', '.join(known)}."
+            )
+    return TaskOptions(**options)
+
+
 def check_url(path: str, url: object) -> None:
     """
     Raises:
         InvalidTask: No task can be dispatched to it.
     """
     _check(path, "the URL", url_problem(url))
+
+
+def _path_problem(path: object) -> str | None:
+    if not isinstance(path, str) or not 0 < len(path) <= MAX_PATH_LENGTH:
+        return f"must be a string of 1 to {MAX_PATH_LENGTH} characters."
+    if not path.isprintable() or " " in path:
+        return "must have neither spaces nor control characters."
+    return None
 
 
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:

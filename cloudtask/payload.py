@@ -19,6 +19,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -69,13 +70,14 @@ def encode(payload: Payload) -> bytes:
             position or keyword, as in `args[0]['when']`.
     """
     try:
-        task = _argument("path=", _pack_str, payload.task)
-        args = _argument("args", _pack_list, payload.args)
-        kwargs = _argument("kwargs", _pack_dict, payload.kwargs)
+        args = _argument("args", _pack_list, payload.args) if payload.args else "[]"
+        kwargs = (
+            _argument("kwargs", _pack_dict, payload.kwargs) if payload.kwargs else "{}"
+        )
+        # Written by hand: the encoder would take longer than all the rest.
         return (
-            f'{{"v":{VERSION},"id":"{payload.id}","task":{_to_json(task)},'
-            f'"kind":"{payload.kind}","args":{_to_json(args) if args else "[]"},'
-            f'"kwargs":{_to_json(kwargs) if kwargs else "{}"},'
+            f'{{"v":{VERSION},"id":"{payload.id}","task":{_path(payload.task)},'
+            f'"kind":"{payload.kind}","args":{args},"kwargs":{kwargs},'
             f'"enqueued_at":"{payload.enqueued_at.isoformat()}"}}'
         ).encode()
     except _Unpackable as error:
@@ -102,9 +104,14 @@ def decode(body: bytes) -> Payload:
         raise DecodeError(f"The body is no payload ({type(error).__name__}).") from None
 
 
-def _argument(name: str, pack: Callable[..., Any], values: Any) -> Any:
+@lru_cache(maxsize=1024)
+def _path(path: str) -> str:
+    return _argument("path=", _pack_str, path)
+
+
+def _argument(name: str, pack: Callable[..., Any], value: Any) -> str:
     try:
-        return pack(values, _TOP_DEPTH)
+        return _to_json(pack(value, _TOP_DEPTH))
     except _Unpackable as error:
         error.where = f"{name}{error.where}"
         raise

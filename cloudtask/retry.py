@@ -15,7 +15,7 @@ _MAX_INT = 2**31 - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """
-    Cloud Tasks' RetryConfig for one task. A field left out is the queue's.
+    Cloud Tasks' RetryConfig for one task. It fills in what is left out.
 
     The delay before retry k is `min_backoff * 2 ** (k - 1)`; after
     `max_doublings` it grows by the last step, and never above `max_backoff`.

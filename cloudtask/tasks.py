@@ -21,7 +21,7 @@ from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
 from cloudtask.handover import Handover
-from cloudtask.options import TaskOptions, check_options, check_url
+from cloudtask.options import TaskOptions, check_options, check_url, read_options
 from cloudtask.payload import Payload, encode, new_id
 from cloudtask.signatures import Arguments
 from cloudtask.transports import get_transport
@@ -385,7 +385,7 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     Raises:
         InvalidTask: An option or the function's signature is wrong.
     """
-    checked = TaskOptions(**options)
+    checked = read_options(options)
     if func is not None:
         return TaskDefinition(func, checked)
     return lambda function: TaskDefinition(function, checked)

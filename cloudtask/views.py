@@ -41,6 +41,8 @@ logger = logging.getLogger("cloudtask")
 
 #: Bytes of the largest body that is read. Cloud Tasks stores no larger task.
 MAX_BODY_BYTES = 1024 * 1024
+#: Characters of a reason that are logged: it may quote the request.
+_LOGGED = 300
 #: Seconds to wait when this side is at fault.
 _RETRY_AFTER = 10
 #: Characters of an error that are logged.

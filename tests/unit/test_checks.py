@@ -97,6 +97,12 @@ def without(*keys: str) -> dict[str, Any]:
 NOT_ROUTED = urlconf()
 AT_ROOT = urlconf(path("", include("cloudtask.urls")))
 
+#: Django redirects what is not https.
+REDIRECTS: dict[str, Any] = {
+    "SECURE_SSL_REDIRECT": True,
+    "MIDDLEWARE": ["django.middleware.security.SecurityMiddleware"],
+}
+
 #: Each id, the settings that bring it about, and those that do not.
 CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
     (
@@ -135,7 +141,7 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
     ),
     *[
         ("W004", checks.WARNING, {"raw": without(key)}, {"raw": RIGHT})
-        for key in ("PROJECT", "LOCATION", "URL", "SAE")
+        for key in ("PROJECT", "LOCATION", "URL")
     ],
     ("W004", checks.WARNING, {"raw": {}}, {"raw": MEMORY}),
     (
@@ -171,16 +177,16 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
     (
         "W007",
         checks.WARNING,
-        {"raw": {"URL": URL}, "SECURE_SSL_REDIRECT": True},
+        {"raw": {"URL": URL}, **REDIRECTS},
         {"raw": {"URL": URL}, "SECURE_SSL_REDIRECT": False},
     ),
     (
         "W007",
         checks.WARNING,
-        {"raw": {"URL": URL}, "SECURE_SSL_REDIRECT": True},
+        {"raw": {"URL": URL}, **REDIRECTS},
         {
             "raw": {"URL": URL},
-            "SECURE_SSL_REDIRECT": True,
+            **REDIRECTS,
             "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         },
     ),
@@ -189,12 +195,12 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         checks.WARNING,
         {
             "raw": {"URL": URL},
-            "SECURE_SSL_REDIRECT": True,
+            **REDIRECTS,
             "SECURE_REDIRECT_EXEMPT": [r"^/_tasks/"],  # Django strips the slash.
         },
         {
             "raw": {"URL": URL},
-            "SECURE_SSL_REDIRECT": True,
+            **REDIRECTS,
             "SECURE_REDIRECT_EXEMPT": [r"^health/", r"^_tasks/"],
         },
     ),
@@ -204,10 +210,16 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         # The proxy would pass on that this was no https.
         {
             "raw": {"URL": "http://shop.example/_tasks/"},
-            "SECURE_SSL_REDIRECT": True,
+            **REDIRECTS,
             "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         },
-        {"raw": {}, "SECURE_SSL_REDIRECT": True},
+        {"raw": {}, **REDIRECTS},
+    ),
+    (
+        "W007",
+        checks.WARNING,
+        {"raw": {"URL": URL}, **REDIRECTS},
+        {"raw": {"URL": URL}, **REDIRECTS, "MIDDLEWARE": []},  # Nobody redirects.
     ),
     ("W008", checks.WARNING, {"ROOT_URLCONF": NOT_ROUTED}, {}),
     ("W008", checks.WARNING, {"ROOT_URLCONF": NOT_ROUTED}, {"ROOT_URLCONF": AT_ROOT}),
@@ -234,6 +246,12 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         checks.WARNING,
         {"raw": {"ON_COMMIT": False}},
         {"raw": {"ON_COMMIT": True}},
+    ),
+    (
+        "W012",
+        checks.WARNING,
+        {"raw": {"SECRET": SECRET}},
+        {"raw": {"SECRET": SECRET, "SAE": RIGHT["SAE"]}},
     ),
 ]
 
@@ -265,6 +283,7 @@ def test_every_id_has_its_case() -> None:
         "W008",
         "W009",
         "W010",
+        "W012",
     }
 
 
@@ -318,7 +337,6 @@ def test_each_missing_place_is_told(check: Check) -> None:
         "CLOUDTASK['PROJECT'] is not set.",
         "CLOUDTASK['LOCATION'] is not set.",
         "CLOUDTASK['URL'] is not set.",
-        "CLOUDTASK['SAE'] is not set.",
     ]
     assert check(without("PROJECT"))[0].hint == (
         "Set it to the project's id. On Google Cloud it is found at run time."

@@ -171,7 +171,9 @@ def test_headers_up_to_the_limit_are_taken() -> None:
 
 
 def test_an_unknown_option_is_refused_at_decoration() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'quue'"):
+    with pytest.raises(
+        TypeError, match=r"^task\(\) has no option 'quue'\. It has queue, "
+    ):
         task(quue="emails")(say)
 
 
@@ -184,3 +186,20 @@ def test_options_cannot_be_changed() -> None:
 
 def say_path() -> str:
     return f"{say.__module__}.{say.__qualname__}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("shop tasks.add", "must have neither spaces nor control characters."),
+        ("shop.tasks\0add", "must have neither spaces nor control characters."),
+        ("", "must be a string of 1 to 500 characters."),
+        ("a" * 501, "must be a string of 1 to 500 characters."),
+        (7, "must be a string of 1 to 500 characters."),
+    ],
+)
+def test_an_alias_that_is_no_path_is_refused(name: object, text: str) -> None:
+    with pytest.raises(InvalidTask) as caught:
+        check_options("shop.tasks.add", TaskOptions(aliases=(name,)))  # type: ignore[arg-type]
+
+    assert str(caught.value) == f"shop.tasks.add: the path {name!r} {text}"

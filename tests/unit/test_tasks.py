@@ -97,11 +97,6 @@ def test_definitions_and_tasks_show_what_they_are_and_no_arguments() -> None:
     assert repr(add(1, 2)) == "<Task tests.tasks.add>"
 
 
-def test_an_option_that_is_none_is_refused() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'quue'"):
-        task(quue="emails")(clean)
-
-
 def test_a_definition_that_was_replaced_cannot_be_enqueued(
     queue: MemoryTransport,
 ) -> None:
