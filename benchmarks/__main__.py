@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from benchmarks import dispatch, enqueue, import_time
-from benchmarks.measure import Result
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Result
 
 BENCHMARKS = {
     "import": import_time.run,

@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result, seconds_each
 from cloudtask.emulator.tokens import TokenIssuer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 SECRET = "a secret of the benchmark, 32 by"  # noqa: S105
 EMAIL = "tasks@project.iam.gserviceaccount.com"
@@ -116,7 +119,7 @@ def _server(keys_host: str) -> Iterator[http.client.HTTPConnection]:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"]
     command += ["--worker-class", "gthread", "--threads", "1", "--keep-alive", "60"]
-    command += ["--log-level", "error", "benchmarks.site:application"]
+    command += ["--log-level", "error", "benchmarks.server:application"]
     environment = {**os.environ, "BENCHMARK_KEYS_HOST": keys_host}
     with subprocess.Popen(command, env=environment) as process:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

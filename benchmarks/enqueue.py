@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Result, seconds_each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _METHOD = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
 
@@ -91,7 +93,7 @@ def serve() -> None:
     name = "projects/project/locations/europe-west1/queues/default/tasks/1"
     answer: bytes = Task.pb()(name=name).SerializeToString()
 
-    class Null(grpc.GenericRpcHandler):
+    class Null(grpc.GenericRpcHandler[Any, Any]):
         def service(self, details: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from statistics import median
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PROGRAM = """
 import django, time

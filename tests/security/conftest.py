@@ -1,5 +1,6 @@
 """Fixtures of the security tests: clocks, a key server, both handlers."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,18 @@ class Clock:
 
     def __init__(self, now: float) -> None:
         self.now = now
+        self._calls = 0
+        self._called = threading.Condition()
 
     def __call__(self) -> float:
-        return self.now
+        with self._called:
+            self._calls += 1
+            self._called.notify_all()
+            return self.now
+
+    def wait_for_calls(self, number: int) -> None:
+        with self._called:
+            assert self._called.wait_for(lambda: self._calls >= number, 10)
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,11 @@ def close(server: KeyServer, handler: Any) -> None:
     """Hang up without a word."""
 
 
+def ramble(server: KeyServer, handler: Any) -> None:
+    """The keys, and 10 MB of nothing."""
+    send(server, handler, json.dumps(server.keys).encode() + b" " * 10_000_000)
+
+
 def answer(body: bytes) -> Callable[[KeyServer, Any], None]:
     """Send this, whatever it is."""
     return lambda server, handler: send(server, handler, body)

@@ -164,6 +164,16 @@ def test_auth_says_which_credentials_a_dispatch_needs(
         assert answers == [FORBIDDEN, FORBIDDEN]
 
 
+def test_a_remembered_token_is_no_secret_where_both_are_asked_for(
+    google: KeyServer, settings: Any, send: Send
+) -> None:
+    settings.CLOUDTASK = {**SET["both"], "AUTH": "all"}
+    assert send({**SECRETS["ok"], **TOKENS["ok"]}).status == 200
+
+    for sent_secret in ("bad", "absent"):
+        assert send({**SECRETS[sent_secret], **TOKENS["ok"]}) == FORBIDDEN
+
+
 def test_any_credential_is_enough_where_nothing_else_is_said(
     google: KeyServer, settings: Any, send: Send
 ) -> None:

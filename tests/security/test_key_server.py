@@ -49,7 +49,7 @@ BROKEN: dict[str, Callable[..., None]] = {
     "keys that are none": keyserver.answer(b'{"current": "no PEM"}'),
     "keys that are numbers": keyserver.answer(b'{"current": 1}'),
     "a JSON Web Key Set": keyserver.answer(b'{"keys": [{"kid": "current"}]}'),
-    "10 MB": keyserver.answer(b" " * 10_000_000),
+    "10 MB": keyserver.ramble,
     "nested objects": keyserver.answer(b'{"a":' * 40_000),
     "silence": keyserver.hang,
     "a body in drips": keyserver.drip_the_body,
@@ -178,6 +178,27 @@ def test_twenty_threads_at_once_share_one_failure(
     with ThreadPoolExecutor(20) as pool:
         results = _start_all(pool, 20, lambda: holds(key_set))
 
+        errors = [result.exception(10) for result in results]
+
+    assert {type(error) for error in errors} == {KeysUnavailable}
+    assert len(key_server.fetched) == 1
+
+
+def test_threads_that_waited_for_a_failure_do_not_try_again_one_by_one(
+    key_server: KeyServer, key_set: KeySet, ticks: Clock
+) -> None:
+    def fail_in_the_end(server: KeyServer, handler: Any) -> None:
+        server.gate.wait(10)
+        keyserver.fail(server, handler)
+
+    key_server.behave = fail_in_the_end
+
+    with ThreadPoolExecutor(20) as pool:
+        results = [pool.submit(holds, key_set) for _ in range(20)]
+        # Each of them has asked, and one has said when, and until when.
+        ticks.wait_for_calls(20 + 2)
+        ticks.now += keys.FETCH_SECONDS
+        key_server.gate.set()
         errors = [result.exception(10) for result in results]
 
     assert {type(error) for error in errors} == {KeysUnavailable}

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from django.urls import resolve
 
 from cloudtask.views import adispatch, dispatch
 from tests import tasks
@@ -124,6 +125,15 @@ def test_a_sync_task_runs_in_the_workers_own_thread_under_wsgi(secret: str) -> N
     send_wsgi(AUTHENTIC, payload(f"{SAMPLES}.thread"))
 
     assert tasks.ran == [threading.current_thread()]
+
+
+def test_each_handler_gets_the_view_that_fits_it() -> None:
+    async def on_a_loop() -> object:
+        return resolve("/_tasks/").func
+
+    assert resolve("/_tasks/").func is dispatch
+    assert asyncio.run(on_a_loop()) is adispatch
+    assert resolve("/_tasks/").func is dispatch
 
 
 @pytest.mark.parametrize("view", [dispatch, adispatch])

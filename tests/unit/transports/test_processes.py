@@ -34,12 +34,26 @@ loaded = {"grpc", "google.cloud", "google.api_core", "google.auth"} & set(sys.mo
 print(sorted(loaded))
 """
 
+COUNTS = """
+import grpc
+
+channels = []
+open_channel = grpc.insecure_channel
+
+def open_and_count(*args, **kwargs):
+    channels.append(open_channel(*args, **kwargs))
+    return channels[-1]
+
+grpc.insecure_channel = open_and_count
+"""
+
 FORKS = """
 add("parent before").delay()
 child = os.fork()
 if child == 0:
     add("child").delay()
     add("child again").delay()
+    print("opened by the child:", len(channels) - 1)
     sys.exit(0)
 _, status = os.waitpid(child, 0)
 idle = os.fork()
@@ -47,6 +61,7 @@ if idle == 0:
     sys.exit(0)
 _, idle_status = os.waitpid(idle, 0)
 add("parent after").delay()
+print("opened by the parent:", len(channels))
 sys.exit(os.waitstatus_to_exitcode(status or idle_status))
 """
 
@@ -64,16 +79,7 @@ sys.exit(max(map(os.waitstatus_to_exitcode, statuses)))
 """
 
 ENDS = """
-import atexit, grpc
-
-channels = []
-open_channel = grpc.insecure_channel
-
-def remember(*args, **kwargs):
-    channels.append(open_channel(*args, **kwargs))
-    return channels[-1]
-
-grpc.insecure_channel = remember
+import atexit
 
 @atexit.register
 def look():
@@ -134,8 +140,10 @@ def test_defining_and_running_tasks_loads_nothing_of_google(script) -> None:
 
 
 def test_a_forked_child_makes_a_client_of_its_own(script, service: Service) -> None:
-    script(FORKS)
-
+    assert script(COUNTS + FORKS).splitlines() == [
+        "opened by the child: 1",
+        "opened by the parent: 1",
+    ]
     assert senders(service) == [
         "parent before",
         "child",
@@ -157,7 +165,7 @@ def test_children_forked_before_any_client_have_one_each(
 
 
 def test_the_client_is_closed_when_the_process_ends(script, service: Service) -> None:
-    assert script(ENDS) == "Cannot invoke RPC on closed channel!"
+    assert script(COUNTS + ENDS) == "Cannot invoke RPC on closed channel!"
     assert len(service.stored) == 1
 
 
