@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result, seconds_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_METHOD = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
+_SERVICE = "google.cloud.tasks.v2.CloudTasks"
+_METHOD = f"/{_SERVICE}/CreateTask"
 
 
 def run() -> Iterator[Result]:
@@ -93,12 +94,11 @@ def serve() -> None:
     name = "projects/project/locations/europe-west1/queues/default/tasks/1"
     answer: bytes = Task.pb()(name=name).SerializeToString()
 
-    class Null(grpc.GenericRpcHandler[Any, Any]):
-        def service(self, details: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
-
+    null = grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
     server = grpc.server(ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((Null(),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(_SERVICE, {"CreateTask": null}),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(f"127.0.0.1:{port}", flush=True)

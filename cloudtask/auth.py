@@ -22,7 +22,7 @@ from cloudtask.exceptions import (
     MissingCredentials,
 )
 from cloudtask.keys import KeySet
-from cloudtask.payload import load_json
+from cloudtask.strict_json import load_json
 from cloudtask.validation import SECRET_HEADER
 
 if TYPE_CHECKING:

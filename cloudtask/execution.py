@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from cloudtask import registry
@@ -133,7 +134,7 @@ async def arun(attempt: Attempt) -> Outcome:
 def call(definition: Definition, *args: Any, **kwargs: Any) -> Any:
     """Call the function from synchronous code."""
     if not definition.is_async:
-        return definition.func(*args, **kwargs)
+        return _call_sync(definition, *args, **kwargs)
     from asgiref.sync import async_to_sync
 
     return async_to_sync(definition.func)(*args, **kwargs)
@@ -145,7 +146,19 @@ async def acall(definition: Definition, *args: Any, **kwargs: Any) -> Any:
         return await definition.func(*args, **kwargs)
     from asgiref.sync import sync_to_async
 
-    return await sync_to_async(definition.func)(*args, **kwargs)
+    return await sync_to_async(_call_sync)(definition, *args, **kwargs)
+
+
+def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
+    value = definition.func(*args, **kwargs)
+    if iscoroutine(value):
+        # It would count as done, and nothing of it has run.
+        value.close()
+        raise TypeError(
+            f"{definition.path} returned a coroutine: a decorator hides that it is "
+            "`async def`. Make the decorator's wrapper `async def`, too."
+        )
+    return value
 
 
 def _over(attempt: Attempt) -> Outcome:

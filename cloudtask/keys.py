@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import InvalidCredentials, KeysUnavailable
-from cloudtask.payload import load_json
+from cloudtask.strict_json import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

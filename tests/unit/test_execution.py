@@ -1,6 +1,7 @@
 """What becomes of an attempt, and what is logged of it."""
 
 import asyncio
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -161,6 +162,26 @@ def test_a_sync_function_never_blocks_the_running_loop() -> None:
     assert asyncio.run(main()).value is True
 
 
+@both_ways
+def test_a_coroutine_that_nobody_awaits_is_no_success(run: Run) -> None:
+    def traced(func: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(func)
+        def wrapper(*args: Any) -> Any:
+            return func(*args)
+
+        return wrapper
+
+    outcome = run(attempt_of(task(path="shop.hidden")(traced(aadd.func)), 1, 2))
+
+    assert outcome.status is Status.RETRY
+    assert isinstance(outcome.error, TypeError)
+    assert str(outcome.error) == (
+        "shop.hidden returned a coroutine: a decorator hides that it is `async def`. "
+        "Make the decorator's wrapper `async def`, too."
+    )
+    assert ran == []
+
+
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
@@ -228,7 +249,7 @@ def test_a_task_runs_under_its_former_path() -> None:
 
 # What becomes of it
 
-FIRST, LAST = {"attempt": 1}, {"attempt": 3}
+FIRST, LAST = 1, 3
 
 
 @both_ways
@@ -243,8 +264,6 @@ FIRST, LAST = {"attempt": 1}, {"attempt": 3}
         ("fail", FIRST, Status.RETRY, None, logging.WARNING),
         # In the last attempt it is one.
         ("fail", LAST, Status.FAILED, None, logging.ERROR),
-        # And in any that comes after it.
-        ("fail", {"attempt": 4}, Status.FAILED, None, logging.ERROR),
         # Asked for another attempt: no failure.
         ("retry", FIRST, Status.RETRY, None, logging.INFO),
         ("retry later", FIRST, Status.RETRY, timedelta(minutes=2), logging.INFO),
@@ -261,14 +280,14 @@ def test_the_outcome_and_its_log_level(
     run: Run,
     definition: TaskDefinition[..., object],
     how: str,
-    attempt: dict[str, int],
+    attempt: int,
     status: Status,
     after: timedelta | None,
     level: int,
 ) -> None:
     caplog.set_level(logging.DEBUG, "cloudtask")
     outcome = run(
-        attempt_of(definition, how, settings=Settings(retry=THRICE), **attempt)
+        attempt_of(definition, how, settings=Settings(retry=THRICE), attempt=attempt)
     )
 
     [record] = (r for r in caplog.records if r.name == "cloudtask")
@@ -311,6 +330,23 @@ def test_the_policy_says_which_attempt_is_the_last(
 
     assert outcome.status is status
     assert isinstance(outcome.error, ValueError)
+
+
+@both_ways
+def test_an_attempt_after_the_last_one_does_not_run(
+    caplog: pytest.LogCaptureFixture, run: Run
+) -> None:
+    # The last one got no answer through: its worker died.
+    settings = Settings(retry=THRICE)
+    outcome = run(attempt_of(add, 1, 2, settings=settings, attempt=4))
+
+    assert outcome == Outcome(Status.FAILED)
+    assert ran == []
+    assert caplog.messages == [
+        f"task=tests.tasks.add id={'0' * 32} attempt=4 status=failed "
+        "reason='no attempts are left'"
+    ]
+    assert caplog.records[0].levelno == logging.ERROR
 
 
 def test_a_rejection_is_no_error() -> None:

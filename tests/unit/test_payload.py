@@ -26,7 +26,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloudtask.exceptions import DecodeError, EncodeError
-from cloudtask.payload import MAX_DEPTH, Payload, decode, encode, load_json, new_id
+from cloudtask.payload import Payload, decode, encode, new_id
+from cloudtask.strict_json import MAX_DEPTH, load_json
 
 ID = "0123456789abcdef0123456789abcdef"
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -1,6 +1,7 @@
 """The transport to Google, against a gRPC server that does as it is told."""
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -514,6 +515,52 @@ def test_ten_seconds_are_the_default(
     configure().send(outgoing())
 
     assert 9 < service.calls[0].seconds < 11
+
+
+PASSING = [
+    *(Code.ABORTED, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.INTERNAL),
+    *(Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.UNKNOWN),
+]
+
+
+def fault() -> Callable[..., Any]:
+    """Fail before or after the task was stored. Its seed is pytest's."""
+    return random.choice([refuse, lose])(random.choice(PASSING))  # noqa: S311
+
+
+def test_faults_neither_lose_nor_double_a_named_task(
+    service: Service, configure: Configure, outgoing: Outgoing
+) -> None:
+    service.answers(*(random.choice([store, fault()]) for _ in range(200)))  # noqa: S311
+    transport = configure()
+    tasks = [outgoing(task_id=f"task-{number}") for number in range(150)]
+    with ThreadPoolExecutor(12) as pool:
+        names = list(pool.map(transport.send, tasks))
+
+    assert len(service.calls) > 200
+    assert sorted(task.name for task in service.stored) == sorted(names)
+    assert names == [task.name for task in tasks]
+
+
+def test_faults_of_an_unnamed_task_are_never_silent(
+    service: Service, configure: Configure, outgoing: Outgoing
+) -> None:
+    service.answers(*(random.choice([store, fault()]) for _ in range(200)))  # noqa: S311
+    transport = configure()
+
+    def send(_: int) -> str | None:
+        try:
+            return transport.send(outgoing())
+        except ServiceUnavailable:
+            return None
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(send, range(200)))
+
+    told = [name for name in answers if name is not None]
+    assert len(service.calls) == 200
+    assert 0 < len(told) < 200
+    assert set(told) <= {task.name for task in service.stored}
 
 
 # Async

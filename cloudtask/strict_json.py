@@ -1,0 +1,59 @@
+"""What JSON is taken and given here: less than Python's parser would take."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from cloudtask.exceptions import DecodeError
+
+#: Levels of lists and objects that a payload may nest, the outermost included.
+MAX_DEPTH = 64
+
+#: Keys of an object that stands for a value which JSON lacks.
+TYPE, VALUE = "__type__", "value"
+#: Names of time zones. Without dots: zoneinfo may look one up as a package.
+ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+
+
+def load_json(body: bytes) -> object:
+    """
+    Read JSON strictly: UTF-8, no key twice, no NaN and no Infinity.
+
+    Raises:
+        ValueError, DecodeError, RecursionError: It is no such JSON.
+    """
+    return json.loads(
+        body.decode("utf-8"), object_pairs_hook=unique, parse_constant=_no_constant
+    )
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """
+    Make a dictionary of pairs.
+
+    Raises:
+        DecodeError: A key comes twice.
+    """
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise DecodeError("An object has the same key twice.")
+    return members
+
+
+def _no_constant(name: str) -> object:
+    raise DecodeError(f"{name} is no JSON.")
+
+
+def text_problem(text: str) -> str | None:
+    """Why a string can be neither sent nor stored, or None."""
+    if "\0" in text:
+        return "has a NUL character"
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "has half a surrogate pair"
+    return None
