@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 
-from cloudtask import environment
-from cloudtask.exceptions import ConfigurationError
+from cloudtask import environment, naming
+from cloudtask.exceptions import ConfigurationError, InvalidTask
 from cloudtask.validation import CHECKS, QueueConfig, address
 
 if TYPE_CHECKING:
@@ -154,11 +154,18 @@ class Settings:
         Raises:
             ConfigurationError: No queue is named and QUEUE is not set, or no
                 queue serves the priority.
+            InvalidTask: The name is no queue's.
         """
         if priority:
             queue = self._queue_of(priority)
         name = queue or self.queue or _missing("QUEUE")
-        return self.queue_aliases.get(name, name)
+        name = self.queue_aliases.get(name, name)
+        if not naming.is_queue_name(name):
+            raise InvalidTask(
+                f"{name!r} is neither an alias of CLOUDTASK['QUEUE_ALIASES'] nor a "
+                "queue name: 1 to 100 letters, digits or hyphens."
+            )
+        return name
 
     def _queue_of(self, priority: int) -> str:
         if not self.priority_queues:

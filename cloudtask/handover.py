@@ -1,4 +1,4 @@
-"""Sends checked tasks: now, or when the transaction commits."""
+"""Sends tasks when the transaction commits, if there is one."""
 
 from __future__ import annotations
 
@@ -8,36 +8,30 @@ from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 
 if TYPE_CHECKING:
-    from cloudtask.transports.base import OutgoingTask, Transport
+    from collections.abc import Callable
 
 
-class Handover:
-    """A checked task on its way to the transport, now or at the commit."""
+def at_commit(send: Callable[[], None], using: str | None) -> bool:
+    """
+    Have `send` called at the commit, and not at all after a rollback.
 
-    __slots__ = ("_outgoing", "_transport", "enqueued")
+    Args:
+        send: What to call.
+        using: Alias of the database whose transaction counts.
 
-    def __init__(self, transport: Transport, outgoing: OutgoingTask) -> None:
-        self._transport = transport
-        self._outgoing = outgoing
-        self.enqueued = outgoing.enqueued()
+    Returns:
+        False where no transaction is open.
+    """
+    connection = connections[using or DEFAULT_DB_ALIAS]
+    by_hand = connection.connection is not None and not connection.autocommit
+    if not connection.in_atomic_block and not by_hand:
+        return False
+    # Refused by Django in a transaction that is managed by hand, where
+    # nothing tells when it ends.
+    connection.on_commit(send)
+    return True
 
-    def send(self) -> None:
-        self.enqueued.name = self._transport.send(self._outgoing)
 
-    async def asend(self) -> None:
-        self.enqueued.name = await self._transport.asend(self._outgoing)
-
-    def defer(self, using: str | None) -> bool:
-        """Send at the commit. False where no transaction is open."""
-        connection = connections[using or DEFAULT_DB_ALIAS]
-        by_hand = connection.connection is not None and not connection.autocommit
-        if not connection.in_atomic_block and not by_hand:
-            return False
-        # Refused by Django in a transaction that is managed by hand, where
-        # nothing tells when it ends.
-        connection.on_commit(self.send)
-        return True
-
-    async def adefer(self, using: str | None) -> bool:
-        """See defer(). Asked in the thread that runs synchronous code."""
-        return await sync_to_async(self.defer)(using)
+async def aat_commit(send: Callable[[], None], using: str | None) -> bool:
+    """See at_commit(). Asked in the thread that runs synchronous code."""
+    return await sync_to_async(at_commit)(send, using)

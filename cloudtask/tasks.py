@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -20,19 +21,24 @@ from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
-from cloudtask.handover import Handover
+from cloudtask.handover import aat_commit, at_commit
 from cloudtask.options import TaskOptions, check_options, check_url, read_options
 from cloudtask.payload import Payload, encode, new_id
 from cloudtask.signatures import Arguments
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask, check_size
+from cloudtask.transports.base import (
+    EnqueuedTask,
+    OutgoingTask,
+    Route,
+    check_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
-    from cloudtask.transports.base import EnqueuedTask, Target
+    from cloudtask.transports.base import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +67,7 @@ class TaskDefinition(Generic[P, R]):
         self._arguments = Arguments(self.path, func)
         check_options(self.path, options)
         self.headers = {"Content-Type": "application/json", **(options.headers or {})}
+        self._route: tuple[Settings, Route] | None = None
         functools.update_wrapper(self, func)
         registry.register(self)
 
@@ -102,6 +109,24 @@ class TaskDefinition(Generic[P, R]):
         # Checked here, too: a None would stand for the function's own name.
         naming.check_key(self.path, key)
         return naming.task_id(self.path, key)
+
+    def route(self, settings: Settings, target: Target) -> Route:
+        """Where its tasks go. Found once for each settings object."""
+        if self._route is None or self._route[0] is not settings:
+            self._route = (settings, self._find_route(settings, target))
+        return self._route[1]
+
+    def _find_route(self, settings: Settings, target: Target) -> Route:
+        options = self.options
+        queue = settings.queue_for(options.queue, options.priority)
+        return Route(
+            queue_path=target.queue_path(queue),
+            url=options.url or target.url or "",
+            headers={**self.headers, **target.headers},
+            deadline=options.deadline or settings.deadline,
+            retry=options.retry or settings.retry,
+            oidc=target.oidc,
+        )
 
 
 class Task(Generic[R_co]):
@@ -241,19 +266,29 @@ class Task(Generic[R_co]):
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
         settings = get_settings()
-        handover = self._hand_over(settings, schedule_time)
-        if not self._waits(settings, on_commit) or not handover.defer(using):
-            handover.send()
-        return handover.enqueued
+        transport = get_transport(settings)
+        outgoing, enqueued = self._checked(settings, transport.target, schedule_time)
+
+        def send() -> None:
+            enqueued.name = transport.send(outgoing)
+
+        if not (self._waits(settings, on_commit) and at_commit(send, using)):
+            send()
+        return enqueued
 
     async def _aenqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
         settings = get_settings()
-        handover = self._hand_over(settings, schedule_time)
-        if not self._waits(settings, on_commit) or not await handover.adefer(using):
-            await handover.asend()
-        return handover.enqueued
+        transport = get_transport(settings)
+        outgoing, enqueued = self._checked(settings, transport.target, schedule_time)
+
+        def send() -> None:
+            enqueued.name = transport.send(outgoing)
+
+        if not (self._waits(settings, on_commit) and await aat_commit(send, using)):
+            enqueued.name = await transport.asend(outgoing)
+        return enqueued
 
     def _waits(self, settings: Settings, on_commit: bool | None) -> bool:
         """Whether it is held back until the commit, if there is to be one."""
@@ -262,19 +297,20 @@ class Task(Generic[R_co]):
                 return choice
         return settings.on_commit
 
-    def _hand_over(
-        self, settings: Settings, schedule_time: datetime | None
-    ) -> Handover:
-        transport = get_transport(settings)
-        outgoing = self._outgoing(settings, transport.target, schedule_time)
+    def _checked(
+        self, settings: Settings, target: Target, schedule_time: datetime | None
+    ) -> tuple[OutgoingTask, EnqueuedTask]:
+        """What is sent, and what the caller gets for it."""
+        outgoing = self._outgoing(settings, target, schedule_time)
         check_size(outgoing)
         self._enqueued = True
-        return Handover(transport, outgoing)
+        queue = outgoing.route.queue
+        return outgoing, EnqueuedTask(outgoing.id, queue, schedule_time=schedule_time)
 
     def _outgoing(
         self, settings: Settings, target: Target, schedule_time: datetime | None
     ) -> OutgoingTask:
-        definition, options = self.definition, self.definition.options
+        definition = self.definition
         registry.check_owner(definition)
         payload = Payload(
             id=new_id(),
@@ -283,20 +319,19 @@ class Task(Generic[R_co]):
             kwargs=self.kwargs,
             enqueued_at=datetime.now(UTC),
         )
-        queue = settings.queue_for(options.queue, options.priority)
         return OutgoingTask(
             id=payload.id,
             path=definition.path,
-            queue_path=target.queue_path(queue),
-            url=self._url or target.url or settings.require_url(),
+            route=self._own_route(settings, target),
             body=encode(payload),
-            headers={**definition.headers, **target.headers},
             task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,
-            deadline=options.deadline or settings.deadline,
-            retry=options.retry or settings.retry,
-            oidc=target.oidc,
         )
+
+    def _own_route(self, settings: Settings, target: Target) -> Route:
+        route = self.definition.route(settings, target)
+        url = self._url or route.url or settings.require_url()
+        return route if url == route.url else replace(route, url=url, prepared=None)
 
     def _schedule_time(self, at: datetime | None, after: timedelta | None) -> datetime:
         now = datetime.now(UTC)

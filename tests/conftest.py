@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 
 from cloudtask import auth, environment
 from cloudtask.testing import memory_queue
-from tests import tasks
+from tests import settings, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End a run for PostgreSQL where no server is, and say so."""
+    database = settings.DATABASES["default"]
+    if not database["ENGINE"].endswith("postgresql"):
+        return
+    try:
+        socket.create_connection((database["HOST"], 5432), timeout=5).close()
+    except OSError as error:
+        pytest.exit(f"SKIPPED: no PostgreSQL at {database['HOST']}: {error}", 0)
 
 
 @pytest.fixture(autouse=True)

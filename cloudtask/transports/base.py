@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
@@ -54,6 +54,28 @@ class OidcToken:
     audience: str
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Route:
+    """
+    Where and how the tasks of one definition go: all that they share.
+
+    Never changed once made, but for `prepared`.
+    """
+
+    queue_path: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    deadline: timedelta | None = None
+    retry: RetryPolicy | None = None
+    oidc: OidcToken | None = None
+    prepared: Any = field(default=None, repr=False)  # For the transport to keep.
+
+    @property
+    def queue(self) -> str:
+        """The queue's name, without its path."""
+        return self.queue_path.rpartition("/")[2]
+
+
 # Not frozen, which would double what it costs to make one for each task.
 @dataclass(slots=True, kw_only=True)
 class OutgoingTask:
@@ -61,23 +83,16 @@ class OutgoingTask:
 
     id: str  # The payload's.
     path: str  # The task definition's.
-    queue_path: str
-    url: str
+    route: Route
     body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
     task_id: str | None = None  # None lets Cloud Tasks choose one.
     schedule_time: datetime | None = None
-    deadline: timedelta | None = None
-    retry: RetryPolicy | None = None
-    oidc: OidcToken | None = None
 
     @property
     def name(self) -> str | None:
-        return f"{self.queue_path}/tasks/{self.task_id}" if self.task_id else None
-
-    def enqueued(self) -> EnqueuedTask:
-        queue = self.queue_path.rpartition("/")[2]
-        return EnqueuedTask(self.id, queue, schedule_time=self.schedule_time)
+        if self.task_id is None:
+            return None
+        return f"{self.route.queue_path}/tasks/{self.task_id}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +167,7 @@ class UsedNames:
         Raises:
             TaskAlreadyExists: It is in use.
         """
-        name = task.name or f"{task.queue_path}/tasks/{secrets.randbits(63)}"
+        name = task.name or f"{task.route.queue_path}/tasks/{secrets.randbits(63)}"
         with self._lock:
             if name in self._names:
                 raise already_exists(task, name)
@@ -168,10 +183,12 @@ def meta_of(
     task: OutgoingTask, name: str, *, due: datetime, retry_count: int = 0
 ) -> dict[str, str]:
     """The environment that Cloud Tasks' dispatch of this task would bring."""
-    meta = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in task.headers.items()}
+    meta = {
+        f"HTTP_{k.upper().replace('-', '_')}": v for k, v in task.route.headers.items()
+    }
     return {
         **meta,
-        "HTTP_X_CLOUDTASKS_QUEUENAME": task.queue_path.rpartition("/")[2],
+        "HTTP_X_CLOUDTASKS_QUEUENAME": task.route.queue,
         "HTTP_X_CLOUDTASKS_TASKNAME": name.rpartition("/")[2],
         "HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(retry_count),
         "HTTP_X_CLOUDTASKS_TASKETA": f"{due.timestamp():.6f}",
@@ -182,7 +199,7 @@ def already_exists(task: OutgoingTask, name: str) -> TaskAlreadyExists:
     return TaskAlreadyExists(
         f"{task.path} is enqueued already as {name}, or was within the last 24 "
         "hours. Wait, or give it another id with named=.",
-        queue_path=task.queue_path,
+        queue_path=task.route.queue_path,
         name=name,
     )
 
@@ -208,25 +225,28 @@ def stored_size(task: OutgoingTask) -> int:
     What the service chooses, an id or the time "now", is counted at its
     longest.
     """
-    name = len(task.name or f"{task.queue_path}/tasks/{'9' * _ASSIGNED_ID_BYTES}")
+    name = len(task.name or f"{task.route.queue_path}/tasks/{'9' * _ASSIGNED_ID_BYTES}")
     fields = (
         _field(name),
         _field(_http_request_size(task)),
         _field(_SECONDS_BYTES + _NANOS_BYTES),  # schedule_time
         _field(_SECONDS_BYTES),  # create_time, whole seconds
-        _duration(task.deadline or DEFAULT_DEADLINE),
+        _duration(task.route.deadline or DEFAULT_DEADLINE),
         _number(1),  # view
-        _field(_retry_size(task.retry)) if task.retry else 0,
+        _field(_retry_size(task.route.retry)) if task.route.retry else 0,
     )
     return sum(fields)
 
 
 def _http_request_size(task: OutgoingTask) -> int:
-    size = _field(len(task.url.encode())) + _number(1) + _field(len(task.body))
-    for key, value in (*task.headers.items(), _ADDED_HEADER):
+    size = _field(len(task.route.url.encode())) + _number(1) + _field(len(task.body))
+    for key, value in (*task.route.headers.items(), _ADDED_HEADER):
         size += _field(_field(len(key)) + _field(len(value)))
-    if task.oidc is not None:
-        email, audience = task.oidc.email.encode(), task.oidc.audience.encode()
+    if task.route.oidc is not None:
+        email, audience = (
+            task.route.oidc.email.encode(),
+            task.route.oidc.audience.encode(),
+        )
         size += _field(_field(len(email)) + _field(len(audience)))
     return size
 

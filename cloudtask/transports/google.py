@@ -35,6 +35,7 @@ from cloudtask.exceptions import (
 from cloudtask.transports.base import (
     OidcToken,
     OutgoingTask,
+    Route,
     Target,
     Transport,
     already_exists,
@@ -108,7 +109,7 @@ class GoogleTransport(Transport):
 
     def send(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        metadata = connection.metadata(task.queue_path)
+        metadata = connection.metadata(task.route.queue_path)
         calls, timeout, started = None, self._timeout, monotonic()
         while True:
             try:
@@ -126,7 +127,7 @@ class GoogleTransport(Transport):
 
     async def asend(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        metadata = connection.metadata(task.queue_path)
+        metadata = connection.metadata(task.route.queue_path)
         calls, timeout, started = None, self._timeout, monotonic()
         while True:
             call = connection.create_task.future(
@@ -225,24 +226,35 @@ class _Calls:
 
 def to_message(task: OutgoingTask) -> Any:
     """The CreateTaskRequest of a task, as a plain protobuf message."""
-    request = _Request(parent=task.queue_path)
+    route = task.route
+    if route.prepared is None:
+        route.prepared = _prepare(route)
+    request = _Request()
+    request.CopyFrom(route.prepared)
     message = request.task
-    if task.name is not None:
+    message.http_request.body = task.body
+    if task.task_id is not None:
         message.name = task.name
-    http = message.http_request
-    http.url = task.url
-    http.http_method = _POST
-    http.body = task.body
-    http.headers.update(task.headers)
-    if task.oidc is not None:
-        http.oidc_token.service_account_email = task.oidc.email
-        http.oidc_token.audience = task.oidc.audience
     if task.schedule_time is not None:
         message.schedule_time.FromDatetime(task.schedule_time)
-    if task.deadline is not None:
-        message.dispatch_deadline.FromTimedelta(task.deadline)
-    if task.retry is not None:
-        _fill_retry(message.retry_config, task.retry)
+    return request
+
+
+def _prepare(route: Route) -> Any:
+    """What the messages of all tasks of a route have in common."""
+    request = _Request(parent=route.queue_path)
+    message = request.task
+    http = message.http_request
+    http.url = route.url
+    http.http_method = _POST
+    http.headers.update(route.headers)
+    if route.oidc is not None:
+        http.oidc_token.service_account_email = route.oidc.email
+        http.oidc_token.audience = route.oidc.audience
+    if route.deadline is not None:
+        message.dispatch_deadline.FromTimedelta(route.deadline)
+    if route.retry is not None:
+        _fill_retry(message.retry_config, route.retry)
     return request
 
 
@@ -261,10 +273,10 @@ def to_error(
     """Ours for Google's error: the one place where they are mapped."""
     if code is grpc.StatusCode.ALREADY_EXISTS and task.name is not None:
         return already_exists(task, task.name)
-    kind = _ERRORS.get(code, EnqueueError)
-    return kind(
-        f"{task.path}: {task.queue_path} did not take the task: {code.name}: {details}",
-        queue_path=task.queue_path,
+    queue_path = task.route.queue_path
+    return _ERRORS.get(code, EnqueueError)(
+        f"{task.path}: {queue_path} did not take the task: {code.name}: {details}",
+        queue_path=queue_path,
     )
 
 

@@ -21,6 +21,7 @@ from cloudtask.transports import get_transport
 from cloudtask.transports.base import OutgoingTask, check_size, stored_size
 from tests import tasks
 from tests.live import SERVICE_ACCOUNT, Live, live
+from tests.outgoing import outgoing_task
 from tests.tasks import aadd, add, ran
 
 SECRET = "a secret for tests of 32 bytes.."
@@ -456,10 +457,8 @@ def test_the_emulator_counts_bytes_as_we_do(
     at = datetime.now(UTC).replace(microsecond=999_999) + timedelta(days=1)
 
     def outgoing(task_id: str, body: int) -> OutgoingTask:
-        return OutgoingTask(
+        return outgoing_task(
             **{
-                "id": "0" * 32,
-                "path": "tests.tasks.add",
                 "queue_path": transport.target.queue_path("default"),
                 "url": "http://127.0.0.1/",
                 "headers": {},

@@ -14,8 +14,8 @@ from cloudtask import auth
 from cloudtask.conf import Settings, get_settings
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask
 from tests import tasks
+from tests.outgoing import outgoing_task
 from tests.security import keyserver, samples
 from tests.security.conftest import Clock
 from tests.security.keyserver import KeyServer
@@ -175,16 +175,14 @@ def test_no_secret_and_no_token_on_an_error_page_of_the_project(
 def test_no_secret_in_any_repr(canaries: None, settings: Any) -> None:
     configured = get_settings()
     transport = get_transport(configured)
-    outgoing = OutgoingTask(
-        id="0" * 32,
-        path="tests.tasks.add",
+    outgoing = outgoing_task(
         queue_path="projects/project/locations/europe-west1/queues/default",
         url=TOKENS_ONLY["AUDIENCE"],
         body=payload(args=[CANARY]),
         headers=transport.target.headers,
     )
 
-    assert outgoing.headers["X-Task-Secret"] == CANARY
+    assert outgoing.route.headers["X-Task-Secret"] == CANARY
     for value in (configured, transport, transport.target, outgoing):
         assert no_canary_in(repr(value))
     assert "https://shop.example/_tasks/" in repr(configured)

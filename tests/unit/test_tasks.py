@@ -136,7 +136,7 @@ def test_definitions_share_no_headers(queue: MemoryTransport) -> None:
     second().delay()
 
     assert second.headers == {"Content-Type": "application/json"}
-    assert queue.tasks[0].sent.headers == second.headers
+    assert queue.tasks[0].sent.route.headers == second.headers
     assert set(first.headers) == {"Content-Type", "X-Shop", "X-More"}
 
 
@@ -210,7 +210,18 @@ def test_a_task_knows_its_queue(
     enqueued = bound.delay()
 
     assert bound.queue == enqueued.queue == expected
-    assert queue.tasks[0].sent.queue_path == f"{QUEUES}/{expected}"
+    assert queue.tasks[0].sent.route.queue_path == f"{QUEUES}/{expected}"
+
+
+def test_a_queue_that_no_queue_can_be_named_is_refused(queue: MemoryTransport) -> None:
+    with pytest.raises(InvalidTask) as caught:
+        task(queue="e_mails")(clean)().delay()
+
+    assert str(caught.value) == (
+        "'e_mails' is neither an alias of CLOUDTASK['QUEUE_ALIASES'] nor a queue "
+        "name: 1 to 100 letters, digits or hyphens."
+    )
+    assert queue.tasks == []
 
 
 def test_the_queue_cannot_be_changed() -> None:
@@ -231,7 +242,7 @@ def test_the_url_is_the_settings_then_the_definitions_then_the_tasks(
     assert changed.url == "https://mysite.com/tasks"
     for each in (add(), bound, changed):
         each.delay()
-    assert [stored.sent.url for stored in queue.tasks] == [
+    assert [stored.sent.route.url for stored in queue.tasks] == [
         "https://shop.example/_tasks/",
         "https://mysite.com/emails-tasks",
         "https://mysite.com/tasks",
@@ -359,11 +370,11 @@ def test_changed_settings_are_seen(configure: Callable[..., MemoryTransport]) ->
     second = configure(PROJECT="two", QUEUE="second", URL="https://two.example/")
     add().delay()
 
-    assert first.tasks[0].sent.queue_path.startswith("projects/one/")
-    assert second.tasks[0].sent.queue_path == (
+    assert first.tasks[0].sent.route.queue_path.startswith("projects/one/")
+    assert second.tasks[0].sent.route.queue_path == (
         "projects/two/locations/europe-west1/queues/second"
     )
-    assert second.tasks[0].sent.url == "https://two.example/"
+    assert second.tasks[0].sent.route.url == "https://two.example/"
 
 
 def test_a_task_without_any_queue_is_refused() -> None:
@@ -404,13 +415,13 @@ def test_deadline_and_retry_are_the_tasks_or_the_settings(
     task(**options)(clean)().delay()
 
     sent = queue.tasks[0].sent
-    assert (sent.deadline, sent.retry) == expected
+    assert (sent.route.deadline, sent.route.retry) == expected
 
 
 def test_options_and_content_type_are_sent_as_headers(queue: MemoryTransport) -> None:
     task(headers={"X-Shop": "berlin"})(clean)().delay()
 
-    assert queue.tasks[0].sent.headers == {
+    assert queue.tasks[0].sent.route.headers == {
         "Content-Type": "application/json",
         "X-Shop": "berlin",
     }

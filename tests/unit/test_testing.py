@@ -89,7 +89,7 @@ def test_the_other_settings_hold() -> None:
         tasks.add().delay()
         assert get_settings().secret == "kept"
 
-    assert queue.tasks[0].sent.url == "https://x.example/"
+    assert queue.tasks[0].sent.route.url == "https://x.example/"
 
 
 def test_the_settings_are_what_they_were_afterwards() -> None:

@@ -14,6 +14,7 @@ from cloudtask import registry
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import OutgoingTask, Transport
+from tests.outgoing import outgoing_task
 from tests.unit.transports.service import Service, serve
 
 QUEUE_PATH = "projects/project/locations/europe-west1/queues/default"
@@ -57,16 +58,6 @@ def outgoing() -> Callable[..., OutgoingTask]:
     """Return a function that makes tasks, unnamed ones by default."""
 
     def outgoing(**fields: Any) -> OutgoingTask:
-        return OutgoingTask(
-            **{
-                "id": "0" * 32,
-                "path": "tests.tasks.add",
-                "queue_path": QUEUE_PATH,
-                "url": "https://shop.example/_tasks/",
-                "body": b"{}",
-                "headers": {"Content-Type": "application/json"},
-                **fields,
-            }
-        )
+        return outgoing_task(**{"queue_path": QUEUE_PATH, **fields})
 
     return outgoing

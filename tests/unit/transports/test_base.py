@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask import EnqueuedTask, RetryPolicy
+from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
 from cloudtask.emulator import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
@@ -24,6 +24,7 @@ from cloudtask.transports.base import (
 )
 from cloudtask.transports.google import to_message
 from cloudtask.transports.memory import MemoryTransport
+from tests.outgoing import outgoing_task
 from tests.unit.transports.conftest import QUEUE_PATH
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 999_999, UTC)
@@ -34,7 +35,7 @@ def bytes_at_the_service(task: OutgoingTask) -> int:
     """The size of a task as the service stores it, by its own library."""
     message = to_message(task).task
     if not message.name:
-        message.name = f"{task.queue_path}/tasks/{'9' * 20}"
+        message.name = f"{task.route.queue_path}/tasks/{'9' * 20}"
     emulated.fill(message, MICROSECONDS)
     return int(message.ByteSize())
 
@@ -58,9 +59,7 @@ policies = st.builds(
     st.none() | durations,
 )
 outgoing_tasks = st.builds(
-    OutgoingTask,
-    id=st.just("0" * 32),
-    path=st.just("shop.tasks.add"),
+    outgoing_task,
     queue_path=st.just(QUEUE_PATH),
     url=st.sampled_from(
         ["https://shop.example/_tasks/", "https://größe.example/" + "x" * 200]
@@ -166,12 +165,8 @@ def test_bodies_headers_and_secrets_are_never_shown(
     assert "shop.example" in repr(task)
 
 
-def test_an_enqueued_task_has_no_name_yet(
-    outgoing: Callable[..., OutgoingTask],
-) -> None:
-    assert outgoing(schedule_time=NOW).enqueued() == EnqueuedTask(
-        id="0" * 32, queue="default", name=None, schedule_time=NOW
-    )
+def test_a_route_knows_its_queues_name(outgoing: Callable[..., OutgoingTask]) -> None:
+    assert outgoing().route.queue == "default"
 
 
 # Transports without a server
