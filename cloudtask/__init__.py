@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cloudtask.attempts import CloudTaskRequest
+    from cloudtask.decorators import task
     from cloudtask.exceptions import Reject, Retry
     from cloudtask.retry import RetryPolicy
-    from cloudtask.tasks import Task, TaskDefinition, task
+    from cloudtask.tasks import Task, TaskDefinition
     from cloudtask.transports.base import EnqueuedTask
 
 __version__ = "0.1.0"
@@ -32,7 +33,7 @@ _HOMES = {
     "RetryPolicy": "cloudtask.retry",
     "Task": "cloudtask.tasks",
     "TaskDefinition": "cloudtask.tasks",
-    "task": "cloudtask.tasks",
+    "task": "cloudtask.decorators",
 }
 
 

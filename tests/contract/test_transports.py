@@ -14,8 +14,8 @@ import pytest
 
 from cloudtask import CloudTaskRequest, EnqueuedTask, Task
 from cloudtask.conf import get_settings
+from cloudtask.decorators import task
 from cloudtask.exceptions import EncodeError, PayloadTooLarge, TaskAlreadyExists
-from cloudtask.tasks import task
 from cloudtask.transports import get_transport
 from tests import tasks
 from tests.contract.conftest import Deliver

@@ -156,8 +156,9 @@ def test_the_demo_shows_the_main_job(bookshop: Bookshop) -> None:
     ]
     assert re.search(r"^All 12 were seen, in \d+\.\d s\.$", run.stdout, re.MULTILINE)
     assert len(run.stdout.splitlines()) < 60
-    # Each e-mail is a file: two to the customer, two reports.
-    assert len(list((bookshop.directory / "var" / "mail").iterdir())) == 4
+    # Two to the customer, two reports.
+    mails = [path.read_text() for path in (bookshop.directory / "var/mail").iterdir()]
+    assert sum(text.count("Subject: ") for text in mails) == 4
     # Not written to a terminal, so there is no progress line.
     assert run.stdout.replace("\n", "").isprintable()
 

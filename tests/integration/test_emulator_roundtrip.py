@@ -15,8 +15,8 @@ from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, Task, registry
 from cloudtask.conf import get_settings
+from cloudtask.decorators import task
 from cloudtask.exceptions import EnqueueError, PayloadTooLarge, TaskAlreadyExists
-from cloudtask.tasks import task
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import OutgoingTask, check_size, stored_size
 from tests import tasks

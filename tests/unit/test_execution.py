@@ -22,10 +22,10 @@ from cloudtask import (
     registry,
 )
 from cloudtask.conf import Settings
+from cloudtask.decorators import task
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, arun, run
 from cloudtask.payload import Payload
-from cloudtask.tasks import task
 from tests.tasks import aadd, add, fail, ran
 
 

@@ -15,8 +15,8 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 from cloudtask import Task
+from cloudtask.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
-from cloudtask.tasks import task
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks

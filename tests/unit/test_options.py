@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cloudtask import CloudTaskRequest, RetryPolicy, registry
+from cloudtask.decorators import task
 from cloudtask.exceptions import InvalidTask
 from cloudtask.options import TaskOptions, check_options
-from cloudtask.tasks import task
 
 
 @pytest.fixture(autouse=True)

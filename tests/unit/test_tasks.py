@@ -14,6 +14,7 @@ from django.utils import timezone as django_timezone
 
 import cloudtask.decorators
 from cloudtask import CloudTaskRequest, RetryPolicy, Task, TaskDefinition, registry
+from cloudtask.decorators import task
 from cloudtask.exceptions import (
     ConfigurationError,
     EncodeError,
@@ -21,7 +22,6 @@ from cloudtask.exceptions import (
     PayloadTooLarge,
     TaskAlreadyExists,
 )
-from cloudtask.tasks import task
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks

@@ -12,8 +12,8 @@ from django.conf import settings as django_settings
 from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Retry, Task
+from cloudtask.decorators import task
 from cloudtask.exceptions import EncodeError, TaskAlreadyExists
-from cloudtask.tasks import task
 from tests import tasks
 from tests.tasks import aadd, add, ran
 
