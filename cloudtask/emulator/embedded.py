@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
@@ -143,8 +144,10 @@ class Emulator:
         """
         if self._thread is None:
             return
-        if self._thread.is_alive() and self._loop and self._stopping:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._loop and self._stopping:
+            # A loop that did not start to serve closes by itself.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def queue_path(self, queue: str) -> str:
