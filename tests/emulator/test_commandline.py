@@ -223,7 +223,12 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     ("status", "outcome", "retry_time", "end"),
     [
         (200, "done", None, "status=200 duration=12ms outcome=done"),
-        (None, "gave up", None, "status=none duration=12ms outcome=gave-up"),
+        (
+            None,
+            "gave up",
+            None,
+            "status=none duration=12ms outcome=gave-up error='no route'",
+        ),
         (
             500,
             "retry",
@@ -246,6 +251,7 @@ def test_an_attempt_is_one_line(
         dispatch_time=moment,
         response_time=moment + timedelta(milliseconds=12),
         retry_time=retry_time,
+        error=None if status else "no route",
     )
 
     assert describe(attempt) == f"task=t1 queue=emails attempt=2 {end}"

@@ -122,3 +122,14 @@ def test_a_public_target_is_never_connected_to() -> None:
         "169.254.169.254 is not on this machine or network. Allow such targets "
         "with --allow-public-targets."
     )
+
+
+def test_a_local_target_is_sent_to_where_public_ones_are_allowed(
+    target: Target,
+) -> None:
+    async def main() -> Answer:
+        delivery = HttpDelivery(lambda: NOW, allow_public_targets=True)
+        async with delivery:
+            return await delivery.send(dispatch(target.url), {})
+
+    assert asyncio.run(main()) == Answer(200)

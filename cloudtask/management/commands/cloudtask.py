@@ -29,12 +29,16 @@ class Command(BaseCommand):
         emulator = actions.add_parser(
             "emulator",
             help=self.help,
-            description=f"{self.help} Defaults come from the CLOUDTASK setting.",
+            description=f"{self.help} Defaults come from the CLOUDTASK setting; "
+            "--queue adds to its queues or declares one of them differently.",
         )
         commandline.add_arguments(emulator)
         emulator.set_defaults(**emulator_defaults(get_settings()))
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Of two declarations of one queue the command line's, the later, counts.
+        declared = {text.partition(":")[0]: text for text in options["queues"] or []}
+        options["queues"] = list(declared.values())
         status = commandline.run(argparse.Namespace(**options))
         if status:
             sys.exit(status)

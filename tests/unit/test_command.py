@@ -1,0 +1,146 @@
+"""`manage.py cloudtask emulator`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from django.core.management import call_command
+from google.cloud.tasks_v2 import CloudTasksClient
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
+
+from cloudtask.conf import Settings
+from cloudtask.emulator import commandline
+from cloudtask.management.commands.cloudtask import (
+    emulator_defaults,
+    queue_declarations,
+)
+from cloudtask.retry import RetryPolicy
+from cloudtask.validation import QueueConfig
+
+if TYPE_CHECKING:
+    import argparse
+
+QUEUES = {
+    "emails": QueueConfig(
+        max_dispatches_per_second=5,
+        max_concurrent_dispatches=2,
+        retry=RetryPolicy(max_attempts=3, min_backoff=timedelta(seconds=0.5)),
+    ),
+    "plain": QueueConfig(),
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # Nothing is set: the emulator has its own default.
+        (Settings(), []),
+        (Settings(queue="default"), ["default"]),
+        # Aliases and priorities name queues, too; each comes once.
+        (
+            Settings(
+                queue="default",
+                queue_aliases={"mail": "emails", "default": "main"},
+                priority_queues={0: "default", 50: "urgent"},
+            ),
+            ["emails", "main", "urgent"],
+        ),
+        (
+            Settings(queues=QUEUES),
+            [
+                "emails:max_dispatches_per_second=5,max_concurrent_dispatches=2,"
+                "max_attempts=3,min_backoff=0.5",
+                "plain",
+            ],
+        ),
+    ],
+)
+def test_every_queue_of_the_settings_is_declared(
+    settings: Settings, expected: list[str]
+) -> None:
+    declared = list(queue_declarations(settings))
+
+    assert declared == expected
+    for text in declared:
+        commandline.parse_queue(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), {}),
+        (
+            Settings(project="shop", location="europe-west1", queue="default"),
+            {"project": "shop", "location": "europe-west1", "queues": ["default"]},
+        ),
+        (
+            Settings(
+                emulator_host="127.0.0.1:9000", emulator_http_host="127.0.0.1:9100"
+            ),
+            {"host": "127.0.0.1", "port": 9000, "http_port": 9100},
+        ),
+    ],
+)
+def test_the_settings_are_the_emulators_defaults(
+    settings: Settings, expected: dict[str, Any]
+) -> None:
+    assert emulator_defaults(settings) == expected
+
+
+def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+    monkeypatch.setattr(commandline, "run", lambda options: seen.append(options) or 0)
+
+    call_command(
+        *("cloudtask", "emulator", "--port", "9001"),
+        *("--queue", "other", "--queue", "default:max_attempts=2"),
+    )
+
+    (options,) = seen
+    assert options.port == 9001
+    assert options.queues == ["default:max_attempts=2", "other"]
+    assert (options.project, options.location) == ("project", "europe-west1")
+
+
+def test_the_emulators_exit_code_is_the_commands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commandline, "run", lambda options: 2)
+
+    with pytest.raises(SystemExit) as caught:
+        call_command("cloudtask", "emulator")
+
+    assert caught.value.code == 2
+
+
+def test_it_serves_the_projects_queues_until_it_is_stopped() -> None:
+    command = [sys.executable, "-m", "django", "cloudtask", "emulator"]
+    command += ["--port", "0", "--http-port", "0"]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            _, address = (process.stdout.readline() for _ in range(2))
+            host = address.strip().rpartition("=")[2]
+            with grpc.insecure_channel(host) as channel:
+                transport = CloudTasksGrpcTransport(channel=channel)
+                queue = CloudTasksClient(transport=transport).get_queue(
+                    name="projects/project/locations/europe-west1/queues/default"
+                )
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+
+    assert queue.rate_limits.max_dispatches_per_second == 500
