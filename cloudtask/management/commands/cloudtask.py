@@ -36,7 +36,7 @@ class Command(BaseCommand):
         emulator.set_defaults(**emulator_defaults(get_settings()))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Of two declarations of one queue the command line's, the later, counts.
+        # Of two declarations of a queue the later counts, the command line's.
         declared = {text.partition(":")[0]: text for text in options["queues"] or []}
         options["queues"] = list(declared.values())
         status = commandline.run(argparse.Namespace(**options))
