@@ -25,6 +25,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "bookshop"
 
+CHROMIUM = shutil.which("chromium")
+
 #: Seconds after which a test gives a process up.
 PATIENCE = 50
 
@@ -262,6 +264,34 @@ def test_the_demo_serves_a_page_until_it_is_interrupted(
     assert demo.stop(signal.SIGINT) == 0
     with pytest.raises(URLError):
         visitor.get("")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_page_follows_the_tasks_in_a_browser(
+    start: Callable[..., Demo], tmp_path: Path
+) -> None:
+    demo = start("--serve")
+    url = demo.wait_for(r"server +(http://127\.0\.0\.1:\d+/)")[1]
+    demo.wait_for("e-mail to ada@example.com")
+
+    # Runs the page's script for two seconds of its own time.
+    seen = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update"),
+            *("--disable-sync", f"--user-data-dir={tmp_path / 'browser'}"),
+            *("--virtual-time-budget=2000", "--dump-dom", url),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout
+
+    assert '<p id="live" role="status">Updated every second.</p>' in seen
+    assert "<td>e-mail to ada@example.com</td>" in seen
+    demo.stop(signal.SIGTERM)
 
 
 def test_the_page_refuses_forms_of_other_sites(start: Callable[..., Demo]) -> None:
