@@ -19,9 +19,6 @@ from google.cloud.tasks_v2 import CloudTasksClient, HttpMethod
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
-from google.cloud.tasks_v2.services.cloud_tasks.transports.base import (
-    DEFAULT_CLIENT_INFO,
-)
 from google.cloud.tasks_v2.types import CreateTaskRequest
 from google.cloud.tasks_v2.types import Task as GoogleTask
 
@@ -54,7 +51,6 @@ _FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
 _Request = CreateTaskRequest.pb()
 _POST = int(HttpMethod.POST)
 _METHOD = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
-_USER_AGENT = ("x-goog-api-client", DEFAULT_CLIENT_INFO.to_user_agent())
 
 #: Google's refusals that mean one thing. Others are a plain EnqueueError.
 _ERRORS: Mapping[grpc.StatusCode, type[EnqueueError]] = {
@@ -109,7 +105,7 @@ class GoogleTransport(Transport):
 
     def send(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        metadata = connection.metadata(task.route.queue_path)
+        metadata = _prepared(task.route).metadata
         calls, timeout, started = None, self._timeout, monotonic()
         while True:
             try:
@@ -127,7 +123,7 @@ class GoogleTransport(Transport):
 
     async def asend(self, task: OutgoingTask) -> str:
         connection, request = self._connect(), to_message(task)
-        metadata = connection.metadata(task.route.queue_path)
+        metadata = _prepared(task.route).metadata
         calls, timeout, started = None, self._timeout, monotonic()
         while True:
             call = connection.create_task.future(
@@ -176,14 +172,6 @@ class _Connection:
             request_serializer=_Request.SerializeToString,
             response_deserializer=GoogleTask.pb().FromString,
         )
-        self._metadata: dict[str, tuple[tuple[str, str], ...]] = {}
-
-    def metadata(self, queue_path: str) -> tuple[tuple[str, str], ...]:
-        found = self._metadata.get(queue_path)
-        if found is None:
-            routing = to_grpc_metadata({"parent": queue_path})
-            found = self._metadata[queue_path] = (routing, _USER_AGENT)
-        return found
 
 
 class _Calls:
@@ -226,11 +214,8 @@ class _Calls:
 
 def to_message(task: OutgoingTask) -> Any:
     """The CreateTaskRequest of a task, as a plain protobuf message."""
-    route = task.route
-    if route.prepared is None:
-        route.prepared = _prepare(route)
     request = _Request()
-    request.CopyFrom(route.prepared)
+    request.CopyFrom(_prepared(task.route).message)
     message = request.task
     message.http_request.body = task.body
     if task.task_id is not None:
@@ -240,22 +225,33 @@ def to_message(task: OutgoingTask) -> Any:
     return request
 
 
-def _prepare(route: Route) -> Any:
-    """What the messages of all tasks of a route have in common."""
-    request = _Request(parent=route.queue_path)
-    message = request.task
-    http = message.http_request
-    http.url = route.url
-    http.http_method = _POST
-    http.headers.update(route.headers)
-    if route.oidc is not None:
-        http.oidc_token.service_account_email = route.oidc.email
-        http.oidc_token.audience = route.oidc.audience
-    if route.deadline is not None:
-        message.dispatch_deadline.FromTimedelta(route.deadline)
-    if route.retry is not None:
-        _fill_retry(message.retry_config, route.retry)
-    return request
+class _Prepared:
+    """What the calls for all tasks of a route have in common."""
+
+    __slots__ = ("message", "metadata")
+
+    def __init__(self, route: Route) -> None:
+        self.metadata = (to_grpc_metadata({"parent": route.queue_path}),)
+        self.message = _Request(parent=route.queue_path)
+        message = self.message.task
+        http = message.http_request
+        http.url = route.url
+        http.http_method = _POST
+        http.headers.update(route.headers)
+        if route.oidc is not None:
+            http.oidc_token.service_account_email = route.oidc.email
+            http.oidc_token.audience = route.oidc.audience
+        if route.deadline is not None:
+            message.dispatch_deadline.FromTimedelta(route.deadline)
+        if route.retry is not None:
+            _fill_retry(message.retry_config, route.retry)
+
+
+def _prepared(route: Route) -> _Prepared:
+    if route.prepared is None:
+        route.prepared = _Prepared(route)
+    prepared: _Prepared = route.prepared
+    return prepared
 
 
 def _fill_retry(message: Any, retry: RetryPolicy) -> None:
