@@ -73,7 +73,7 @@ class Emulator:
         self._journal = self._runtime.journal
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._ask_to_stop: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -144,10 +144,9 @@ class Emulator:
         """
         if self._thread is None:
             return
-        if self._loop and self._stopping:
-            # A loop that did not start to serve closes by itself.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stopping.set)
+        # A loop that did not start to serve closes by itself.
+        with contextlib.suppress(RuntimeError):
+            self._ask_to_stop()
         self._thread.join()
 
     def queue_path(self, queue: str) -> str:
@@ -182,8 +181,9 @@ class Emulator:
         return _WILDCARDS.get(self._options.host, self._options.host)
 
     async def _serve(self, started: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._loop = loop = asyncio.get_running_loop()
+        stopping = asyncio.Event()
+        self._ask_to_stop = lambda: loop.call_soon_threadsafe(stopping.set)
         try:
             for name, options in self._queues:
                 self._add_queue(name, options)
@@ -192,7 +192,7 @@ class Emulator:
             started.set_exception(error)
             return
         started.set_result(None)
-        await self._stopping.wait()
+        await stopping.wait()
         await self._runtime.stop()
 
     def _add_queue(self, name: str, options: QueueOptions) -> str:
