@@ -1,4 +1,4 @@
-"""`@task`: functions that become task definitions, and tasks made of them."""
+"""Task definitions, and the tasks that are made of them."""
 
 from __future__ import annotations
 
@@ -271,6 +271,7 @@ class Task(Generic[R_co]):
 
         if not (self._waits(settings, on_commit) and at_commit(send, using)):
             send()
+        self._enqueued = True
         return enqueued
 
     async def _aenqueue(
@@ -285,6 +286,7 @@ class Task(Generic[R_co]):
 
         if not (self._waits(settings, on_commit) and await aat_commit(send, using)):
             enqueued.name = await transport.asend(outgoing)
+        self._enqueued = True
         return enqueued
 
     def _waits(self, settings: Settings, on_commit: bool | None) -> bool:
@@ -300,7 +302,6 @@ class Task(Generic[R_co]):
         """What is sent, and what the caller gets for it."""
         outgoing = self._outgoing(settings, target, schedule_time)
         check_size(outgoing)
-        self._enqueued = True
         queue = outgoing.route.queue
         return outgoing, EnqueuedTask(outgoing.id, queue, schedule_time=schedule_time)
 

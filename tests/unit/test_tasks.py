@@ -224,6 +224,22 @@ def test_a_queue_that_no_queue_can_be_named_is_refused(queue: MemoryTransport) -
     assert queue.tasks == []
 
 
+def test_the_url_of_a_task_that_was_refused_may_still_change(
+    queue: MemoryTransport,
+) -> None:
+    definition = task(named="once")(clean)
+    definition().delay()
+    refused = definition()
+    with pytest.raises(TaskAlreadyExists):
+        refused.delay()
+    with pytest.raises(TaskAlreadyExists):
+        async_to_sync(refused.adelay)()
+
+    refused.url = "https://other.example/"
+
+    assert refused.url == "https://other.example/"
+
+
 def test_the_queue_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         add().queue = "other"
