@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks import dispatch, enqueue, import_time
+from benchmarks import dispatch, emulator, enqueue, import_time
 
 if TYPE_CHECKING:
     from benchmarks.measure import Result
@@ -15,7 +16,9 @@ BENCHMARKS = {
     "import": import_time.run,
     "enqueue": enqueue.run,
     "dispatch": dispatch.run,
+    "emulator": emulator.run,
 }
+QUICK = BENCHMARKS | {"emulator": partial(emulator.run, emulator.QUICK)}
 
 
 def main() -> int:
@@ -23,13 +26,20 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}"
     )
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="smaller sizes where a run would take minutes; for a look only",
+    )
+    options = parser.parse_args()
+    names = options.names or list(BENCHMARKS)
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    benchmarks = QUICK if options.quick else BENCHMARKS
     results: list[Result] = []
     for name in names:
-        for result in BENCHMARKS[name]():
+        for result in benchmarks[name]():
             print(result, flush=True)
             results.append(result)
     return 0 if all(result.holds for result in results) else 1

@@ -16,7 +16,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result, seconds_each
-from cloudtask.emulator.tokens import TokenIssuer
+from cloudtask.emulator.sending.tokens import TokenIssuer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -10,87 +10,74 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import queue
 import signal
 import sys
-import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
 
-from cloudtask.emulator.declarations import parse_queue
-from cloudtask.emulator.errors import ApiError
-from cloudtask.emulator.tokens import DEFAULT_ISSUER
+from google.rpc.code_pb2 import UNAVAILABLE
+
+from cloudtask import __version__
+from cloudtask.emulator.arguments import UsageError, add_arguments, effective
+from cloudtask.emulator.core.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import FrameType
 
     from cloudtask.emulator.embedded import Emulator
-    from cloudtask.emulator.journal import Attempt
+    from cloudtask.emulator.sending.journal import Attempt
 
-__all__ = ["add_arguments", "main", "parse_queue", "run"]
-
-DEFAULT_PORT = 8123
+__all__ = ["add_arguments", "main", "run"]
 
 _DESCRIPTION = """\
-Run a local Google Cloud Tasks. It accepts tasks over gRPC as the real service
-does, sends them to their URLs at their time, retries what does not answer 2xx,
-and signs OIDC tokens with a key of its own. Tasks are kept in memory.
+Run a local Google Cloud Tasks. It takes tasks over gRPC and REST as the real
+service does, sends them to their URLs at their time, retries what does not
+answer 2xx, and signs OIDC tokens with a key of its own. Queues and tasks are
+kept in a file. Its HTTP port has a page to watch and steer them.
 """
 
 _EPILOG = """\
-examples:
-  python -m cloudtask.emulator --queue default --queue emails:max_attempts=5
-  python -m cloudtask.emulator --queue "slow:min_backoff=0.2,max_backoff=2"
-
 queue options (the rest as in Cloud Tasks; durations in seconds):
-  max_attempts, max_retry_duration, min_backoff, max_backoff, max_doublings,
-  max_dispatches_per_second (not enforced yet), max_concurrent_dispatches
+  rate, concurrency (short for max_dispatches_per_second and
+  max_concurrent_dispatches), max_attempts, max_retry_duration, min_backoff,
+  max_backoff, max_doublings
 
-Point clients to it with CLOUD_TASKS_EMULATOR_HOST=HOST:PORT and an insecure
-channel. Verify tokens with http://HOST:HTTP_PORT/certs (PEM) or /jwks.
+examples:
+  python -m cloudtask.emulator
+      one queue called default, gRPC on port 8123, the page on
+      http://127.0.0.1:8124/
+  python -m cloudtask.emulator --queue default --queue emails:max_attempts=5
+  python -m cloudtask.emulator --queue "slow:rate=0.5,min_backoff=10" --ephemeral
+  python -m cloudtask.emulator --store var/tasks.sqlite3 --project shop \\
+      --location europe-west1
 
-Every option can be set as CLOUDTASK_EMULATOR_<OPTION>, for example
-CLOUDTASK_EMULATOR_HTTP_PORT=9000; CLOUDTASK_EMULATOR_QUEUE and
-CLOUDTASK_EMULATOR_ALLOWED_HOST take several values, separated by spaces.
+Every option is an environment variable, too: CLOUDTASK_EMULATOR_HTTP_PORT=9000,
+CLOUDTASK_EMULATOR_EPHEMERAL=1. CLOUDTASK_EMULATOR_QUEUE and
+CLOUDTASK_EMULATOR_ALLOWED_HOST take several values, separated by spaces. The
+command line goes before the environment.
+
+Verify tokens with http://127.0.0.1:8124/certs (PEM) or /jwks. To stop, press
+Ctrl-C or send SIGTERM; once more, and it does not wait for anything.
 """
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the emulator's options; their defaults come from the environment."""
-    parser.add_argument(
-        "--host",
-        default=_environ("HOST", "127.0.0.1"),
-        help="address to listen on; there is no access control, so keep it "
-        "local (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=_environ("PORT", str(DEFAULT_PORT)),
-        help="gRPC port; 0 takes a free one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--http-port",
-        type=_port,
-        default=_environ("HTTP_PORT"),
-        help="port for keys and discovery; 0 takes a free one (default: PORT + 1)",
-    )
-    parser.add_argument(
-        "--queue",
-        dest="queues",
-        metavar="NAME[:OPTION=VALUE,...]",
-        type=_queue,
-        action="append",
-        help="queue to create; may be repeated (default: default)",
-    )
-    _add_naming_arguments(parser)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Whoever started the process may forward a signal that it got anyway: what
+# comes so soon after the first is no second one.
+_SAME_SIGNAL_SECONDS = 0.5
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -> int:
     """
     Serve until SIGINT or SIGTERM. Call it from the main thread.
 
     Args:
         options: What a parser with add_arguments() returned.
+        implied: What stands in for defaults, by the names of the options'
+            destinations.
 
     Returns:
         The exit code: 0 after a signal, 1 if it could not start, 2 if
@@ -100,18 +87,21 @@ def run(options: argparse.Namespace) -> int:
         return _fail(
             2, "aiohttp is not installed. Run: pip install 'dj-cloudtask[emulator]'"
         )
+    from cloudtask.emulator.core.store import StoreError
     from cloudtask.emulator.embedded import Emulator
 
-    try:
-        emulator = Emulator(**_emulator_arguments(options)).start()
-    except (ApiError, OverflowError, ValueError) as error:
-        return _fail(2, str(error))
-    except OSError as error:
-        return _fail(1, str(error))
-    stopping = _stop_on_signals()
-    _write(_ready_text(emulator))
-    stopping.wait()
-    emulator.stop()
+    with _Stopping() as stopping:
+        try:
+            values = effective(vars(options), implied or {})
+            hook = None if values.pop("quiet") else _write_attempt
+            emulator = Emulator(**values, on_attempt=hook).start()
+        except (UsageError, ValueError) as error:
+            return _fail(2, str(error))
+        except ApiError as error:
+            return _fail(1 if error.code == UNAVAILABLE else 2, str(error))
+        except (StoreError, OSError) as error:
+            return _fail(1, str(error))
+        _serve(emulator, values, stopping)
     return 0
 
 
@@ -122,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"cloudtask.emulator {__version__}"
     )
     add_arguments(parser)
     return run(parser.parse_args(arguments))
@@ -140,114 +133,92 @@ def describe(attempt: Attempt) -> str:
         line += f" next={attempt.retry_time.isoformat(timespec='milliseconds')}"
     if attempt.error is not None:
         line += f" error={attempt.error!r}"
+    if attempt.fault is not None:
+        line += f" fault={attempt.fault}"
     return line
 
 
-def _add_naming_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--project",
-        default=_environ("PROJECT", "demo"),
-        help="project of the declared queues (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--location",
-        default=_environ("LOCATION", "local"),
-        help="location of the declared queues (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--issuer",
-        default=_environ("ISSUER", DEFAULT_ISSUER),
-        help="`iss` of the OIDC tokens; the default is one that no production "
-        "settings accept (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--tombstone-ttl",
-        metavar="SECONDS",
-        type=_duration,
-        default=_environ("TOMBSTONE_TTL", "86400"),
-        help="how long the name of a finished or deleted task stays blocked "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--allowed-host",
-        dest="allowed_hosts",
-        metavar="NAME",
-        action="append",
-        help="name under which the HTTP port may be called besides localhost, "
-        "such as the container's; may be repeated",
-    )
-    parser.add_argument(
-        "--allow-public-targets",
-        action="store_true",
-        default=bool(_environ("ALLOW_PUBLIC_TARGETS")),
-        help="dispatch to public addresses, too, and not only to this machine "
-        "and its private network",
-    )
+def _serve(emulator: Emulator, values: Mapping[str, Any], stopping: _Stopping) -> None:
+    _write(_ready_text(emulator, values))
+    stopping.wait()
+    in_flight = sum(each.in_flight for each in emulator.queues)
+    if in_flight:
+        grace = values["stop_grace"].total_seconds()
+        _write(
+            f"stopping: {_counted(in_flight, 'attempt')} under way, which may take "
+            f"{grace:g} s; a second signal stops at once"
+        )
+    emulator.stop()
+    _write(_stopped_text(emulator.pending, values["store"]))
 
 
-def _emulator_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    port, http_port = options.port, options.http_port
-    if http_port is None:
-        http_port = port + 1 if port else 0
-    hosts = options.allowed_hosts or _environ("ALLOWED_HOST", "").split()
-    return {
-        "queues": options.queues or _environ("QUEUE", "default").split(),
-        "project": options.project,
-        "location": options.location,
-        "host": options.host,
-        "port": port,
-        "http_port": http_port,
-        "issuer": options.issuer,
-        "tombstone_ttl": options.tombstone_ttl,
-        "allowed_hosts": tuple(hosts),
-        "allow_public_targets": options.allow_public_targets,
-        "on_attempt": lambda attempt: _write(describe(attempt)),
-    }
+class _Stopping:
+    """Waits for a signal; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._received: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self._before = {each: signal.signal(each, self._receive) for each in _SIGNALS}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wait(self) -> None:
+        self._received.get()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        now = monotonic()
+        if self._first is None:
+            self._first = now
+            self._received.put(number)
+        elif now - self._first >= _SAME_SIGNAL_SECONDS:
+            # What is not kept by now was not acknowledged, either.
+            os._exit(128 + number)
 
 
-def _stop_on_signals() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
-
-
-def _ready_text(emulator: Emulator) -> str:
-    return (
-        f"Cloud Tasks emulator ready: gRPC {emulator.host}, "
-        f"keys {emulator.http_url}. Point clients to it:\n"
-        f"export CLOUD_TASKS_EMULATOR_HOST={emulator.host}"
+def _ready_text(emulator: Emulator, values: Mapping[str, Any]) -> str:
+    address = emulator.http_url.removeprefix("http://")
+    is_wildcard = emulator.host.rpartition(":")[0].strip("[]") != values["host"]
+    return "\n".join(
+        [
+            f"Cloud Tasks emulator ready: gRPC {emulator.host}, REST and page "
+            f"{emulator.http_url}/"
+            + (", on all addresses of this machine" if is_wildcard else ""),
+            _kept_text(emulator, values["store"]),
+            f"export CLOUD_TASKS_EMULATOR_HOST={emulator.host}  # cloudtask",
+            f"export CLOUDTASKS_EMULATOR_HOST={address}  # gcloud-aio",
+            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS="
+            f"{emulator.http_url}/  # gcloud",
+        ]
     )
 
 
-def _environ(option: str, default: Any = None) -> Any:
-    # argparse runs a default that is a string through `type`, so a bad value
-    # is reported like one from the command line.
-    return os.environ.get(f"CLOUDTASK_EMULATOR_{option}") or default
+def _kept_text(emulator: Emulator, store: Path | None) -> str:
+    held = (
+        f"{_counted(emulator.pending, 'task')} in "
+        f"{_counted(len(emulator.queues), 'queue')}"
+    )
+    if store is None:
+        return f"Holding {held}, in memory only"
+    return f"Holding {held}, kept in {store.absolute()}"
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535.")
-    return int(text)
+def _stopped_text(pending: int, store: Path | None) -> str:
+    if store is None:
+        return f"stopped; {_counted(pending, 'task')} forgotten"
+    return f"stopped; {_counted(pending, 'task')} kept in {store.absolute()}"
 
 
-def _duration(text: str) -> timedelta:
-    try:
-        duration = timedelta(seconds=float(text))
-    except (ValueError, OverflowError):
-        duration = timedelta(-1)
-    if duration < timedelta(0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds.")
-    return duration
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _queue(text: str) -> str:
-    try:
-        parse_queue(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+def _write_attempt(attempt: Attempt) -> None:
+    _write(describe(attempt))
 
 
 def _write(text: str) -> None:

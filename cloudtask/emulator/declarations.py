@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
-from cloudtask.emulator import names
+from cloudtask.emulator.core import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class QueueOptions(TypedDict, total=False):
-    """What a queue can be given; the rest are Cloud Tasks' defaults."""
-
-    max_attempts: int  # Counts the first attempt; -1 is unlimited.
-    max_retry_duration: timedelta
-    min_backoff: timedelta
-    max_backoff: timedelta
-    max_doublings: int
-    max_dispatches_per_second: float
-    max_concurrent_dispatches: int
+    from cloudtask.emulator.core.queues import QueueOptions
 
 
 def _seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text.removesuffix("s")))
 
 
+def _whole(text: str) -> int:
+    number = int(text)
+    if not -(2**31) <= number < 2**31:  # What the API's messages hold.
+        raise OverflowError
+    return number
+
+
+# Short names of options, for a command line.
+_ALIASES = {
+    "rate": "max_dispatches_per_second",
+    "concurrency": "max_concurrent_dispatches",
+}
+
 _READERS: dict[str, tuple[Callable[[str], object], str]] = {
-    "max_attempts": (int, "a whole number"),
+    "max_attempts": (_whole, "a whole number"),
     "max_retry_duration": (_seconds, "seconds"),
     "min_backoff": (_seconds, "seconds"),
     "max_backoff": (_seconds, "seconds"),
-    "max_doublings": (int, "a whole number"),
+    "max_doublings": (_whole, "a whole number"),
     "max_dispatches_per_second": (float, "a number"),
-    "max_concurrent_dispatches": (int, "a whole number"),
+    "max_concurrent_dispatches": (_whole, "a whole number"),
 }
 
 
 def parse_queue(text: str) -> tuple[str, QueueOptions]:
     """
     Read `NAME` or `NAME:option=value,...`, durations in seconds.
+
+    `rate` and `concurrency` are short for the two limits of dispatches.
 
     Returns:
         The queue's id and its options.
@@ -53,18 +58,21 @@ def parse_queue(text: str) -> tuple[str, QueueOptions]:
         raise ValueError(
             f"{name!r} is no queue name: 1 to 100 letters, digits and hyphens."
         )
-    pairs = [pair.partition("=") for pair in rest.split(",")] if rest else []
-    options = {key.strip(): _read(key.strip(), value) for key, _, value in pairs}
-    return name, cast("QueueOptions", options)
+    pairs = rest.split(",") if rest else []
+    return name, cast("QueueOptions", dict(map(_read, pairs)))
 
 
-def _read(key: str, value: str) -> object:
-    if key not in _READERS:
+def _read(pair: str) -> tuple[str, object]:
+    written, _, value = pair.partition("=")
+    key = written.strip()
+    option = _ALIASES.get(key, key)
+    if option not in _READERS:
         raise ValueError(
-            f"{key!r} is no option of a queue. Options: {', '.join(_READERS)}."
+            f"{key!r} is no option of a queue. "
+            f"Options: {', '.join([*_READERS, *_ALIASES])}."
         )
-    reader, expected = _READERS[key]
+    reader, expected = _READERS[option]
     try:
-        return reader(value)
+        return option, reader(value)
     except (ValueError, OverflowError):
         raise ValueError(f"{key} must be {expected}, not {value!r}.") from None

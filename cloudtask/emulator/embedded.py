@@ -6,35 +6,67 @@ import asyncio
 import contextlib
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from cloudtask.emulator.declarations import QueueOptions, parse_queue
-from cloudtask.emulator.names import is_location_path
-from cloudtask.emulator.queues import declared
+from google.cloud import tasks_v2
+
+from cloudtask.emulator.core.faults import Fault
+from cloudtask.emulator.core.instants import from_timedelta, to_datetime
+from cloudtask.emulator.core.names import is_location_path
+from cloudtask.emulator.core.queues import QueueOptions, declared
+from cloudtask.emulator.declarations import parse_queue
 from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import timedelta
+    from collections.abc import Callable, Coroutine, Iterable
+    from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
     from typing import TypedDict
 
-    from cloudtask.emulator.journal import Attempt
+    from cloudtask.emulator.core.engine import Engine
+    from cloudtask.emulator.core.faults import FaultKind
+    from cloudtask.emulator.instrument import QueueView
+    from cloudtask.emulator.sending.journal import Attempt
 
     class _EmulatorOptions(TypedDict, total=False):
+        store: Path | None
         host: str
         port: int
         http_port: int
         issuer: str
         tombstone_ttl: timedelta
+        queue_tombstone_ttl: timedelta
+        create_queues: bool
+        app_engine_url: str | None
         allowed_hosts: tuple[str, ...]
         allow_public_targets: bool
         stop_grace: timedelta
         on_attempt: Callable[[Attempt], object] | None
 
+    class _FaultOptions(TypedDict, total=False):
+        queue: str | None
+        task: str | None
+        method: str | None
+        times: int | None
+        skip: int
+        probability: float
+        delay: timedelta
+
+    class _Duration(TypedDict, total=False):
+        days: float
+        hours: float
+        minutes: float
+        seconds: float
+        milliseconds: float
+        microseconds: float
+        weeks: float
+
 
 T = TypeVar("T")
 
+_CreateQueueRequest = tasks_v2.CreateQueueRequest.pb()
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
@@ -45,8 +77,9 @@ class Emulator:
         with Emulator(queues=["emails:max_attempts=3"]) as emulator:
             channel = grpc.insecure_channel(emulator.host)
 
-    Everything is kept in memory and forgotten with stop(). Several emulators
-    may run at once. All methods may be called from any thread but its own.
+    Everything is kept in memory and forgotten with stop(), unless there is a
+    `store`. Several emulators may run at once. All methods may be called from
+    any thread but its own.
 
     Args:
         queues: What to create in `project` and `location`, see parse_queue().
@@ -69,7 +102,7 @@ class Emulator:
             raise ValueError(f"{self.parent!r} is no project and location.")
         self._queues = [parse_queue(text) for text in queues]
         self._options = EmulatorOptions(**options)
-        self._runtime = Runtime(self._options)
+        self._runtime = Runtime(self._options, self._declare)
         self._journal = self._runtime.journal
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,12 +144,18 @@ class Emulator:
         """Whether every task is finished. One for tomorrow is not."""
         return self.pending == 0
 
+    @property
+    def queues(self) -> list[QueueView]:
+        """All queues as they are now, ordered by their paths."""
+        return self._call(lambda: _on_loop(self._runtime.instrument.queues))
+
     def start(self) -> Self:
         """
         Start the emulator and return it when it serves.
 
         Raises:
             OSError: An address is not to be had.
+            StoreError: The store is not to be had.
             ApiError: A declared queue is not valid.
             RuntimeError: It was started before.
         """
@@ -160,7 +199,10 @@ class Emulator:
         Raises:
             ApiError: It exists or an option is out of range.
         """
-        return self._call(lambda: self._add_queue(name, options))
+        path = self.queue_path(name)
+        request = _CreateQueueRequest(parent=self.parent, queue=declared(path, options))
+        self._call(lambda: self._runtime.api.call("CreateQueue", request))
+        return path
 
     def wait_for(self, predicate: Callable[[], object], timeout: float = 10) -> None:
         """
@@ -169,12 +211,77 @@ class Emulator:
             emulator.wait_for(lambda: emulator.idle)
 
         It is evaluated now and after every created task, recorded attempt or
-        other change. It must not wait for anything itself.
+        other change.
 
         Raises:
             TimeoutError: It was not true within `timeout` seconds.
         """
         self._journal.wait_for(predicate, timeout)
+
+    def advance(
+        self, *, timeout: float = 10, **duration: Unpack[_Duration]
+    ) -> list[Attempt]:
+        """
+        Move the clock by a duration, as for timedelta: `advance(hours=1)`.
+
+        It stops wherever something is due on the way and waits for the
+        answers, so that schedules and retries happen as they would.
+
+        Returns:
+            The attempts made meanwhile.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds, in real time.
+        """
+        microseconds = from_timedelta(timedelta(**duration))
+        return self._call(
+            lambda: self._runtime.instrument.advance(microseconds, timeout)
+        )
+
+    def drain(self, timeout: float = 10) -> list[Attempt]:
+        """
+        Send what is due, and what becomes due by that, until nothing is.
+
+        What is scheduled for later, retries too, stays: see advance().
+
+        Returns:
+            The attempts made meanwhile.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds.
+        """
+        return self._call(lambda: self._runtime.instrument.drain(timeout))
+
+    def reset(self) -> None:
+        """
+        Forget queues, tasks, names, attempts and faults; set the clock right.
+
+        The queues that were declared at the start are there again.
+        """
+        self._call(self._runtime.instrument.reset)
+
+    def inject(self, kind: FaultKind, **options: Unpack[_FaultOptions]) -> Fault:
+        """
+        Let something go wrong: `inject("timeout", queue="emails", times=2)`.
+
+        See Fault for the kinds and the options.
+
+        Raises:
+            ValueError: An option is not valid.
+        """
+        fault = Fault(kind, **options)
+        return self._call(
+            lambda: _on_loop(lambda: self._runtime.instrument.inject(fault))
+        )
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        self._call(lambda: _on_loop(self._runtime.instrument.clear_faults))
+
+    @property
+    def now(self) -> datetime:
+        """What the emulator's clock says, in UTC."""
+        return to_datetime(self._runtime.clock.now())
 
     @property
     def _reachable_host(self) -> str:
@@ -185,8 +292,6 @@ class Emulator:
         stopping = asyncio.Event()
         self._ask_to_stop = lambda: loop.call_soon_threadsafe(stopping.set)
         try:
-            for name, options in self._queues:
-                self._add_queue(name, options)
             await self._runtime.start()
         except Exception as error:
             started.set_exception(error)
@@ -195,15 +300,16 @@ class Emulator:
         await stopping.wait()
         await self._runtime.stop()
 
-    def _add_queue(self, name: str, options: QueueOptions) -> str:
-        path = self.queue_path(name)
-        self._runtime.engine.create_queue(self.parent, declared(path, options))
-        return path
+    def _declare(self, engine: Engine, now: int) -> None:
+        for name, options in self._queues:
+            engine.queues.declare(self.queue_path(name), options, now)
 
-    def _call(self, function: Callable[[], T]) -> T:
-        async def call() -> T:
-            return function()
-
+    def _call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on the emulator's loop and return its result."""
         if self._loop is None or not self._loop.is_running():
             raise RuntimeError("This emulator does not run.")
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(function(), self._loop).result()
+
+
+async def _on_loop(function: Callable[[], T]) -> T:
+    return function()

@@ -22,10 +22,10 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
+from tests.chromium import Chromium, needs_chromium
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "bookshop"
-
-CHROMIUM = shutil.which("chromium")
 
 #: Seconds after which a test gives a process up.
 PATIENCE = 50
@@ -266,7 +266,8 @@ def test_the_demo_serves_a_page_until_it_is_interrupted(
         visitor.get("")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@needs_chromium
+@pytest.mark.external
 def test_the_page_follows_the_tasks_in_a_browser(
     start: Callable[..., Demo], tmp_path: Path
 ) -> None:
@@ -274,23 +275,12 @@ def test_the_page_follows_the_tasks_in_a_browser(
     url = demo.wait_for(r"server +(http://127\.0\.0\.1:\d+/)")[1]
     demo.wait_for("e-mail to ada@example.com")
 
-    # Runs the page's script for two seconds of its own time.
-    seen = subprocess.run(
-        [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update"),
-            *("--disable-sync", f"--user-data-dir={tmp_path / 'browser'}"),
-            *("--virtual-time-budget=2000", "--dump-dom", url),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    ).stdout
+    with Chromium(tmp_path / "browser") as browser:
+        page = browser.open(url)
+        page.wait_for_text("Updated every second.", "#live[role=status]")
+        page.wait_for_text("e-mail to ada@example.com", "#events")
 
-    assert '<p id="live" role="status">Updated every second.</p>' in seen
-    assert "<td>e-mail to ada@example.com</td>" in seen
+    assert page.problems == []
     demo.stop(signal.SIGTERM)
 
 

@@ -8,17 +8,26 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from django.core.management import get_commands
 
 import cloudtask
 from cloudtask import checks, exceptions, registry
 from cloudtask.conf import Settings
+from cloudtask.emulator import Emulator
+from cloudtask.emulator.arguments import OPTIONS, PREFIX
+from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
+from cloudtask.emulator.core.queues import QueueOptions
+from cloudtask.emulator.web import admin
 from cloudtask.options import TaskOptions
 from cloudtask.retry import RetryPolicy
 from cloudtask.validation import CHECKS
 from tests.docs.pages import PAGES, ROOT, Runner, blocks
 
 DOCS = ROOT / "docs"
+EMULATOR_FILES = [
+    path for path in (ROOT / "examples/emulator").iterdir() if path.is_file()
+]
 
 #: The flags of each gcloud command here, as in Google's reference of gcloud.
 GCLOUD = {
@@ -32,6 +41,7 @@ GCLOUD = {
         *("--project", "--location", "--member", "--role"),
     },
     "gcloud tasks queues describe": {"--project", "--location"},
+    "gcloud tasks create-http-task": {"--project", "--location", "--queue", "--url"},
     "gcloud tasks list": {"--project", "--location", "--queue"},
     "gcloud iam service-accounts create": {"--project"},
     "gcloud iam service-accounts add-iam-policy-binding": {
@@ -141,6 +151,79 @@ def test_the_commands_on_the_pages_exist() -> None:
             assert (ROOT / module.replace(".", "/") / "__main__.py").is_file(), line
     assert any("manage.py cloudtask emulator" in line for line in commands)
     assert any("-m cloudtask.emulator" in line for line in commands)
+
+
+def test_the_emulator_is_called_with_options_that_it_has() -> None:
+    flags = {option.flag for option in OPTIONS.values()}
+    commands = [
+        line
+        for path in (*PAGES, *EMULATOR_FILES)
+        for line in path.read_text().splitlines()
+        if re.search(r"(-m cloudtask\.|manage\.py cloudtask )emulator", line)
+    ]
+    assert len(commands) > 4
+
+    for line in commands:
+        assert set(re.findall(r" (--[a-z-]+)", line)) <= flags, line
+
+
+def test_the_variables_of_the_emulator_exist() -> None:
+    known = {option.variable for option in OPTIONS.values()}
+
+    for path in (*PAGES, *EMULATOR_FILES):
+        named = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", path.read_text()))
+        assert named <= known, path
+
+
+def test_every_option_of_the_emulator_is_listed() -> None:
+    listed = re.findall(r"^\| (`--[^|]*) \|", page("emulator.md"), re.MULTILINE)
+
+    flags = {flag for cell in listed for flag in re.findall(r"--[a-z-]+", cell)}
+    assert flags == {option.flag for option in OPTIONS.values()}
+
+
+def test_every_option_of_a_queue_is_listed() -> None:
+    text = page("emulator.md")
+
+    for option in QueueOptions.__annotations__:
+        assert f"`{option}`" in text, option
+
+
+def test_every_kind_of_fault_is_listed() -> None:
+    assert {*DISPATCH_KINDS, *API_KINDS} <= first_cells(page("emulator.md"))
+
+
+def test_every_route_of_the_emulator_is_listed() -> None:
+    app = web.Application()
+    admin.add_routes(app, engine=None, instrument=None)
+    routes = {
+        re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), path)
+        for path in (each.resource.canonical for each in app.router.routes())
+    }
+
+    listed = re.findall(r"`[A-Z]+ (/[\w/]+)", page("emulator.md"))
+    assert len(routes) > 5
+    assert routes <= set(listed)
+
+
+def test_what_an_emulator_offers_is_listed() -> None:
+    offered = {name for name in dir(Emulator) if name[0] != "_"}
+
+    text = page("emulator.md")
+    # Not for a test to call, or only with another name beside it.
+    offered -= {"start", "stop", "parent"}
+    missing = [name for name in offered if not re.search(rf"\b{name}\b", text)]
+    assert missing == []
+
+
+def test_the_image_listens_where_it_says() -> None:
+    text = (ROOT / "examples/emulator/Dockerfile").read_text()
+    ports = re.search(r"^EXPOSE (\d+) (\d+)$", text, re.MULTILINE)
+
+    assert ports is not None
+    assert int(ports[1]) == OPTIONS["port"].default
+    assert int(ports[2]) == OPTIONS["port"].default + 1
+    assert f"'127.0.0.1', {ports[2]}" in text
 
 
 def test_gcloud_is_called_with_flags_that_it_has() -> None:

@@ -15,6 +15,8 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.emulator import Emulator
+from cloudtask.emulator.core.engine import Engine
+from tests.emulator.samples import NOW, PARENT, open_engine, queue
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,18 @@ class Target:
     answers: list[int | tuple[int, dict[str, str]]] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
     reached: threading.Event = field(default_factory=threading.Event)
+    arrival: threading.Condition = field(default_factory=threading.Condition)
     gate: threading.Event = field(default_factory=threading.Event)  # Holds answers.
 
+    def wait_for(self, count: int) -> None:
+        """Return once so many requests have come."""
+        with self.arrival:
+            assert self.arrival.wait_for(lambda: len(self.received) >= count, 10)
+
     def answer(self, request: Received) -> tuple[int, dict[str, str]]:
-        self.received.append(request)
+        with self.arrival:
+            self.received.append(request)
+            self.arrival.notify_all()
         self.reached.set()
         self.gate.wait(10)
         answer = self.answers.pop(0) if self.answers else 200
@@ -85,6 +95,25 @@ def target() -> Iterator[Target]:
         target.gate.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Engine]]:
+    """Return a function that makes engines with the queue `default`."""
+    with ExitStack() as stack:
+
+        def make(fields: dict[str, Any] | None = None, **options: Any) -> Engine:
+            engine = open_engine(**options)
+            stack.callback(engine.store.close)
+            engine.queues.create(PARENT, queue(**(fields or {})), NOW)
+            return engine
+
+        yield make
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    return make_engine()
 
 
 @pytest.fixture

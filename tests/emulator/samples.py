@@ -1,11 +1,16 @@
 """What the emulator's tests build on."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.engine import Engine
-from cloudtask.emulator.instants import SECOND
+from cloudtask.emulator.core.dispatches import Answer, Dispatch, Verdict
+from cloudtask.emulator.core.engine import Engine, EngineOptions
+from cloudtask.emulator.core.faults import Faults
+from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.core.store import Store
 
 PARENT = "projects/demo/locations/local"
 QUEUE = f"{PARENT}/queues/default"
@@ -29,9 +34,49 @@ def task(task_id: str | None = None, **fields: Any) -> Any:
     return tasks_v2.Task.pb(tasks_v2.Task(http_request=request, **fields))
 
 
-def new_engine(tombstone_ttl: int = DAY, **queue_fields: Any) -> Engine:
-    """Return an engine with the queue `default`; ids count from 1."""
+def at(due: int, task_id: str | None = None, **fields: Any) -> Any:
+    """Return a raw Task message that is scheduled, in microseconds."""
+    message = task(task_id, **fields)
+    schedule_time = message.schedule_time
+    schedule_time.seconds, rest = divmod(due, SECOND)
+    schedule_time.nanos = rest * 1000
+    return message
+
+
+def name_of(task_id: str) -> str:
+    """Return the full name of a task in the queue `default`."""
+    return f"{QUEUE}/tasks/{task_id}"
+
+
+def counted() -> Callable[[], str]:
+    """Return a function that gives ids, counting from 1."""
     ids = iter(range(1, 1_000_000))
-    engine = Engine(lambda: str(next(ids)), tombstone_ttl)
-    engine.create_queue(PARENT, queue(**queue_fields))
-    return engine
+    return lambda: str(next(ids))
+
+
+def open_engine(
+    path: Path | None = None,
+    faults: Faults | None = None,
+    new_id: Callable[[], str] | None = None,
+    **options: Any,
+) -> Engine:
+    """Return an engine, new ones without queues. Close its store."""
+    return Engine(
+        Store(path),
+        faults or Faults(),
+        new_id or counted(),
+        EngineOptions(
+            **{"tombstone_ttl": DAY, "queue_tombstone_ttl": 7 * DAY, **options}
+        ),
+    )
+
+
+def take_one(engine: Engine, now: int) -> Dispatch:
+    """Return the only dispatch that is due."""
+    [dispatch] = engine.dispatching.take_due(now)
+    return dispatch
+
+
+def attempt(engine: Engine, answer: Answer, now: int) -> Verdict:
+    """Send the only task that is due, and have it answered at once."""
+    return engine.dispatching.complete(take_one(engine, now), answer, now)

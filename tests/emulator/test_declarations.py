@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from cloudtask.emulator import instants
-from cloudtask.emulator.declarations import QueueOptions, parse_queue
-from cloudtask.emulator.queues import declared
+from cloudtask.emulator.core import instants
+from cloudtask.emulator.core.queues import QueueOptions, declared
+from cloudtask.emulator.declarations import parse_queue
 from tests.emulator.samples import QUEUE
 
 
@@ -24,6 +24,11 @@ from tests.emulator.samples import QUEUE
             "e-1",
             {"max_backoff": timedelta(seconds=3), "max_dispatches_per_second": 0.5},
         ),
+        (
+            "emails:rate=5,concurrency=2",
+            "emails",
+            {"max_dispatches_per_second": 5, "max_concurrent_dispatches": 2},
+        ),
     ],
 )
 def test_a_queue_is_read_from_its_declaration(
@@ -41,10 +46,16 @@ def test_a_queue_is_read_from_its_declaration(
             "a:attempts=1",
             "'attempts' is no option of a queue. Options: max_attempts, "
             "max_retry_duration, min_backoff, max_backoff, max_doublings, "
-            "max_dispatches_per_second, max_concurrent_dispatches.",
+            "max_dispatches_per_second, max_concurrent_dispatches, "
+            "rate, concurrency.",
         ),
         ("a:max_attempts=many", "max_attempts must be a whole number, not 'many'."),
         ("a:max_attempts", "max_attempts must be a whole number, not ''."),
+        (
+            "a:max_attempts=2147483648",
+            "max_attempts must be a whole number, not '2147483648'.",
+        ),
+        ("a:rate=fast", "rate must be a number, not 'fast'."),
         ("a:min_backoff=1h", "min_backoff must be seconds, not '1h'."),
         ("a:min_backoff=1e99", "min_backoff must be seconds, not '1e99'."),
     ],

@@ -1,21 +1,30 @@
 import asyncio
 import socket
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
-from cloudtask.emulator.delivery import HttpDelivery
-from cloudtask.emulator.dispatches import Answer, Dispatch
-from cloudtask.emulator.instants import SECOND
+from cloudtask.emulator.core.dispatches import Answer, Dispatch
+from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.sending.delivery import HttpDelivery
 from tests.emulator.conftest import Target
 from tests.emulator.samples import NOW, QUEUE
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 
 
 def dispatch(url: str, **changes: Any) -> Dispatch:
     values = {
+        "serial": 1,
+        "id": 1,
         "task": f"{QUEUE}/tasks/t1",
         "queue": QUEUE,
-        "ticket": 1,
         "attempt": 1,
         "url": url,
         "method": "POST",
@@ -34,6 +43,28 @@ def send(sent: Dispatch, headers: dict[str, str] | None = None) -> Answer:
             return await delivery.send(sent, headers or {})
 
     return asyncio.run(main())
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], str]]:
+    """Return a function that serves one connection and gives its URL."""
+    with ExitStack() as stack:
+
+        def serve(answer: Callable[[socket.socket], object]) -> str:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def run() -> None:
+                connection, _ = listener.accept()
+                with closing(connection):
+                    connection.recv(65_536)
+                    answer(connection)
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            stack.callback(thread.join)
+            return f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+        yield serve
 
 
 def test_a_request_is_sent_as_it_is_and_nothing_is_added(target: Target) -> None:
@@ -70,6 +101,19 @@ def test_a_body_is_passed_over(target: Target) -> None:
     assert send(dispatch(target.url)) == Answer(500)
 
 
+def test_a_cookie_is_not_sent_back(target: Target) -> None:
+    target.answers = [(200, {"Set-Cookie": "a=b"})]
+
+    async def main() -> None:
+        async with HttpDelivery(lambda: NOW) as delivery:
+            for _ in range(2):
+                await delivery.send(dispatch(target.url), {})
+
+    asyncio.run(main())
+
+    assert [received.header("Cookie") for received in target.received] == [None, None]
+
+
 def test_retry_after_is_read_from_the_answer(target: Target) -> None:
     target.answers = [(503, {"Retry-After": "3"})]
 
@@ -84,6 +128,78 @@ def test_no_answer_within_the_deadline_is_a_timeout(target: Target) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",  # Until the connection ends.
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\n",
+    ],
+)
+def test_an_endless_body_ends_at_the_deadline_and_is_not_kept(
+    serve: Callable[..., str], head: bytes
+) -> None:
+    block = bytes(1 << 20)
+    streamed = 0
+
+    def stream(connection: socket.socket) -> None:
+        nonlocal streamed
+        connection.sendall(head)
+        try:
+            while True:
+                connection.sendall(block)
+                streamed += len(block)
+        except OSError:  # The emulator has had enough.
+            pass
+
+    url = serve(stream)
+    tracemalloc.start()
+    answer = send(dispatch(url, deadline=SECOND))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert answer == Answer(timed_out=True, error="no answer within the deadline")
+    assert most < 2 << 20 < streamed
+
+
+@pytest.mark.parametrize(
+    ("response", "status"),
+    [
+        (OK + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n", 200),
+        (OK + b"Set-Cookie: \xff;;=;max-age=99999999999999999999\r\n\r\n", 200),
+        (OK + b"Content-Type: \xff/;charset=;;\r\n\r\n", 200),
+        (OK + b"Location: http://[::1\r\nLink: <>;=\r\n\r\n", 200),
+        (OK + b"Retry-After: " + b"9" * 5000 + b"\r\n\r\n", 200),
+        (OK + b"Retry-After: Mon, 1 Jun 99999999999 1:1:1 GMT\r\n\r\n", 200),
+        (OK + b"Retry-After: Mon, 1 Jun 2026 1:1:1 +9999999999\r\n\r\n", 200),
+        (OK + b"Retry-After: \xff\xfe\r\n\r\n", 200),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + OK + b"\r\n", 200),
+        (b"HTTP/1.1 999 \xff\r\nContent-Length: 0\r\n\r\n", 999),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", 200),
+        (OK + b"Content-Length: 7\r\n\r\n", None),
+        (OK + b": no name\r\n\r\n", None),
+        (OK + b"".join(b"X-%d: x\r\n" % n for n in range(9999)) + b"\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", None),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", None),
+        (b"HTTP/1.1 nonsense\r\n\r\n", None),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", None),
+        (b"\x00" * 100, None),
+        (b"", None),
+    ],
+)
+def test_whatever_a_target_answers_is_an_answer(
+    serve: Callable[..., str], response: bytes, status: int | None
+) -> None:
+    url = serve(lambda connection: connection.sendall(response))
+
+    answer = send(dispatch(url))
+
+    assert answer.status == status
+    assert (answer.error is None) is (status is not None)
+    assert answer.retry_at is None
+    assert not answer.timed_out
+
+
 def test_nobody_listening_is_no_answer() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -91,27 +207,81 @@ def test_nobody_listening_is_no_answer() -> None:
 
         answer = send(dispatch(f"http://127.0.0.1:{port}/"))
 
+    assert answer == Answer(
+        error=f"no connection to 127.0.0.1:{port}: Connection refused"
+    )
+
+
+def test_a_name_that_nobody_has_is_no_answer() -> None:
+    answer = send(dispatch("http://nobody.invalid/"))
+
     assert answer.status is None
     assert answer.error is not None
-    assert "Cannot connect to host 127.0.0.1" in answer.error
+    # In the words of the machine's resolver.
+    assert answer.error.startswith("no connection to nobody.invalid:80: ")
+    assert "Errno" not in answer.error
+
+
+def test_a_connection_that_is_closed_at_once_is_no_answer(
+    serve: Callable[..., str],
+) -> None:
+    url = serve(lambda connection: None)
+
+    answer = send(dispatch(url.replace("http://", "https://")))
+
+    assert answer.status is None
+    assert answer.error is not None
+    assert answer.error.startswith("no connection to 127.0.0.1:")
+
+
+def test_a_certificate_that_nobody_trusts_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = ConnectionKey("127.0.0.1", 443, True, True, None, None, None)
+    error = aiohttp.ClientConnectorCertificateError(key, Exception("self-signed"))
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", refuse)
+
+    assert send(dispatch("https://127.0.0.1/")) == Answer(
+        error="no connection to 127.0.0.1:443: self-signed"
+    )
 
 
 @pytest.mark.parametrize(
-    ("url", "headers"),
+    ("url", "error"),
     [
-        ("http://", {}),  # No host.
-        ("http://127.0.0.1:99999/", {}),  # No port.
-        ("http://127.0.0.1:9/", {"X-Bad": "a\r\nb"}),  # A header that splits.
+        # No host.
+        ("http://", "not a URL that anything can be sent to: http://"),
+        ("https:///run", "not a URL that anything can be sent to: https:///run"),
+        ("http://127.0.0.1:99999/", "Port out of range 0-65535"),
+        ("http://[::1/", "Invalid IPv6 URL"),
+        ("http://a..b/", "label empty"),
     ],
 )
-def test_what_http_cannot_express_is_no_answer(
-    url: str, headers: dict[str, str]
-) -> None:
-    answer = send(dispatch(url), headers)
+def test_a_url_that_leads_nowhere_is_no_answer(url: str, error: str) -> None:
+    answer = send(dispatch(url))
 
     assert answer.status is None
     assert not answer.timed_out
+    assert answer.error is not None
+    assert error in answer.error
+
+
+def test_a_header_that_http_cannot_express_is_no_answer(target: Target) -> None:
+    answer = send(dispatch(target.url), {"X-Bad": "a\r\nX-Worse: b"})
+
+    assert answer.status is None
     assert answer.error
+    assert target.received == []
+
+
+def test_a_task_for_app_engine_is_not_sent_if_there_is_none() -> None:
+    assert send(dispatch("/run")) == Answer(
+        error="nowhere to send App Engine tasks to: set --app-engine-url"
+    )
 
 
 def test_a_public_target_is_never_connected_to() -> None:

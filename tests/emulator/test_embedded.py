@@ -1,22 +1,23 @@
 """The whole emulator against a real target."""
 
 import json
-import logging
 import socket
 import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from google.api_core import exceptions
 from google.auth import jwt
 from google.cloud import tasks_v2
 from google.oauth2 import id_token
 
 import cloudtask.emulator
 from cloudtask.emulator import ApiError, Attempt, Emulator
-from cloudtask.emulator.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.core.store import StoreError
+from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
 from tests.emulator.conftest import Target
 
 Client = tasks_v2.CloudTasksClient
@@ -68,39 +69,6 @@ def test_a_task_is_sent_to_its_target(
     assert attempt.retry_time is None
 
 
-def test_a_task_is_retried_until_it_succeeds(
-    emulator: Emulator, client: Client, target: Target
-) -> None:
-    target.answers = [503, 404, 302]
-
-    create(client, emulator, target.url)
-    emulator.wait_for(lambda: emulator.idle)
-
-    assert [attempt.status for attempt in emulator.attempts] == [503, 404, 302, 200]
-    assert [attempt.outcome for attempt in emulator.attempts] == [
-        *["retry"] * 3,
-        "done",
-    ]
-    counts = [
-        (
-            received.header("X-CloudTasks-TaskRetryCount"),
-            received.header("X-CloudTasks-TaskExecutionCount"),
-            received.header("X-CloudTasks-TaskPreviousResponse"),
-            received.header("X-CloudTasks-TaskRetryReason"),
-        )
-        for received in target.received
-    ]
-    assert counts == [
-        ("0", "0", None, None),
-        ("1", "0", "503", ""),
-        ("2", "1", "404", ""),
-        ("3", "2", "302", ""),
-    ]
-    for before, after in pairwise(emulator.attempts):
-        assert before.retry_time is not None
-        assert after.dispatch_time >= before.retry_time
-
-
 def test_a_task_without_attempts_left_is_given_up(
     start: Start, connect: Connect, target: Target
 ) -> None:
@@ -148,22 +116,6 @@ def test_a_task_waits_for_its_schedule_time(
     assert second.dispatch_time >= moment + timedelta(milliseconds=50)
     eta = target.received[0].header("X-CloudTasks-TaskETA")
     assert eta == f"{int(moment.timestamp())}.{moment.microsecond:06d}"
-
-
-def test_a_queue_is_limited_to_its_concurrency(
-    start: Start, connect: Connect, target: Target
-) -> None:
-    emulator = start(["default:max_concurrent_dispatches=1"])
-    client = connect(emulator)
-
-    for _ in range(3):
-        create(client, emulator, target.url)
-    emulator.wait_for(lambda: emulator.idle)
-
-    attempts = emulator.attempts
-    assert len(attempts) == 3
-    for before, after in pairwise(attempts):
-        assert after.dispatch_time >= before.response_time
 
 
 def test_an_oidc_token_passes_google_auths_verification(
@@ -230,29 +182,6 @@ def test_the_hook_sees_every_attempt(
     emulator.wait_for(lambda: seen)
 
     assert seen == emulator.attempts
-
-
-def test_a_hook_that_fails_is_logged_and_passed_over(
-    start: Start,
-    connect: Connect,
-    target: Target,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(attempt: Attempt) -> None:
-        raise LookupError("mine")
-
-    emulator = start(["default:min_backoff=0.01"], on_attempt=fail)
-    target.answers = [500]
-
-    with caplog.at_level(logging.ERROR, "cloudtask.emulator"):
-        create(connect(emulator), emulator, target.url)
-        emulator.wait_for(lambda: emulator.idle)
-        emulator.stop()
-
-    assert len(emulator.attempts) == 2
-    assert caplog.messages == [
-        f"on_attempt failed task={emulator.attempts[0].name}" for _ in range(2)
-    ]
 
 
 def test_stopping_waits_for_a_request_under_way(
@@ -354,3 +283,159 @@ def test_the_package_exports_what_it_says() -> None:
         assert getattr(cloudtask.emulator, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = cloudtask.emulator.Nothing
+
+
+# A store of its own.
+
+
+def test_what_was_not_finished_is_there_after_a_restart(
+    start: Start, connect: Connect, target: Target, tmp_path: Path
+) -> None:
+    options = {"store": tmp_path / "store.sqlite3"}
+    emulator = start(["default"], **options)
+    client = connect(emulator)
+    tomorrow = emulator.now + timedelta(days=1)
+    name = create(client, emulator, target.url, schedule_time=tomorrow).name
+    token = {"service_account_email": "tasks@demo.example"}
+    create(client, emulator, target.url, http={"oidc_token": token})
+    client.pause_queue(name=emulator.queue_path("default"))
+    keys = fetch(f"{emulator.http_url}/certs").data
+    emulator.stop()
+
+    again = start(["default", "other"], **options)
+
+    assert [queue.path.rpartition("/")[2] for queue in again.queues] == [
+        "default",
+        "other",
+    ]
+    assert fetch(f"{again.http_url}/certs").data == keys
+    client = connect(again)
+    assert client.get_task(name=name).schedule_time == tomorrow
+    path = again.queue_path("default")
+    assert client.get_queue(name=path).state == tasks_v2.Queue.State.PAUSED
+
+
+def test_without_a_store_nothing_is_kept(start: Start, connect: Connect) -> None:
+    emulator = start()
+    create(
+        connect(emulator),
+        emulator,
+        "http://127.0.0.1:9/",
+        schedule_time=emulator.now + timedelta(days=1),
+    )
+    keys = fetch(f"{emulator.http_url}/certs").data
+    emulator.stop()
+
+    again = start()
+
+    assert again.idle
+    assert fetch(f"{again.http_url}/certs").data != keys
+
+
+def test_a_store_in_use_is_said_so(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    start(store=path)
+
+    with pytest.raises(StoreError, match="is in use by another process"):
+        Emulator(store=path).start()
+
+
+def test_a_declared_queue_that_is_not_valid_is_said_so() -> None:
+    with pytest.raises(ApiError, match="must be less than or equal to 500"):
+        Emulator(["default:rate=501"]).start()
+
+
+def test_tasks_make_their_queues_if_that_is_wanted(
+    start: Start, connect: Connect, target: Target
+) -> None:
+    emulator = start([], create_queues=True)
+
+    create(connect(emulator), emulator, target.url)
+    emulator.wait_for(lambda: emulator.attempts)
+
+    assert [queue.path for queue in emulator.queues] == [emulator.queue_path("default")]
+
+
+# The instrument, from another thread.
+
+
+def test_the_clock_moves_on_by_a_duration(
+    start: Start, connect: Connect, target: Target
+) -> None:
+    emulator = start()
+    client = connect(emulator)
+    before = emulator.now
+    moment = before + timedelta(hours=1)
+    name = create(client, emulator, target.url, schedule_time=moment).name
+
+    assert emulator.advance(minutes=59) == []
+    [attempt] = emulator.advance(weeks=1, days=1, seconds=1, milliseconds=1)
+
+    assert attempt.name == name
+    assert attempt.dispatch_time >= moment
+    moved = emulator.now - before
+    assert moved >= timedelta(days=8, minutes=59, seconds=1, milliseconds=1)
+    with pytest.raises(ValueError, match="cannot go back"):
+        emulator.advance(hours=-1)
+
+
+def test_advancing_ends_at_the_timeout(
+    emulator: Emulator, client: Client, target: Target
+) -> None:
+    target.gate.clear()
+    create(client, emulator, target.url)
+
+    with pytest.raises(TimeoutError, match="a target hangs"):
+        emulator.drain(timeout=0.05)
+    with pytest.raises(TimeoutError, match="a target hangs"):
+        emulator.advance(hours=1, timeout=0.05)
+    target.gate.set()
+
+
+def test_a_reset_begins_anew(start: Start, connect: Connect, target: Target) -> None:
+    emulator = start(["default:max_attempts=3"])
+    client = connect(emulator)
+    name = f"{emulator.queue_path('default')}/tasks/t1"
+    create(client, emulator, target.url, name=name)
+    emulator.create_queue("other")
+    client.delete_queue(name=emulator.queue_path("default"))
+    emulator.advance(days=100)
+    emulator.inject("unavailable")
+
+    emulator.reset()
+
+    assert (emulator.attempts, emulator.pending) == ([], 0)
+    assert emulator.now < datetime.now(UTC) + timedelta(days=1)
+    [queue] = emulator.queues
+    assert queue.message.retry_config.max_attempts == 3
+    create(client, emulator, target.url, name=name)
+    emulator.wait_for(lambda: emulator.attempts)
+
+
+def test_faults_are_taken_back(
+    emulator: Emulator, client: Client, target: Target
+) -> None:
+    fault = emulator.inject("unavailable", method="CreateTask", times=None)
+    assert fault.id == 1
+    with pytest.raises(exceptions.ServiceUnavailable, match="fault: unavailable"):
+        create(client, emulator, target.url)
+
+    emulator.clear_faults()
+
+    create(client, emulator, target.url)
+    with pytest.raises(ValueError, match="is not one of"):
+        emulator.inject("nothing")  # type: ignore[arg-type]
+
+
+def test_waiting_may_ask_the_emulator(
+    emulator: Emulator, client: Client, target: Target
+) -> None:
+    for _ in range(20):
+        create(client, emulator, target.url)
+
+    emulator.wait_for(lambda: emulator.queues[0].depth == 0)
+
+
+def test_waiting_in_vain_says_what_did_happen(emulator: Emulator) -> None:
+    with pytest.raises(TimeoutError, match=r"Still not so after 0\.01 s: 0 attempts"):
+        emulator.wait_for(lambda: False, timeout=0.01)

@@ -1,20 +1,32 @@
-"""The refusals of reference table 1.2, as far as the emulator goes."""
+"""Table 1.2 of the reference, row by row, through Google's own client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import grpc
 import pytest
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
+from google.rpc import error_details_pb2, status_pb2
 
-from cloudtask.emulator import instants
-from cloudtask.emulator.engine import Engine
-from cloudtask.emulator.errors import ApiError
-from cloudtask.emulator.tasks import MAX_TASK_SIZE
-from tests.emulator.samples import HOUR, NOW, PARENT, QUEUE, new_engine, queue, task
+from cloudtask.emulator import Emulator
+from cloudtask.emulator.core.errors import ApiError, invalid_argument
+from cloudtask.emulator.core.tasks import MAX_TASK_SIZE
 
-INVALID = code_pb2.INVALID_ARGUMENT
-NOT_FOUND = code_pb2.NOT_FOUND
-DENIED = code_pb2.PERMISSION_DENIED
+Client = tasks_v2.CloudTasksClient
+Call = Callable[[Client, str], object]
+
+URL = "http://127.0.0.1:9/"
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+REFERENCE = (
+    "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"
+)
 NO_QUEUE = (
     "Queue does not exist. If you just created the queue, "
     "wait at least a minute for the queue to initialize."
@@ -27,7 +39,42 @@ BAD_TASK = (
     'Task name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>'
     '/queues/<QUEUE_ID>/tasks/<TASK_ID>"'
 )
-OTHER = f"{PARENT}/queues/other"
+NOT_FOUND = "Requested entity was not found."
+GONE = (
+    "The task no longer exists, though a task with this name existed recently. "
+    "The task either successfully completed or was deleted."
+)
+TAKEN = "Requested entity already exists"
+TOO_RECENT = (
+    "The queue cannot be created because a queue with this name existed too recently."
+)
+SMALLER = "RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff."
+
+
+def helping(description: str, url: str) -> Any:
+    link = error_details_pb2.Help.Link(description=description, url=url)
+    return error_details_pb2.Help(links=[link])
+
+
+QUEUE_HELP = helping("Definition of queue name", f"{REFERENCE}#Queue.FIELDS.name")
+TASK_HELP = helping("Definition of task ID", f"{REFERENCE}.tasks#Task.FIELDS.name")
+
+
+def denied(project: str) -> tuple[str, str, list[Any]]:
+    message = f"Permission denied on resource project {project}."
+    info = error_details_pb2.ErrorInfo(
+        reason="CONSUMER_INVALID",
+        domain="googleapis.com",
+        metadata={
+            "consumer": f"projects/{project}",
+            "containerInfo": project,
+            "service": "cloudtasks.googleapis.com",
+        },
+    )
+    localized = error_details_pb2.LocalizedMessage(locale="en-US", message=message)
+    console = "https://console.developers.google.com"
+    help_ = helping("Google developers console", console)
+    return "PERMISSION_DENIED", message, [info, localized, help_]
 
 
 def bad_id(task_id: str) -> str:
@@ -38,347 +85,353 @@ def bad_id(task_id: str) -> str:
     )
 
 
-def refusal(call: Callable[[], object]) -> tuple[int, str]:
-    with pytest.raises(ApiError) as caught:
-        call()
-    assert str(caught.value) == caught.value.message
-    return caught.value.code, caught.value.message
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator([]) as emulator:
+        yield emulator
 
 
-@pytest.mark.parametrize(
-    ("parent", "path", "expected"),
-    [
-        (
-            "nonsense",
-            OTHER,
-            (DENIED, "Permission denied on resource project nonsense."),
-        ),
-        # A project, but no location. Unconfirmed wording.
-        (
-            "projects/p",
-            OTHER,
-            (INVALID, "Invalid resource field value in the request."),
-        ),
-        (PARENT, "other", (DENIED, "Permission denied on resource project other.")),
-        (PARENT, "", (DENIED, "Permission denied on resource project .")),
-        (PARENT, f"{PARENT}/queues/under_score", (INVALID, BAD_QUEUE)),
-        (PARENT, f"{PARENT}/queues/{'q' * 101}", (INVALID, BAD_QUEUE)),
-        (PARENT, f"{PARENT}/queues/", (INVALID, BAD_QUEUE)),
-        # Under another parent. Unconfirmed.
-        (PARENT, "projects/p/locations/l/queues/q", (INVALID, BAD_QUEUE)),
-        (PARENT, QUEUE, (code_pb2.ALREADY_EXISTS, "Queue already exists")),
-    ],
-)
-def test_create_queue_refuses_names(
-    parent: str, path: str, expected: tuple[int, str]
-) -> None:
-    engine = new_engine()
-
-    assert refusal(lambda: engine.create_queue(parent, queue(path))) == expected
+@pytest.fixture(scope="module")
+def client(emulator: Emulator) -> Iterator[Client]:
+    with grpc.insecure_channel(emulator.host) as channel:
+        yield Client(transport=CloudTasksGrpcTransport(channel=channel))
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            {"rate_limits": {"max_dispatches_per_second": -1}},
-            "RateLimits.maxDispatchesPerSecond cannot be negative.",
-        ),
-        (
-            {"rate_limits": {"max_dispatches_per_second": 500.5}},
-            "RateLimits.maxDispatchesPerSecond must be less than or equal to 500.",
-        ),
-        (
-            {"rate_limits": {"max_concurrent_dispatches": -1}},
-            "RateLimits.maxConcurrentDispatches cannot be negative.",
-        ),
-        (
-            {"rate_limits": {"max_concurrent_dispatches": 5001}},
-            "RateLimits.maxConcurrentDispatches must be less than or equal to 5000.",
-        ),
-        (
-            {"retry_config": {"max_attempts": -2}},
-            "RetryConfig.maxAttempts must be greater or equal to -1.",
-        ),
-        (
-            {"retry_config": {"max_doublings": -1}},
-            "RetryConfig.maxDoublings cannot be negative.",
-        ),
-        (
-            {"retry_config": {"min_backoff": {"seconds": -1}}},
-            "RetryConfig.minBackoff cannot be negative.",
-        ),
-        (  # Unconfirmed wording.
-            {"retry_config": {"max_retry_duration": {"seconds": -1}}},
-            "RetryConfig.maxRetryDuration cannot be negative.",
-        ),
-        (
-            {"retry_config": {"min_backoff": {"seconds": 3601}}},
-            "RetryConfig.minBackoff must be less than or equal to "
-            "RetryConfig.maxBackoff.",
-        ),
-    ],
-)
-def test_create_queue_refuses_configurations(
-    config: dict[str, Any], message: str
-) -> None:
-    engine = new_engine()
+numbers = count(1)
 
-    assert refusal(lambda: engine.create_queue(PARENT, queue(OTHER, **config))) == (
-        INVALID,
-        message,
+
+@pytest.fixture
+def queue(emulator: Emulator) -> str:
+    """Return the path of a queue that no other test uses."""
+    return emulator.create_queue(f"q{next(numbers)}")
+
+
+# What is called. `queue` is the path of a queue that is there.
+
+
+def create_queue(name: str = "{queue}-2", **fields: Any) -> Call:
+    def call(client: Client, queue: str) -> object:
+        parent = queue.partition("/queues/")[0]
+        message = {"name": name.format(queue=queue), **fields}
+        return client.create_queue(parent=parent, queue=message)
+
+    return call
+
+
+def create_task(
+    task_id: str | None = None, http: dict[str, Any] | None = None, **fields: Any
+) -> Call:
+    def call(client: Client, queue: str) -> object:
+        task = {"http_request": {"url": URL, **(http or {})}, "schedule_time": TOMORROW}
+        task |= fields
+        if task_id is not None:
+            task["name"] = f"{queue}/tasks/{task_id}"
+        return client.create_task(parent=queue, task=task)
+
+    return call
+
+
+def app_engine(**fields: Any) -> Call:
+    def call(client: Client, queue: str) -> object:
+        task = {"app_engine_http_request": {"relative_uri": "/"}, **fields}
+        return client.create_task(parent=queue, task=task)
+
+    return call
+
+
+def after(first: Call, then: Call) -> Call:
+    def call(client: Client, queue: str) -> object:
+        first(client, queue)
+        return then(client, queue)
+
+    return call
+
+
+def on_queue(method: str, path: str = "{queue}") -> Call:
+    return lambda client, queue: getattr(client, method)(name=path.format(queue=queue))
+
+
+def on_task(method: str, name: str = "{queue}/tasks/t1") -> Call:
+    return on_queue(method, name)
+
+
+def delete_task(client: Client, queue: str) -> None:
+    create_task("t1")(client, queue)
+    client.delete_task(name=f"{queue}/tasks/t1")
+
+
+def create_in(parent: str) -> Call:
+    task = {"http_request": {"url": URL}, "schedule_time": TOMORROW}
+    return lambda client, queue: client.create_task(
+        parent=parent.format(queue=queue), task=task
     )
 
 
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        (lambda engine: engine.get_queue(OTHER), (NOT_FOUND, NO_QUEUE)),
-        (lambda engine: engine.get_queue(PARENT), (INVALID, BAD_QUEUE)),
-        (
-            lambda engine: engine.list_queues("x"),
-            (DENIED, "Permission denied on resource project x."),
-        ),
-        (
-            lambda engine: engine.get_task(f"{QUEUE}/tasks/t1", NOW),
-            (NOT_FOUND, "Requested entity was not found."),
-        ),
-        (
-            lambda engine: engine.delete_task(f"{QUEUE}/tasks/t1", NOW),
-            (NOT_FOUND, "Requested entity was not found."),
-        ),
-        (lambda engine: engine.get_task(QUEUE, NOW), (INVALID, BAD_TASK)),
-        (lambda engine: engine.delete_task("t1", NOW), (INVALID, BAD_TASK)),
-    ],
-)
-def test_other_calls_refuse_what_is_not_there(
-    call: Callable[[Engine], object], expected: tuple[int, str]
-) -> None:
-    engine = new_engine()
-
-    assert refusal(lambda: call(engine)) == expected
+def create_under_another_queue(client: Client, queue: str) -> object:
+    task = {"name": f"{queue}-2/tasks/t1", "http_request": {"url": URL}}
+    return client.create_task(parent=queue, task=task)
 
 
-@pytest.mark.parametrize(
-    ("parent", "message", "expected"),
-    [
-        (PARENT, task(), (INVALID, BAD_QUEUE)),
-        ("q", task(), (DENIED, "Permission denied on resource project q.")),
-        (OTHER, task(), (NOT_FOUND, NO_QUEUE)),  # No queue is made on the way.
-        (QUEUE, task("not a valid id"), (INVALID, bad_id("not a valid id"))),
-        (QUEUE, task(""), (INVALID, bad_id(""))),
-        (QUEUE, task("x" * 501), (INVALID, bad_id("x" * 501))),
-        (QUEUE, task(name="t1"), (INVALID, BAD_TASK)),
-        (
-            QUEUE,
-            task(name=f"{OTHER}/tasks/t1"),
-            (
-                INVALID,
-                f"The queue name from request ('{QUEUE}') must be the same as "
-                f"the queue name in the named task ('{OTHER}').",
-            ),
-        ),
-    ],
-)
-def test_create_task_refuses_names(
-    parent: str, message: Any, expected: tuple[int, str]
-) -> None:
-    engine = new_engine()
+INVALID = "INVALID_ARGUMENT"
 
-    assert refusal(lambda: engine.create_task(parent, message, NOW)) == expected
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (task(http={"url": ""}), "HttpRequest.url is required."),
-        (
-            task(http={"url": "127.0.0.1/run"}),
-            "HttpTarget.url must start with 'http://' or 'https://'.",
+#: (id, call, code, message, details); {queue} is the path of the queue.
+ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
+    (
+        "queue exists",
+        create_queue(name="{queue}"),
+        *("ALREADY_EXISTS", "Queue already exists", []),
+    ),
+    (
+        "queue existed",
+        after(
+            on_queue("delete_queue"),
+            create_queue(name="{queue}"),
         ),
-        (
-            task(http={"url": "ftp://127.0.0.1/run"}),
-            "HttpTarget.url must start with 'http://' or 'https://'.",
-        ),
-        (  # Unconfirmed wording, like the next four.
-            task(http={"url": "http://127.0.0.1/" + "x" * 2083}),
-            "HttpRequest.url must be at most 2083 characters long.",
-        ),
-        (
-            task(http={"headers": {"X-Long": "x" * 81_920}}),
-            "HttpRequest.headers must be less than 80KB.",
-        ),
-        (
-            task(http={"http_method": "GET", "body": b"x"}),
-            "HttpRequest.body is not allowed with GET.",
-        ),
-        (
-            task(http={"http_method": 99}),
-            "HttpRequest.httpMethod is not a known method.",
-        ),
-        (
-            task(dispatch_deadline={"seconds": 14, "nanos": 999_000_000}),
-            "Task.dispatchDeadline must be between [15s, 30m].",
-        ),
-        (
-            task(dispatch_deadline={"seconds": 1801}),
-            "Task.dispatchDeadline must be between [15s, 30m].",
-        ),
-        (
-            task(retry_config={"max_attempts": -2}),
-            "RetryConfig.maxAttempts must be greater or equal to -1.",
-        ),
-        (task(http={"body": b"x" * MAX_TASK_SIZE}), "Task size too large"),
-    ],
-)
-def test_create_task_refuses_payloads(message: Any, expected: str) -> None:
-    engine = new_engine()
-
-    refused = refusal(lambda: engine.create_task(QUEUE, message, NOW))
-
-    assert refused == (INVALID, expected)
-    assert engine.pending == 0
-
-
-@pytest.mark.parametrize(
-    ("schedule_time", "shown"),
-    [
-        # Pacific daylight time in July, standard time in December.
-        (NOW + 721 * HOUR, "2026-07-01T06:00:00.250001-07:00"),
-        (NOW + 4800 * HOUR, "2026-12-18T04:00:00.250001-08:00"),
-        (10**18, "9999-12-31T15:59:59-08:00"),  # Beyond any calendar.
-    ],
-)
-def test_create_task_refuses_a_distant_schedule_time(
-    schedule_time: int, shown: str
-) -> None:
-    message = task()
-    instants.write(message.schedule_time, schedule_time)
-
-    assert refusal(lambda: new_engine().create_task(QUEUE, message, NOW)) == (
+        *("FAILED_PRECONDITION", TOO_RECENT, []),
+    ),
+    (
+        "queue name",
+        create_queue(name="projects/demo/locations/local/queues/under_score"),
+        *(INVALID, BAD_QUEUE, [QUEUE_HELP]),
+    ),
+    (
+        "parent",
+        lambda client, queue: client.list_queues(parent="not-a-valid-parent"),
+        *denied("not-a-valid-parent"),
+    ),
+    (
+        "parent of a new queue",
+        lambda client, queue: client.create_queue(parent="x", queue={"name": queue}),
+        *denied("x"),
+    ),
+    ("parent of a task", create_in("x"), *denied("x")),
+    (
+        "rate < 0",
+        create_queue(rate_limits={"max_dispatches_per_second": -1}),
+        *(INVALID, "RateLimits.maxDispatchesPerSecond cannot be negative.", []),
+    ),
+    (
+        "rate > 500",
+        create_queue(rate_limits={"max_dispatches_per_second": 500.5}),
         INVALID,
+        "RateLimits.maxDispatchesPerSecond must be less than or equal to 500.",
+        [],
+    ),
+    (
+        "concurrency < 0",
+        create_queue(rate_limits={"max_concurrent_dispatches": -1}),
+        *(INVALID, "RateLimits.maxConcurrentDispatches cannot be negative.", []),
+    ),
+    (
+        "concurrency > 5000",
+        create_queue(rate_limits={"max_concurrent_dispatches": 5001}),
+        INVALID,
+        "RateLimits.maxConcurrentDispatches must be less than or equal to 5000.",
+        [],
+    ),
+    (
+        "attempts",
+        create_queue(retry_config={"max_attempts": -2}),
+        *(INVALID, "RetryConfig.maxAttempts must be greater or equal to -1.", []),
+    ),
+    (
+        "doublings",
+        create_queue(retry_config={"max_doublings": -1}),
+        *(INVALID, "RetryConfig.maxDoublings cannot be negative.", []),
+    ),
+    (
+        "min backoff < 0",
+        create_queue(retry_config={"min_backoff": timedelta(seconds=-1)}),
+        *(INVALID, "RetryConfig.minBackoff cannot be negative.", []),
+    ),
+    (
+        "min > max backoff",
+        create_queue(
+            retry_config={
+                "min_backoff": timedelta(seconds=2),
+                "max_backoff": timedelta(seconds=1),
+            }
+        ),
+        *(INVALID, SMALLER, []),
+    ),
+    *(
+        (
+            f"{method}, {state}",
+            after(on_queue("delete_queue"), on_queue(method))
+            if state == "deleted"
+            else on_queue(method, "{queue}-no"),
+            *("NOT_FOUND", NO_QUEUE, []),
+        )
+        for method in ("get_queue", "pause_queue", "resume_queue", "purge_queue")
+        for state in ("missing", "deleted")
+    ),
+    (
+        "create_task, queue missing",
+        create_in("{queue}-no"),
+        *("NOT_FOUND", NO_QUEUE, []),
+    ),
+    (
+        "create_task, queue deleted",
+        after(on_queue("delete_queue"), create_task()),
+        *("NOT_FOUND", NO_QUEUE, []),
+    ),
+    (
+        "delete_queue missing",
+        on_queue("delete_queue", "{queue}-no"),
+        *("NOT_FOUND", NOT_FOUND, []),
+    ),
+    (
+        "task name in use",
+        after(create_task("t1"), create_task("t1")),
+        *("ALREADY_EXISTS", TAKEN, []),
+    ),
+    (
+        "task name used before",
+        after(delete_task, create_task("t1")),
+        *("ALREADY_EXISTS", TAKEN, []),
+    ),
+    ("task id", create_task("a b"), INVALID, bad_id("a b"), [TASK_HELP]),
+    ("empty task id", create_task(""), INVALID, bad_id(""), [TASK_HELP]),
+    (
+        "long task id",
+        create_task("x" * 501),
+        *(INVALID, bad_id("x" * 501), [TASK_HELP]),
+    ),
+    (
+        "task under another queue",
+        create_under_another_queue,
+        INVALID,
+        "The queue name from request ('{queue}') must be the same as "
+        "the queue name in the named task ('{queue}-2').",
+        [],
+    ),
+    (  # Unconfirmed wording.
+        "task name",
+        create_task(name="t1"),
+        *(INVALID, BAD_TASK, []),
+    ),
+    (
+        "no URL",
+        create_task(http={"url": ""}),
+        *(INVALID, "HttpRequest.url is required.", []),
+    ),
+    (
+        "URL's scheme",
+        create_task(http={"url": "ftp://127.0.0.1/"}),
+        *(INVALID, "HttpTarget.url must start with 'http://' or 'https://'.", []),
+    ),
+    (
+        "short deadline",
+        create_task(dispatch_deadline=timedelta(seconds=14.999)),
+        *(INVALID, "Task.dispatchDeadline must be between [15s, 30m].", []),
+    ),
+    (
+        "long deadline",
+        create_task(dispatch_deadline=timedelta(minutes=30, seconds=1)),
+        *(INVALID, "Task.dispatchDeadline must be between [15s, 30m].", []),
+    ),
+    (
+        "App Engine's deadline",
+        app_engine(dispatch_deadline=timedelta(hours=24, seconds=16)),
+        *(INVALID, "Task.dispatchDeadline must be between [15s, 24h15s].", []),
+    ),
+    (
+        "size",
+        create_task(http={"body": b"x" * MAX_TASK_SIZE}),
+        *(INVALID, "Task size too large", []),
+    ),
+    (  # Unconfirmed wording.
+        "body with GET",
+        create_task(http={"http_method": "GET", "body": b"x"}),
+        *(INVALID, "HttpRequest.body is not allowed with GET.", []),
+    ),
+    *(
+        (
+            f"{method}, never existed",
+            on_task(method),
+            *("NOT_FOUND", NOT_FOUND, []),
+        )
+        for method in ("get_task", "delete_task", "run_task")
+    ),
+    (
+        "get_task, deleted",
+        after(delete_task, on_task("get_task")),
+        *("NOT_FOUND", GONE, []),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "message", "details"),
+    [row[1:] for row in ROWS],
+    ids=[row[0] for row in ROWS],
+)
+def test_a_refusal_is_the_services(
+    client: Client,
+    queue: str,
+    call: Call,
+    code: str,
+    message: str,
+    details: list[Any],
+) -> None:
+    with pytest.raises(GoogleAPICallError) as caught:
+        call(client, queue)
+
+    error = caught.value
+    assert error.grpc_status_code is not None
+    assert error.grpc_status_code.name == code
+    assert error.message == message.replace("{queue}", queue)
+    assert list(error.details) == details
+
+
+def test_a_schedule_time_too_far_ahead_is_refused(
+    client: Client, emulator: Emulator, queue: str
+) -> None:
+    distant = emulator.now + timedelta(hours=721)
+    task = {"http_request": {"url": URL}, "schedule_time": distant}
+
+    with pytest.raises(GoogleAPICallError) as caught:
+        client.create_task(parent=queue, task=task)
+
+    shown = distant.astimezone(ZoneInfo("America/Los_Angeles")).isoformat()
+    assert caught.value.message == (
         f"The Task.scheduleTime, {shown}, is too far in the future. "
-        "Schedule time must be no more than 720h in the future.",
+        "Schedule time must be no more than 720h in the future."
     )
-
-
-def test_a_distant_schedule_time_is_shown_in_utc_without_a_time_zone_database(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cloudtask.emulator.tasks._PACIFIC", "No/Such_Zone")
-    message = task()
-    instants.write(message.schedule_time, NOW + 721 * HOUR)
-
-    _, text = refusal(lambda: new_engine().create_task(QUEUE, message, NOW))
-
-    assert "2026-07-01T13:00:00.250001+00:00" in text
-
-
-@pytest.mark.parametrize("finished", [False, True])
-def test_create_task_refuses_a_name_in_use_or_used_before(finished: bool) -> None:
-    engine = new_engine()
-    engine.create_task(QUEUE, task("t1"), NOW)
-    if finished:
-        engine.delete_task(f"{QUEUE}/tasks/t1", NOW)
-
-    assert refusal(lambda: engine.create_task(QUEUE, task("t1"), NOW + 1)) == (
-        code_pb2.ALREADY_EXISTS,
-        "Requested entity already exists",
-    )
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        task(http={"url": "http://127.0.0.1/%zz"}),  # A bad escape is accepted.
-        task(http={"url": "HTTPS://127.0.0.1/"}),
-        task(dispatch_deadline={"seconds": 15}),
-        task(dispatch_deadline={"seconds": 1800}),
-        task(http={"http_method": "PATCH", "body": b"x"}),
-        task("x" * 500),
-    ],
-)
-def test_create_task_accepts_the_extremes(message: Any) -> None:
-    new_engine().create_task(QUEUE, message, NOW)
-
-
-def test_the_size_limit_holds_for_the_stored_task() -> None:
-    engine = new_engine()
-    probe = engine.create_task(QUEUE, task("probe", http={"body": b"x" * 10**6}), NOW)
-    room = MAX_TASK_SIZE - probe.ByteSize()
-
-    exact = task("exact", http={"body": b"x" * (10**6 + room)})
-    assert engine.create_task(QUEUE, exact, NOW).ByteSize() == MAX_TASK_SIZE
-    over = task("above", http={"body": b"x" * (10**6 + room + 1)})
-    assert refusal(lambda: engine.create_task(QUEUE, over, NOW)) == (
-        INVALID,
-        "Task size too large",
-    )
+    assert list(caught.value.details) == []
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda engine: engine.create_queue(
-            PARENT, queue(OTHER, http_target={"http_method": "PUT"})
-        ),
-        lambda engine: engine.create_task(QUEUE, _app_engine_task(), NOW),
+        create_queue(rate_limits={"max_burst_size": -3}),
+        create_task(http={"url": "http://127.0.0.1:9/%zz"}),
+        create_task(dispatch_deadline=timedelta(seconds=15)),
+        create_task(dispatch_deadline=timedelta(minutes=30)),
+        create_task("x" * 500),
     ],
+    ids=["burst size", "escape", "short deadline", "long deadline", "task id"],
 )
-def test_what_is_not_emulated_is_said_so(call: Callable[[Engine], object]) -> None:
-    code, message = refusal(lambda: call(new_engine()))
-
-    assert code == code_pb2.UNIMPLEMENTED
-    assert message.endswith("is not supported by this emulator.")
-
-
-def _app_engine_task() -> Any:
-    message = task()
-    message.app_engine_http_request.relative_uri = "/run"
-    return message
-
-
-@pytest.mark.parametrize(
-    ("call", "description", "url"),
-    [
-        (
-            lambda engine: engine.get_queue(PARENT),
-            "Definition of queue name",
-            "https://cloud.google.com/tasks/docs/reference/rest/v2/"
-            "projects.locations.queues#Queue.FIELDS.name",
-        ),
-        (
-            lambda engine: engine.create_task(QUEUE, task("a b"), NOW),
-            "Definition of task ID",
-            "https://cloud.google.com/tasks/docs/reference/rest/v2/"
-            "projects.locations.queues.tasks#Task.FIELDS.name",
-        ),
-    ],
-)
-def test_bad_names_come_with_help(
-    call: Callable[[Engine], object], description: str, url: str
+def test_what_the_service_accepts_is_accepted(
+    client: Client, queue: str, call: Call
 ) -> None:
-    with pytest.raises(ApiError) as caught:
-        call(new_engine())
-
-    status = status_pb2.Status.FromString(caught.value.to_bytes())
-    helping = error_details_pb2.Help()
-    assert status.details[0].Unpack(helping)
-    assert [(link.description, link.url) for link in helping.links] == [
-        (description, url)
-    ]
+    call(client, queue)
 
 
-def test_a_foreign_parent_comes_with_what_the_service_says() -> None:
-    with pytest.raises(ApiError) as caught:
-        new_engine().list_queues("not-a-valid-parent")
+# The values that become these answers.
 
-    info, localized, helping = caught.value.details
-    assert (info.reason, info.domain) == ("CONSUMER_INVALID", "googleapis.com")
-    assert dict(info.metadata) == {
-        "consumer": "projects/not-a-valid-parent",
-        "containerInfo": "not-a-valid-parent",
-        "service": "cloudtasks.googleapis.com",
-    }
-    assert localized.message == caught.value.message
-    assert helping.links[0].url == "https://console.developers.google.com"
+
+def test_an_error_is_its_message() -> None:
+    error = invalid_argument("No.", [QUEUE_HELP])
+
+    assert str(error) == error.message == "No."
+
+
+def test_the_status_has_the_details() -> None:
+    status = ApiError(5, "Not here.", [QUEUE_HELP]).status()
+
+    assert isinstance(status, status_pb2.Status)
+    assert (status.code, status.message) == (5, "Not here.")
+    unpacked = error_details_pb2.Help()
+    assert status.details[0].Unpack(unpacked)
+    assert unpacked == QUEUE_HELP

@@ -1,19 +1,53 @@
+import asyncio
 import threading
 
 import pytest
 
-from cloudtask.emulator.dispatches import Answer, Verdict, dispatch_of
-from cloudtask.emulator.journal import Attempt, Journal, attempt_of
-from cloudtask.emulator.tasks import StoredTask
-from tests.emulator.samples import NOW, QUEUE, task
+from cloudtask.emulator.core import dispatches
+from cloudtask.emulator.core.dispatches import Answer, Verdict
+from cloudtask.emulator.core.faults import Fault
+from cloudtask.emulator.core.instants import SECOND, to_datetime
+from cloudtask.emulator.core.tasks import StoredTask
+from cloudtask.emulator.sending import journal as module
+from cloudtask.emulator.sending.journal import Attempt, Journal, attempt_of
+from tests.emulator.samples import NOW, QUEUE, URL, name_of, task
 
 
-def attempt(number: int = 1) -> Attempt:
-    message = task("t1", http={"http_method": "POST"})
-    message.dispatch_count = number
-    dispatch = dispatch_of(StoredTask(message, QUEUE, due=NOW, ticket=1), NOW)
+def attempt(number: int = 1, fault: Fault | None = None) -> Attempt:
+    message = task("t1")
+    message.dispatch_count = number - 1
+    dispatch = dispatches.start(
+        StoredTask(7, QUEUE, message, due=NOW), None, number, NOW, fault=fault
+    )
     headers = {"Authorization": "Bearer secret"}
-    return attempt_of(dispatch, headers, Answer(500), Verdict("retry", NOW + 5), NOW)
+    verdict = Verdict("retry", NOW + 5 * SECOND)
+    return attempt_of(dispatch, headers, Answer(500), verdict, NOW + SECOND)
+
+
+def numbers(attempts: list[Attempt]) -> list[int]:
+    return [each.number for each in attempts]
+
+
+def test_an_attempt_says_what_was_sent_and_what_came_of_it() -> None:
+    recorded = attempt(3)
+
+    assert recorded == Attempt(
+        name=name_of("t1"),
+        url=URL,
+        number=3,
+        headers={"Authorization": "Bearer secret"},
+        status=500,
+        outcome="retry",
+        dispatch_time=to_datetime(NOW),
+        response_time=to_datetime(NOW + SECOND),
+        retry_time=to_datetime(NOW + 5 * SECOND),
+    )
+    assert (recorded.queue, recorded.task_id) == ("default", "t1")
+    assert "secret" not in repr(recorded)
+
+
+def test_an_attempt_names_its_fault() -> None:
+    assert attempt(fault=Fault("duplicate")).fault == "duplicate"
 
 
 def test_attempts_are_kept_in_order() -> None:
@@ -22,15 +56,60 @@ def test_attempts_are_kept_in_order() -> None:
     journal.note(1, attempt(1))
     journal.note(0, attempt(2))
 
-    assert [each.number for each in journal.attempts] == [1, 2]
-    assert journal.pending == 0
+    assert numbers(journal.attempts) == [1, 2]
+    assert (journal.count, journal.pending) == (2, 0)
 
 
-def test_an_attempt_knows_its_task_and_queue_and_hides_its_headers() -> None:
-    recorded = attempt()
+def test_what_is_returned_stays_as_it_is() -> None:
+    journal = Journal()
+    journal.note(1, attempt(1))
+    before = journal.attempts
 
-    assert (recorded.queue, recorded.task_id) == ("default", "t1")
-    assert "secret" not in repr(recorded)
+    journal.note(0, attempt(2))
+
+    assert numbers(before) == [1]
+
+
+def test_the_oldest_attempts_are_dropped_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_ATTEMPTS", 3)
+    journal = Journal()
+    for number in range(1, 6):
+        journal.note(0, attempt(number))
+
+    assert numbers(journal.attempts) == [3, 4, 5]
+    assert journal.count == 5
+    assert numbers(journal.after(4)) == [5]
+    assert numbers(journal.after(2)) == [3, 4, 5]
+    assert numbers(journal.after(0)) == [3, 4, 5]
+
+
+def test_attempts_can_be_followed_across_a_clearing() -> None:
+    journal = Journal()
+    journal.note(0, attempt(1))
+    journal.clear()
+    assert (journal.attempts, journal.count, journal.after(0)) == ([], 1, [])
+
+    journal.note(0, attempt(2))
+
+    assert numbers(journal.after(1)) == [2]
+    assert journal.after(2) == []
+    assert journal.after(9) == []
+
+
+def test_every_change_sets_the_events_of_who_watches() -> None:
+    async def main() -> None:
+        journal = Journal()
+        with journal.watched() as one, journal.watched() as two:
+            journal.note(3)
+            assert one.is_set()
+            assert two.is_set()
+            one.clear()
+        journal.note(2)
+        assert not one.is_set()
+
+    asyncio.run(main())
 
 
 def test_waiting_ends_with_the_change_that_is_waited_for() -> None:
@@ -41,6 +120,35 @@ def test_waiting_ends_with_the_change_that_is_waited_for() -> None:
     journal.wait_for(lambda: journal.pending == 3, timeout=10)
 
     writer.join()
+
+
+def test_a_predicate_is_asked_again_after_every_change() -> None:
+    journal = Journal()
+    asked = 0
+
+    def predicate() -> bool:
+        nonlocal asked
+        asked += 1
+        # A change that comes while it is asked is not missed.
+        journal.note(asked)
+        return asked == 5
+
+    journal.wait_for(predicate, timeout=10)
+
+    assert asked == 5
+
+
+def test_a_predicate_may_wait_for_who_writes() -> None:
+    """Such as for an answer of the emulator's own API."""
+    journal = Journal()
+
+    def predicate() -> bool:
+        writer = threading.Thread(target=journal.note, args=(3,))
+        writer.start()
+        writer.join(10)
+        return journal.pending == 3
+
+    journal.wait_for(predicate, timeout=10)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
+from typing import Any
+
 import pytest
 from google.cloud import tasks_v2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.instants import SECOND
-from cloudtask.emulator.retries import RetryPolicy
+from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.core.retries import RetryPolicy
 
 policies = st.builds(
     RetryPolicy,
@@ -109,3 +112,37 @@ def test_a_policy_fills_a_config_with_every_value() -> None:
     assert RetryPolicy(max_attempts=1).overridden(config) == RetryPolicy(
         max_retry_duration=SECOND
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"max_attempts": -2},
+            "RetryConfig.maxAttempts must be greater or equal to -1.",
+        ),
+        ({"max_doublings": -1}, "RetryConfig.maxDoublings cannot be negative."),
+        (
+            {"max_retry_duration": {"seconds": -1}},
+            "RetryConfig.maxRetryDuration cannot be negative.",
+        ),
+        (
+            {"min_backoff": {"nanos": -1000}},
+            "RetryConfig.minBackoff cannot be negative.",
+        ),
+        (
+            {"min_backoff": {"seconds": 2}, "max_backoff": {"seconds": 1}},
+            "RetryConfig.minBackoff must be less than or equal to "
+            "RetryConfig.maxBackoff.",
+        ),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    fields: dict[str, Any], message: str
+) -> None:
+    config = tasks_v2.RetryConfig.pb(tasks_v2.RetryConfig(**fields))
+
+    with pytest.raises(ApiError) as caught:
+        RetryPolicy().overridden(config)
+
+    assert caught.value.message == message

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from cloudtask.emulator.delivery import HttpDelivery
-from cloudtask.emulator.targets import (
+from cloudtask.emulator.sending.delivery import HttpDelivery
+from cloudtask.emulator.sending.targets import (
     LocalResolver,
     PublicTarget,
     check_literal,

@@ -1,69 +1,153 @@
-import http.client
-import json
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+from importlib import resources
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.tokens import DEFAULT_ISSUER
-from cloudtask.emulator.web import is_loopback
+from cloudtask.emulator.sending.journal import Journal
+from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.web import answers
+from cloudtask.emulator.web.application import application
+from cloudtask.emulator.web.guard import is_loopback
+
+from .calls import call, get
 
 
-def get(emulator: Emulator, path: str, **headers: str) -> tuple[int, Any, Any]:
-    connection = http.client.HTTPConnection(urlsplit(emulator.http_url).netloc)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
-    finally:
-        connection.close()
+def routes() -> list[tuple[str, str]]:
+    """Return every route there is, with something for its variables."""
+    anything: Any = SimpleNamespace(journal=Journal())
+    app = application(
+        api=anything,
+        engine=anything,
+        instrument=anything,
+        issuer=anything,
+        allowed_hosts=(),
+    )
+    found = {
+        (route.method, re.sub(r"{.+?}", "1", route.resource.canonical))
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+    return sorted(("PUT" if method == "*" else method, path) for method, path in found)
 
 
-def test_discovery_leads_to_the_keys(emulator: Emulator) -> None:
-    status, headers, body = get(emulator, "/.well-known/openid-configuration")
+ROUTES = routes()
 
-    configuration = json.loads(body)
-    assert status == 200
-    assert headers["Cache-Control"] == "public, max-age=3600"
-    assert configuration["issuer"] == DEFAULT_ISSUER
-    assert configuration["jwks_uri"] == f"{emulator.http_url}/jwks"
-    assert configuration["id_token_signing_alg_values_supported"] == ["RS256"]
+FOREIGN: dict[str, dict[str, str]] = {
+    "DNS rebinding": {"Host": "evil.example"},
+    "private address": {"Host": "10.0.0.1"},
+    "public address": {"Host": "8.8.8.8"},
+    "name that ends in a foreign one": {"Host": "localhost.evil.example"},
+    "no host": {"Host": ""},
+    "malformed host": {"Host": "localhost:port"},
+    "foreign origin": {"Origin": "https://evil.example"},
+    "another port": {"Origin": "http://localhost:8000"},
+    "another scheme": {"Host": "localhost:9", "Origin": "https://localhost:9"},
+    "another name of this machine": {
+        "Host": "localhost:9",
+        "Origin": "http://127.0.0.1:9",
+    },
+    "rebound origin": {"Host": "evil.example", "Origin": "http://evil.example"},
+    "sandboxed frame": {"Origin": "null"},
+    "empty origin": {"Origin": ""},
+    "cross-site": {"Sec_Fetch_Site": "cross-site"},
+    "same-site, another port": {"Sec_Fetch_Site": "same-site"},
+    "site of the future": {"Sec_Fetch_Site": "elsewhere"},
+    "framed": {
+        "Sec_Fetch_Site": "cross-site",
+        "Sec_Fetch_Mode": "navigate",
+        "Sec_Fetch_Dest": "iframe",
+    },
+    "loaded as a script": {
+        "Sec_Fetch_Site": "cross-site",
+        "Sec_Fetch_Mode": "no-cors",
+        "Sec_Fetch_Dest": "script",
+    },
+}
+
+OWN: dict[str, dict[str, str]] = {
+    "no browser": {},
+    "localhost": {"Host": "localhost:9"},
+    "under localhost": {"Host": "emulator.localhost"},
+    "IPv6": {"Host": "[::1]:9"},
+    "allowed name": {"Host": "Tasks:9"},
+    "its own page": {
+        "Host": "localhost:9",
+        "Origin": "http://localhost:9",
+        "Sec_Fetch_Site": "same-origin",
+    },
+    "its own page, in capitals": {
+        "Host": "LocalHost:9",
+        "Origin": "http://localhost:9",
+    },
+    "address bar": {
+        "Sec_Fetch_Site": "none",
+        "Sec_Fetch_Mode": "navigate",
+        "Sec_Fetch_Dest": "document",
+    },
+}
+
+OPENED_BY_A_LINK = {
+    "Sec_Fetch_Site": "cross-site",
+    "Sec_Fetch_Mode": "navigate",
+    "Sec_Fetch_Dest": "document",
+}
 
 
-@pytest.mark.parametrize("path", ["/jwks", "/certs"])
-def test_keys_are_published_and_may_be_cached(emulator: Emulator, path: str) -> None:
-    status, headers, body = get(emulator, path)
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Emulator]:
+    with Emulator(allowed_hosts=("TASKS",)) as emulator:
+        yield emulator
 
-    assert status == 200
-    assert headers["Content-Type"].startswith("application/json")
-    assert headers["Cache-Control"] == "public, max-age=3600"
-    assert json.loads(body)
+
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_requests_are_refused_everywhere(
+    guarded: Emulator, headers: dict[str, str]
+) -> None:
+    for method, path in ROUTES:
+        answer = call(guarded, method, path, **headers)
+
+        assert answer.status == 403, (method, path)
+        if method != "HEAD":
+            assert answer.json["error"]["status"] == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("headers", OWN.values(), ids=OWN)
+def test_own_requests_are_let_in_everywhere(
+    guarded: Emulator, headers: dict[str, str]
+) -> None:
+    for method, path in ROUTES:
+        assert call(guarded, method, path, **headers).status != 403, (method, path)
+
+
+def test_links_may_lead_to_the_page_but_to_nothing_else(guarded: Emulator) -> None:
+    allowed = {
+        (method, path)
+        for method, path in ROUTES
+        if call(guarded, method, path, **OPENED_BY_A_LINK).status != 403
+    }
+
+    assert allowed == {("GET", "/")}
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    ("headers", "words"),
     [
-        ({"Host": "localhost:9"}, 200),
-        ({"Host": "emulator.localhost"}, 200),
-        ({"Host": "[::1]:9"}, 200),
-        ({"Host": "tasks"}, 200),  # Allowed by name.
-        ({"Host": "evil.example"}, 403),  # DNS rebinding.
-        ({"Host": "10.0.0.1"}, 403),
-        ({"Host": "localhost.evil.example"}, 403),
-        ({"Host": ""}, 403),
-        ({"Origin": "http://localhost:8000"}, 403),  # A web page.
-        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, ["'evil.example'", "--allowed-host"]),
+        ({"Origin": "https://evil.example"}, ["'https://evil.example'", "own page"]),
+        ({"Sec_Fetch_Site": "cross-site"}, ["other sites or ports", "own page"]),
     ],
+    ids=["host", "origin", "site"],
 )
-def test_foreign_requests_are_refused(
-    start: Callable[..., Emulator], headers: dict[str, str], status: int
+def test_a_refusal_says_why(
+    guarded: Emulator, headers: dict[str, str], words: list[str]
 ) -> None:
-    emulator = start(allowed_hosts=("tasks",))
+    error = get(guarded, "/emulator/queues", **headers).error
 
-    assert get(emulator, "/.well-known/openid-configuration", **headers)[0] == status
-    assert get(emulator, "/nothing", **headers)[0] == (404 if status == 200 else 403)
+    assert all(word in error for word in words)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +156,109 @@ def test_foreign_requests_are_refused(
         ("127.9.9.9", True),
         ("::1", True),
         ("localhost", True),
+        ("a.localhost", True),
         ("0.0.0.0", False),  # noqa: S104
         ("example.com", False),
     ],
 )
 def test_loopback_is_a_name_or_an_address(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_discovery_leads_to_the_keys(guarded: Emulator) -> None:
+    answer = get(guarded, "/.well-known/openid-configuration")
+
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert answer.json["issuer"] == DEFAULT_ISSUER
+    assert answer.json["jwks_uri"] == f"{guarded.http_url}/jwks"
+    assert answer.json["id_token_signing_alg_values_supported"] == ["RS256"]
+
+
+@pytest.mark.parametrize("path", ["/jwks", "/certs"])
+def test_keys_are_published_and_may_be_cached(guarded: Emulator, path: str) -> None:
+    answer = get(guarded, path)
+
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert answer.json
+
+
+def test_health_can_be_asked_for(guarded: Emulator) -> None:
+    answer = get(guarded, "/healthz")
+
+    assert (answer.status, answer.body) == (200, b"ok\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/static/emulator.css", "text/css; charset=utf-8"),
+        ("/static/emulator.js", "text/javascript; charset=utf-8"),
+        ("/static/icon.svg", "image/svg+xml; charset=utf-8"),
+    ],
+)
+def test_the_page_is_served_and_revalidated(
+    guarded: Emulator, path: str, content_type: str
+) -> None:
+    first = get(guarded, path)
+    again = get(guarded, path, If_None_Match=first.headers["ETag"])
+    changed = get(guarded, path, If_None_Match='"old"')
+
+    assert (first.status, first.headers["Content-Type"]) == (200, content_type)
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert (again.status, again.body) == (304, b"")
+    assert (changed.status, changed.body) == (200, first.body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/static/", "/static/nothing.js", "/static/index.html"),
+        *("/static/../page.py", "/static/%2e%2e/page.py", "/static/..%2fpage.py"),
+        *("/index.html", "/emulator", "/emulator/", "/nothing"),
+    ],
+)
+def test_nothing_else_is_served(guarded: Emulator, path: str) -> None:
+    answer = get(guarded, path)
+
+    assert answer.status == 404
+    assert answer.error
+
+
+def test_every_file_of_the_page_is_served(guarded: Emulator) -> None:
+    folder = resources.files("cloudtask.emulator.web").joinpath("static")
+    for file in folder.iterdir():
+        path = "/" if file.name == "index.html" else f"/static/{file.name}"
+
+        assert get(guarded, path).body == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/static/emulator.js", "/emulator/queues", "/certs", "/nothing"]
+)
+def test_every_answer_is_of_no_use_to_other_sites(guarded: Emulator, path: str) -> None:
+    headers = get(guarded, path).headers
+
+    for name, value in answers.HEADERS.items():
+        assert headers[name] == value
+
+
+def test_the_policy_allows_nothing_but_the_page_itself() -> None:
+    policy = dict(
+        directive.strip().split(" ", 1)
+        for directive in answers.HEADERS["Content-Security-Policy"].split(";")
+    )
+
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "img-src": "'self' data:",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }

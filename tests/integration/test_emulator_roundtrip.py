@@ -438,7 +438,7 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
         {
             "url": "http://127.0.0.1/größe/" + "x" * 1000,
             "headers": {"Content-Type": "application/json", "X-Shop": "y" * 5000},
-            "deadline": timedelta(minutes=20, microseconds=1),
+            "deadline": timedelta(minutes=20, milliseconds=1),
             "retry": RetryPolicy(
                 max_attempts=-1,
                 max_doublings=3,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.instants import SECOND
-from cloudtask.emulator.tokens import TokenIssuer
+from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.sending.tokens import TokenIssuer
 from tests import tasks
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Send, Unreadable, payload, send_wsgi

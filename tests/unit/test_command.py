@@ -19,6 +19,8 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 
 from cloudtask.conf import Settings
 from cloudtask.emulator import commandline
+from cloudtask.emulator.arguments import effective
+from cloudtask.emulator.declarations import parse_queue
 from cloudtask.management.commands.cloudtask import (
     emulator_defaults,
     queue_declarations,
@@ -71,7 +73,7 @@ def test_every_queue_of_the_settings_is_declared(
 
     assert declared == expected
     for text in declared:
-        commandline.parse_queue(text)
+        parse_queue(text)
 
 
 @pytest.mark.parametrize(
@@ -97,24 +99,26 @@ def test_the_settings_are_the_emulators_defaults(
 
 
 def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[argparse.Namespace] = []
-    monkeypatch.setattr(commandline, "run", lambda options: seen.append(options) or 0)
+    seen: list[tuple[argparse.Namespace, dict[str, Any]]] = []
+    monkeypatch.setattr(commandline, "run", lambda *args: seen.append(args) or 0)
 
     call_command(
         *("cloudtask", "emulator", "--port", "9001"),
         *("--queue", "other", "--queue", "default:max_attempts=2"),
     )
 
-    (options,) = seen
-    assert options.port == 9001
-    assert options.queues == ["default:max_attempts=2", "other"]
-    assert (options.project, options.location) == ("project", "europe-west1")
+    ((options, implied),) = seen
+    values = effective(vars(options), implied)
+    assert values["port"] == 9001
+    # Of two declarations of a queue the later counts.
+    assert values["queues"] == ["default", "other", "default:max_attempts=2"]
+    assert (values["project"], values["location"]) == ("project", "europe-west1")
 
 
 def test_the_emulators_exit_code_is_the_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commandline, "run", lambda options: 2)
+    monkeypatch.setattr(commandline, "run", lambda options, implied: 2)
 
     with pytest.raises(SystemExit) as caught:
         call_command("cloudtask", "emulator")
@@ -124,15 +128,15 @@ def test_the_emulators_exit_code_is_the_commands(
 
 def test_it_serves_the_projects_queues_until_it_is_stopped() -> None:
     command = [sys.executable, "-m", "django", "cloudtask", "emulator"]
-    command += ["--port", "0", "--http-port", "0"]
+    command += ["--port", "0", "--http-port", "0", "--ephemeral"]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         try:
-            _, address = (process.stdout.readline() for _ in range(2))
-            host = address.strip().rpartition("=")[2]
+            ready = process.stdout.readline()
+            host = ready.split()[5].rstrip(",")
             with grpc.insecure_channel(host) as channel:
                 transport = CloudTasksGrpcTransport(channel=channel)
                 queue = CloudTasksClient(transport=transport).get_queue(

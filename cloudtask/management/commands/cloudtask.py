@@ -29,17 +29,15 @@ class Command(BaseCommand):
         emulator = actions.add_parser(
             "emulator",
             help=self.help,
-            description=f"{self.help} Defaults come from the CLOUDTASK setting; "
-            "--queue adds to its queues or declares one of them differently.",
+            description=f"{self.help} The defaults of --project, --location, --host "
+            "and the ports come from the CLOUDTASK setting; --queue adds to its "
+            "queues or declares one of them differently.",
         )
         commandline.add_arguments(emulator)
-        emulator.set_defaults(**emulator_defaults(get_settings()))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # Of two declarations of a queue the later counts, the command line's.
-        declared = {text.partition(":")[0]: text for text in options["queues"] or []}
-        options["queues"] = list(declared.values())
-        status = commandline.run(argparse.Namespace(**options))
+        implied = emulator_defaults(get_settings())
+        status = commandline.run(argparse.Namespace(**options), implied)
         if status:
             sys.exit(status)
 

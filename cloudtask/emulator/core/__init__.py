@@ -1,0 +1,1 @@
+"""The rules: values and `now` in, values out. Only the store does I/O."""

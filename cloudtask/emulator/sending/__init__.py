@@ -1,0 +1,1 @@
+"""The way to the targets: when, what and where tasks are sent."""

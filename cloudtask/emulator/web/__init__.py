@@ -1,0 +1,1 @@
+"""The HTTP port: REST, keys, the admin routes and the page."""
