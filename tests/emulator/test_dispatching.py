@@ -663,6 +663,34 @@ def test_an_undone_answer_does_not_hurry_an_attempt_that_is_under_way(
     assert take_one(engine, verdict.retry_at).attempt == 3
 
 
+def test_an_undone_answer_does_not_count_in_a_run_that_follows(
+    engine: Engine,
+) -> None:
+    create(engine, "t1")
+    first = take_one(engine, NOW)
+    engine.commit()
+    engine.dispatching.complete(first, FAILED, NOW)
+    engine.rollback()
+
+    _, second = engine.dispatching.run(name_of("t1"), NOW)
+    verdict = engine.dispatching.complete(second, FAILED, NOW)
+
+    assert verdict == Verdict("retry", NOW + 2 * TENTH)
+
+
+def test_an_undone_answer_does_not_count_in_one_that_follows(engine: Engine) -> None:
+    create(engine, "t1")
+    first = take_one(engine, NOW)
+    _, second = engine.dispatching.run(name_of("t1"), NOW)
+    engine.commit()
+    engine.dispatching.complete(first, FAILED, NOW)
+    engine.rollback()
+
+    verdict = engine.dispatching.complete(second, FAILED, NOW)
+
+    assert verdict == Verdict("retry", NOW + 2 * TENTH)
+
+
 def test_a_task_is_not_lost_if_its_rescue_is_undone_too(engine: Engine) -> None:
     """The disk stays full for a while."""
     create(engine, "t1")

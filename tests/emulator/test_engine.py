@@ -153,6 +153,22 @@ def test_what_was_kept_survives_a_restart(
         again.store.close()
 
 
+def test_a_run_that_a_crash_cut_off_is_made_up_for_at_once(
+    make_engine: Callable[..., Engine], path: Path, reopen: Callable[[Engine], Engine]
+) -> None:
+    engine = make_engine(path=path)
+    engine.tasks.create(QUEUE, at(NOW + DAY, "later"), NOW)
+    engine.dispatching.run(name_of("later"), NOW)
+    engine.commit()
+
+    again = reopen(engine)
+
+    try:
+        assert take_one(again, NOW).attempt == 2
+    finally:
+        again.store.close()
+
+
 def test_a_reset_forgets_everything(engine: Engine) -> None:
     engine.queues.create(PARENT, queue(OTHER), NOW)
     engine.queues.delete(OTHER, NOW)

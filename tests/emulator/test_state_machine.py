@@ -320,6 +320,8 @@ class EmulatorMachine(RuleBasedStateMachine):
             return
         shown, dispatch = self.engine.dispatching.run(name, now)
         assert shown.name == name
+        each = model.tasks[task_id]
+        each.due = min(each.due, now)
         self.sent(model, dispatch)
         self.finish(kept)
 

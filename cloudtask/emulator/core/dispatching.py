@@ -59,12 +59,12 @@ class Dispatching:
         Call it again at once: a queue gives at most MAX_TAKEN, and what is due
         but has no token or no free slot comes once there is one.
         """
-        if self.flights.are_stranded:
-            self._land_stranded()
+        self._land_stranded()
         return [dispatch for queue in self._live for dispatch in self._take(queue, now)]
 
     def complete(self, dispatch: Dispatch, answer: Answer, now: int) -> Verdict:
         """Take in a dispatch's answer: finish the task or reschedule it."""
+        self._land_stranded()
         flight = self.flights.land(dispatch.serial)
         queue = self._live.get(dispatch.queue)
         if queue is None or queue.row.id != flight.queue:  # Deleted meanwhile.
@@ -98,9 +98,12 @@ class Dispatching:
         Returns:
             The task as dispatched, and what to send.
         """
+        self._land_stranded()
         queue, task = self._live.find(name)
         if queue is None or task is None:
             raise errors.entity_not_found()
+        # What does not come back is sent again at once, not on its schedule.
+        task.due = min(task.due, now)
         dispatch = self._start(queue, task, now, forced=True)
         return task.message, dispatch
 
@@ -182,6 +185,9 @@ class Dispatching:
         return retry_at
 
     def _land_stranded(self) -> None:
+        """Set right how many attempts the stranded have, before they count."""
+        if not self.flights.are_stranded:
+            return
         for number, in_flight in self.flights.take_stranded().items():
             self._store.land(number, in_flight)
         for queue in self._live:
