@@ -33,8 +33,8 @@ def _compare(address: str) -> Result:
 
     noop(a=1).delay()
     settings = get_settings()
-    target = get_transport(settings).target
-    message = to_message(noop(a=1)._outgoing(settings, target, None))
+    transport = get_transport(settings)
+    message = to_message(noop(a=1)._outgoing(settings, transport, None))
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             _METHOD,

@@ -16,7 +16,9 @@ from base64 import urlsafe_b64decode
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.conf import load_class
 from cloudtask.exceptions import (
+    CloudTaskError,
     InvalidCredentials,
     KeysUnavailable,
     MissingCredentials,
@@ -52,18 +54,22 @@ _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
     """
-    Let a request through, or refuse it.
-
-    Args:
-        meta: The request's META.
-        settings: What is accepted: SECRET, SAE, AUDIENCE, AUTH.
+    Let a request through, or refuse it. See Authenticator.authenticate().
 
     Raises:
         DispatchRefused: It carries no credential, or one that does not hold.
         KeysUnavailable: A token looks right, and there are no keys to tell.
-        ConfigurationError: The audience of tokens is not known.
+        ConfigurationError: The audience of tokens is not known, or AUTH names
+            no class.
     """
-    _authenticator(settings).authenticate(meta)
+    try:
+        _authenticator(settings).authenticate(meta)
+    except CloudTaskError:
+        raise
+    except Exception as error:
+        # An authenticator of the project has failed. That opens no door.
+        name = type(error).__qualname__
+        raise InvalidCredentials(f"{settings.auth} raised {name}") from error
 
 
 def recognises(meta: Mapping[str, Any], settings: Settings) -> bool:
@@ -72,27 +78,42 @@ def recognises(meta: Mapping[str, Any], settings: Settings) -> bool:
 
     Never waits for anybody. When it is False, authenticate() decides.
     """
-    return _authenticator(settings).recognises(meta)
+    # A class of the project's may overrule what this one would remember.
+    return not settings.has_own_auth and _authenticator(settings).recognises(meta)
 
 
-class _Authenticator:
-    """The credentials of one settings object, and the tokens seen to hold."""
+class Authenticator:
+    """
+    Decides who may dispatch: whoever holds what the settings ask for.
 
-    def __init__(self, settings: Settings) -> None:
+    A project's own class derives from this one, and AUTH names it. It may
+    build on `super()`, or on nothing of it.
+
+    Args:
+        settings: What is accepted.
+        params: AUTH_PARAMS, for classes that take any.
+    """
+
+    def __init__(self, settings: Settings, **params: Any) -> None:
+        if params:
+            raise TypeError(f"takes no {', '.join(map(repr, params))}")
         self.settings = settings
         self._secrets = [secret.encode() for secret in settings.secrets()]
         self._lock = threading.Lock()
         self._remembered: dict[bytes, float] = {}
 
-    def recognises(self, meta: Mapping[str, Any]) -> bool:
-        if self.settings.auth == "any" and self._secret_holds(meta):
-            return True
-        token = _bearer(meta)
-        if token is None or not self._is_remembered(token):
-            return False
-        return self.settings.auth == "any" or self._all_but_token(meta)
-
     def authenticate(self, meta: Mapping[str, Any]) -> None:
+        """
+        Let a request through, or refuse it. May wait for keys.
+
+        Args:
+            meta: The request's META.
+
+        Raises:
+            DispatchRefused: It carries no credential, or one that does not
+                hold. Any other exception refuses it, too.
+            KeysUnavailable: Nobody can tell now.
+        """
         if self.recognises(meta):
             return
         if self.settings.auth == "all":
@@ -103,6 +124,15 @@ class _Authenticator:
             raise InvalidCredentials("the secret is another")
         else:
             raise MissingCredentials("neither a secret nor a token was sent")
+
+    def recognises(self, meta: Mapping[str, Any]) -> bool:
+        needs_all = self.settings.auth == "all"
+        if not needs_all and self._secret_holds(meta):
+            return True
+        token = _bearer(meta)
+        if token is None or not self._is_remembered(token):
+            return False
+        return not needs_all or self._all_but_token(meta)
 
     def _authenticate_all(self, meta: Mapping[str, Any]) -> None:
         email = self.settings.service_account()
@@ -240,17 +270,35 @@ def _decode(segment: str) -> bytes:
     return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 
-_cached: _Authenticator | None = None
+_authenticators: dict[str | None, Authenticator] = {}
 _key_sets: dict[str, KeySet] = {}
 
 
-def _authenticator(settings: Settings) -> _Authenticator:
-    global _cached
-    # By identity: get_settings() gives one object as long as nothing changes.
-    current = _cached
+def _authenticator(settings: Settings) -> Authenticator:
+    # By identity: conf gives one object as long as nothing changes.
+    current = _authenticators.get(settings.backend)
     if current is None or current.settings is not settings:
-        current = _cached = _Authenticator(settings)
+        current = _authenticators[settings.backend] = _made(settings)
     return current
+
+
+def _made(settings: Settings) -> Authenticator:
+    made = authenticator_class(settings)
+    try:
+        return made(settings, **settings.auth_params)
+    except TypeError as error:
+        problem = f"do not fit {made.__qualname__}: {error}."
+        raise settings.error("AUTH_PARAMS", problem) from None
+
+
+def authenticator_class(settings: Settings) -> type[Authenticator]:
+    """
+    Raises:
+        ConfigurationError: AUTH names no Authenticator.
+    """
+    if not settings.has_own_auth:
+        return Authenticator
+    return load_class(settings, "AUTH", Authenticator)
 
 
 def _keys(url: str) -> KeySet:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -20,11 +21,17 @@ from django.urls import (
 from django.utils.crypto import constant_time_compare
 
 from cloudtask import environment, registry
-from cloudtask.conf import GOOGLE_TRANSPORT, Settings, get_settings
-from cloudtask.exceptions import ConfigurationError
+from cloudtask.auth import authenticator_class
+from cloudtask.conf import (
+    GOOGLE_TRANSPORT,
+    Settings,
+    get_backend_settings,
+    get_settings,
+)
+from cloudtask.exceptions import ConfigurationError, InvalidTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 #: Bytes of the shortest secret that is not guessed.
 MIN_SECRET_BYTES = 24
@@ -34,18 +41,34 @@ MIN_SECRET_BYTES = 24
 def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     """All checks of this app. None of them asks the network."""
     try:
-        settings = get_settings()
-        in_production = not django_settings.DEBUG and settings.emulator() is None
+        return [*_check_settings(get_settings()), *_check_tasks()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
-    return [
-        *_check_endpoint(settings),
-        *_check_secrets(settings),
-        *_check_places(settings),
-        *_check_url(settings, in_production),
-        *_check_route(settings),
-        *_check_tasks(),
-    ]
+
+
+def check_backend(
+    alias: str, options: object, queues: Iterable[str]
+) -> list[CheckMessage]:
+    """
+    Check a backend of Django's tasks framework.
+
+    Args:
+        alias: Its key in TASKS.
+        options: Its OPTIONS.
+        queues: Its QUEUES; empty allows any.
+    """
+    is_installed = apps.is_installed("cloudtask")
+    try:
+        settings = get_backend_settings(alias, options)
+        is_checked = settings.backend is None and is_installed
+        return [
+            *([] if is_checked else _check_settings(settings)),
+            *_check_queues(settings, alias, queues),
+            *_check_bands(settings),
+            *([] if is_installed else _check_app()),
+        ]
+    except ConfigurationError as error:
+        return [Error(str(error), id="cloudtask.E001")]
 
 
 @register(Tags.security, deploy=True)
@@ -58,12 +81,24 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     return [*_check_on_commit(settings), *_check_signer(settings)]
 
 
+def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
+    in_production = not django_settings.DEBUG and settings.emulator() is None
+    authenticator_class(settings)
+    yield from _check_endpoint(settings)
+    yield from _check_secrets(settings)
+    yield from _check_places(settings)
+    yield from _check_url(settings, in_production)
+    yield from _check_route(settings)
+
+
 def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
     if settings.secrets() or settings.sae or environment.is_google():
         return
+    if settings.has_own_auth:
+        return
     yield Error(
-        "Neither CLOUDTASK['SECRET'] nor CLOUDTASK['SAE'] is set: the dispatch "
-        "view refuses every task.",
+        f"Neither {settings.path_of('SECRET')} nor {settings.path_of('SAE')} is set: "
+        "the dispatch view refuses every task.",
         hint="Set SAE to the service account that signs dispatches. On Google "
         "Cloud it is found at run time; silence this check where only the build "
         "runs elsewhere.",
@@ -77,8 +112,8 @@ def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
     for secret in settings.secrets():
         if len(secret) < MIN_SECRET_BYTES or _is_secret_key(secret):
             yield level(
-                f"A secret of CLOUDTASK is shorter than {MIN_SECRET_BYTES} bytes, "
-                "or is SECRET_KEY.",
+                f"{settings.path_of('SECRET')}, or a fallback, is shorter than "
+                f"{MIN_SECRET_BYTES} bytes, or is SECRET_KEY.",
                 hint="Make one: python -c 'import secrets; "
                 "print(secrets.token_urlsafe(32))'",
                 id="cloudtask.E003",
@@ -103,14 +138,14 @@ def _check_places(settings: Settings) -> Iterator[CheckMessage]:
     ):
         if value is None:
             yield checks.Warning(
-                f"CLOUDTASK[{key!r}] is not set.",
+                f"{settings.path_of(key)} is not set.",
                 hint=f"Set it to {example}. On Google Cloud it is found at run time.",
                 id="cloudtask.W004",
             )
     if settings.sae and not settings.audience and not settings.url:
         yield Error(
-            "CLOUDTASK['SAE'] is set, and neither AUDIENCE nor URL: no token can "
-            "be verified.",
+            f"{settings.path_of('SAE')} is set, and neither AUDIENCE nor URL: no "
+            "token can be verified.",
             hint="Set AUDIENCE to what tokens are made for.",
             id="cloudtask.E005",
         )
@@ -142,7 +177,8 @@ def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage
         return
     if in_production and urlsplit(settings.url).scheme == "http":
         yield Error(
-            "CLOUDTASK['URL'] is no https:// URL: credentials would travel in clear.",
+            f"{settings.path_of('URL')} is no https:// URL: credentials would travel "
+            "in clear.",
             id="cloudtask.E006",
         )
     if _is_redirected_to_https(settings.url):
@@ -189,8 +225,8 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
         slash = django_settings.APPEND_SLASH and _is_dispatch(f"{path}/")
         trouble = "is redirected (APPEND_SLASH)" if slash else "leads elsewhere"
         yield checks.Warning(
-            f"The path of CLOUDTASK['URL'], {path!r}, {trouble}. The dispatch view "
-            f"is at {route!r}.",
+            f"The path of {settings.path_of('URL')}, {path!r}, {trouble}. The dispatch "
+            f"view is at {route!r}.",
             id="cloudtask.W009",
         )
 
@@ -204,6 +240,45 @@ def _is_dispatch(path: str) -> bool:
         return resolve(path or "/").view_name == "cloudtask:dispatch"
     except Resolver404:
         return False
+
+
+def _check_queues(
+    settings: Settings, alias: str, queues: Iterable[str]
+) -> Iterator[CheckMessage]:
+    names = sorted(queues)
+    for name in names:
+        try:
+            settings.queue_for(name)
+        except InvalidTask as error:
+            yield Error(f"TASKS[{alias!r}]['QUEUES']: {error}", id="cloudtask.E013")
+    unused = sorted(set(settings.queue_aliases) - set(names))
+    if names and unused and settings.backend is not None:
+        yield checks.Warning(
+            f"{settings.path_of('QUEUE_ALIASES')} has aliases that "
+            f"TASKS[{alias!r}]['QUEUES'] does not list: {', '.join(unused)}.",
+            hint="Tasks that name them are refused. Add them to QUEUES.",
+            id="cloudtask.W014",
+        )
+
+
+def _check_bands(settings: Settings) -> Iterator[CheckMessage]:
+    beyond = [band for band in settings.priority_queues if not -100 <= band <= 100]
+    if beyond:
+        yield Error(
+            f"{settings.path_of('PRIORITY_QUEUES')} has priorities that no Django task "
+            f"can have: {', '.join(map(str, sorted(beyond)))}.",
+            hint="They go from -100 to 100.",
+            id="cloudtask.E015",
+        )
+
+
+def _check_app() -> Iterator[CheckMessage]:
+    yield checks.Warning(
+        "'cloudtask' is not in INSTALLED_APPS: a process that has not loaded the "
+        "module of a task cannot run it.",
+        hint="Add it, so that the tasks.py of every app is loaded at the start.",
+        id="cloudtask.W016",
+    )
 
 
 def _check_tasks() -> Iterator[CheckMessage]:

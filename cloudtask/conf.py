@@ -3,7 +3,8 @@ The CLOUDTASK setting, checked and frozen.
 
     CLOUDTASK = {"PROJECT": "shop", "LOCATION": "europe-west1", ...}
 
-`get_settings()` is the one way to read it. It follows `override_settings`.
+`get_settings()` is the one way to read it, and `get_backend_settings()` for
+what a task backend's OPTIONS change. Both follow `override_settings`.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 
 from cloudtask import environment, naming
 from cloudtask.exceptions import ConfigurationError, InvalidTask
-from cloudtask.validation import CHECKS, QueueConfig, address
+from cloudtask.retry import RetryPolicy
+from cloudtask.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE, QueueConfig, address
 
-if TYPE_CHECKING:
-    from cloudtask.retry import RetryPolicy
+_Class = TypeVar("_Class")
 
 #: Environment variable that names the emulator, where the setting does not.
 EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
@@ -38,6 +39,7 @@ class Settings:
     knows them; the methods ask it.
     """
 
+    backend: str | None = None  # Alias of the task backend whose they are.
     project: str | None = None  # Project id of the queues.
     location: str | None = None  # Region of the queues.
     sae: str | None = None  # Service account e-mail that signs dispatches.
@@ -46,18 +48,21 @@ class Settings:
     secret: str | None = field(default=None, repr=False)
     secret_fallbacks: tuple[str, ...] = field(default=(), repr=False)
     audience: tuple[str, ...] = ()  # Accepted audiences; the first is sent.
-    auth: str = "any"  # Which credentials a dispatch needs: "any" or "all".
+    auth: str = "any"  # "any" or "all" credentials, or an Authenticator's path.
+    auth_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     credentials: Any = field(default=None, repr=False)
     emulator_host: str | None = None  # gRPC address, `host:port`.
     emulator_http_host: str | None = None  # Where its keys are, `host:port`.
     on_commit: bool = True  # Hold tasks back until the transaction commits.
     deadline: timedelta | None = None  # For tasks that set none.
     retry: RetryPolicy | None = None  # For tasks that set none.
+    run_once: bool = False  # In place of RETRY: one attempt, and no more.
     priority_queues: Mapping[int, str] = field(default_factory=dict)
     queue_aliases: Mapping[str, str] = field(default_factory=dict)
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
     transport: str = GOOGLE_TRANSPORT  # Dotted path of a Transport class.
     rpc_timeout: timedelta = timedelta(seconds=10)  # For one enqueue.
+    imports: tuple[str, ...] = ()  # Modules with tasks beside each tasks.py.
 
     @classmethod
     def from_mapping(cls, raw: object) -> Settings:
@@ -67,34 +72,67 @@ class Settings:
         Raises:
             ConfigurationError: A key is unknown or a value is wrong.
         """
-        if not isinstance(raw, Mapping):
-            # Not shown: a comma too many makes it a tuple, secrets and all.
-            kind = type(raw).__qualname__
-            raise ConfigurationError(None, f"must be a dictionary, not a {kind}.")
-        values = {}
-        for key, value in raw.items():
-            check = CHECKS.get(key)
-            if check is None:
-                raise ConfigurationError(key, _unknown(key, CHECKS))
-            if value is not None:
-                values[key.lower()] = check(key, value)
-        return cls(**values)
+        return cls(**_checked(raw, CHECKS))
+
+    def overridden(self, backend: str, options: object) -> Settings:
+        """
+        These settings with a task backend's OPTIONS in place of some.
+
+        Args:
+            backend: The backend's alias in TASKS.
+            options: As CLOUDTASK. A value of None leaves what is set there.
+
+        Raises:
+            ConfigurationError: A key is unknown or a value is wrong.
+        """
+        known = {key: CHECKS[key] for key in CHECKS if key not in PROJECT_WIDE}
+        try:
+            values = _checked(options, known)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                error.key, error.message, where=_options_path(backend)
+            ) from None
+        if "retry" in values:
+            values.setdefault("run_once", False)
+        return replace(self, backend=backend, **values)
+
+    def path_of(self, key: str) -> str:
+        """How to speak of a setting, as in `CLOUDTASK['QUEUE']`."""
+        return f"{self._where}[{key!r}]"
+
+    def error(self, key: str, message: str) -> ConfigurationError:
+        """The error for one of these settings."""
+        return ConfigurationError(key, message, where=self._where)
+
+    @property
+    def _where(self) -> str:
+        return _options_path(self.backend) if self.backend else "CLOUDTASK"
+
+    @property
+    def has_own_auth(self) -> bool:
+        """Whether AUTH names a class of the project."""
+        return self.auth not in ("any", "all")
+
+    @property
+    def default_retry(self) -> RetryPolicy | None:
+        """The policy of tasks that have none of their own."""
+        return _ONE_ATTEMPT if self.run_once else self.retry
 
     def require_project(self) -> str:
-        return self.project or environment.project() or _missing("PROJECT")
+        return self.project or environment.project() or self._missing("PROJECT")
 
     def require_location(self) -> str:
-        return self.location or environment.location() or _missing("LOCATION")
+        return self.location or environment.location() or self._missing("LOCATION")
 
     def require_url(self) -> str:
-        return self.find_url() or _missing("URL")
+        return self.find_url() or self._missing("URL")
 
     def find_url(self) -> str | None:
         """URL of the dispatch view: the setting, or what Cloud Run gives."""
         if self.url is not None or self.emulator() is not None:
             return self.url
         origin = environment.origin()
-        return origin + _dispatch_path() if origin else None
+        return origin + self._dispatch_path() if origin else None
 
     def service_account(self) -> str | None:
         """Who signs dispatches: the setting, or who this process runs as."""
@@ -129,7 +167,7 @@ class Settings:
         if not host:
             return None
         if not django_settings.DEBUG:
-            raise ConfigurationError(
+            raise self.error(
                 "EMULATOR_HOST",
                 f"the environment variable {EMULATOR_VARIABLE} is set to {host!r} "
                 "while DEBUG is off. Unset it, or set EMULATOR_HOST to say that "
@@ -158,18 +196,18 @@ class Settings:
         """
         if priority:
             queue = self._queue_of(priority)
-        name = queue or self.queue or _missing("QUEUE")
+        name = queue or self.queue or self._missing("QUEUE")
         name = self.queue_aliases.get(name, name)
         if not naming.is_queue_name(name):
             raise InvalidTask(
-                f"{name!r} is neither an alias of CLOUDTASK['QUEUE_ALIASES'] nor a "
-                "queue name: 1 to 100 letters, digits or hyphens."
+                f"{name!r} is neither an alias of {self.path_of('QUEUE_ALIASES')} nor "
+                "a queue name: 1 to 100 letters, digits or hyphens."
             )
         return name
 
     def _queue_of(self, priority: int) -> str:
         if not self.priority_queues:
-            raise ConfigurationError(
+            raise self.error(
                 "PRIORITY_QUEUES",
                 f"a task has priority {priority} and no queue serves priorities. "
                 "Map them: {50: 'urgent', 0: 'default', -50: 'bulk'}.",
@@ -178,8 +216,30 @@ class Settings:
         band = max((b for b in bands if b <= priority), default=bands[0])
         return self.priority_queues[band]
 
+    def _dispatch_path(self) -> str:
+        from django.urls import NoReverseMatch, reverse
+
+        try:
+            return reverse("cloudtask:dispatch")
+        except NoReverseMatch:
+            raise self.error(
+                "URL",
+                "the dispatch view is not routed. Add path('_tasks/', "
+                "include('cloudtask.urls')) to your URLconf, or set the full URL.",
+            ) from None
+
+    def _missing(self, key: str) -> Any:
+        raise self.error(
+            key,
+            "is not set, and this place does not tell it. "
+            f"Set it to {_EXAMPLES[key]} in your Django settings.",
+        )
+
+
+_ONE_ATTEMPT = RetryPolicy(max_attempts=1)
 
 _cached: tuple[object, Settings] | None = None
+_overridden: dict[str, tuple[Settings, object, Settings]] = {}
 
 
 def get_settings() -> Settings:
@@ -192,31 +252,81 @@ def get_settings() -> Settings:
     return _cached[1]
 
 
-def _dispatch_path() -> str:
-    from django.urls import NoReverseMatch, reverse
+def get_backend_settings(backend: str, options: object) -> Settings:
+    """
+    The settings of a task backend: CLOUDTASK's, with its OPTIONS on top.
 
+    Without options they are the same object, so that everything which is made
+    of settings, the client above all, is made once.
+
+    Args:
+        backend: Its alias in TASKS.
+        options: Its OPTIONS.
+    """
+    base = get_settings()
+    if not options:
+        return base
+    cached = _overridden.get(backend)
+    if cached is None or cached[0] is not base or cached[1] is not options:
+        cached = (base, options, base.overridden(backend, options))
+        _overridden[backend] = cached
+    return cached[2]
+
+
+def load_class(settings: Settings, key: str, base: type[_Class]) -> type[_Class]:
+    """
+    The class whose dotted path is the value of a setting.
+
+    Raises:
+        ConfigurationError: There is none, or it does not derive from `base`.
+    """
+    from django.utils.module_loading import import_string
+
+    path = getattr(settings, key.lower())
     try:
-        return reverse("cloudtask:dispatch")
-    except NoReverseMatch:
+        value = import_string(path)
+    except ImportError as error:
+        raise settings.error(key, f"{error}.") from error
+    if not (isinstance(value, type) and issubclass(value, base)):
+        raise settings.error(key, f"{path!r} is no {base.__name__} class.")
+    return value
+
+
+def _options_path(backend: str) -> str:
+    return f"TASKS[{backend!r}]['OPTIONS']"
+
+
+def _checked(raw: object, known: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
+        # Not shown: a comma too many makes it a tuple, secrets and all.
+        kind = type(raw).__qualname__
+        raise ConfigurationError(None, f"must be a dictionary, not a {kind}.")
+    values = {}
+    for key, value in raw.items():
+        check = known.get(key)
+        if check is None:
+            raise ConfigurationError(key, _unknown(key, known))
+        if value is not None:
+            values[key.lower()] = check(key, value)
+    if values.get("run_once") and "retry" in values:
         raise ConfigurationError(
-            "URL",
-            "the dispatch view is not routed. Add path('_tasks/', "
-            "include('cloudtask.urls')) to your URLconf, or set the full URL.",
-        ) from None
-
-
-def _missing(key: str) -> Any:
-    raise ConfigurationError(
-        key,
-        "is not set, and this place does not tell it. "
-        f"Set it to {_EXAMPLES[key]} in your Django settings.",
-    )
+            "RUN_ONCE", "contradicts RETRY: leave one of them out."
+        )
+    return values
 
 
 def _unknown(key: object, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.5)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    if key in PROJECT_WIDE:
+        return f"belongs in CLOUDTASK: {PROJECT_WIDE[str(key)]}"
+    hint = f" Did you mean {nearest!r}?" if (nearest := _nearest(key, known)) else ""
     return f"is no setting of cloudtask.{hint} Known: {', '.join(sorted(known))}."
+
+
+def _nearest(key: object, known: Iterable[str]) -> str | None:
+    word = str(key).upper()
+    if word in PEERS_KEYS:
+        return PEERS_KEYS[word]
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.5)), None)
 
 
 _EXAMPLES = {

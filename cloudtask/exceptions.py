@@ -39,11 +39,19 @@ class ConfigurationError(CloudTaskError, ImproperlyConfigured):
     A setting is missing or wrong.
 
     The message starts with the setting's path: `CLOUDTASK['QUEUE']: ...`.
+
+    Args:
+        key: The setting; None where it is all of them.
+        message: What is wrong, and what to do.
+        where: The dictionary it belongs in, a task backend's OPTIONS perhaps.
     """
 
-    def __init__(self, key: str | None, message: str) -> None:
+    def __init__(
+        self, key: str | None, message: str, *, where: str = "CLOUDTASK"
+    ) -> None:
         self.key = key
-        path = "CLOUDTASK" if key is None else f"CLOUDTASK[{key!r}]"
+        self.message = message
+        path = where if key is None else f"{where}[{key!r}]"
         super().__init__(f"{path}: {message}")
 
 

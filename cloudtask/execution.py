@@ -11,11 +11,10 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from cloudtask import registry
 from cloudtask.attempts import CloudTaskRequest
-from cloudtask.exceptions import Reject, Retry, TaskNotFound
+from cloudtask.exceptions import Reject, Retry
 from cloudtask.validation import DEFAULT_DEADLINE
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from cloudtask.registry import Definition
 
 logger = logging.getLogger("cloudtask")
-
-KIND = "cloudtask"
 
 
 class Status(StrEnum):
@@ -54,11 +51,34 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A function, what it is called with, and for the how many-th time."""
+    """
+    A function, what it is called with, and for the how many-th time.
+
+    Another kind of task derives from it, and is told what becomes of it.
+    """
 
     definition: Definition
     payload: Payload
     request: CloudTaskRequest
+
+    #: How its final failure is logged here.
+    failure_level: ClassVar[int] = logging.ERROR
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What the function gets by position."""
+        return (self.request, *self.payload.args)
+
+    def started(self) -> None:
+        """Called before the function is."""
+
+    async def astarted(self) -> None:
+        """See started()."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Called with what came of it, while an exception is handled."""
+
+    async def aended(self, outcome: Outcome) -> None:
+        """See ended()."""
 
     @property
     def is_over(self) -> bool:
@@ -66,69 +86,70 @@ class Attempt:
         last = self.request.last_attempt
         return last is not None and self.request.attempt > last
 
-    @classmethod
-    def of(
-        cls,
-        payload: Payload,
-        settings: Settings,
-        meta: Mapping[str, Any],
-        request: HttpRequest | None = None,
-    ) -> Attempt:
-        """
-        The attempt to run a payload.
 
-        Args:
-            payload: What was sent.
-            settings: For what the definition leaves open.
-            meta: The dispatch's headers, as in `HttpRequest.META`.
-            request: The dispatch itself.
+def make_request(
+    payload: Payload,
+    definition: Definition,
+    settings: Settings,
+    meta: Mapping[str, Any],
+    request: HttpRequest | None,
+) -> CloudTaskRequest:
+    """
+    What the code of a task gets to know of its dispatch.
 
-        Raises:
-            TaskNotFound: This process has no such task.
-        """
-        if payload.kind != KIND:
-            raise TaskNotFound(f"Payloads of kind {payload.kind!r} are not run here.")
-        definition = registry.get(payload.task)
-        retry = definition.retry or settings.retry
-        return cls(
-            definition,
-            payload,
-            CloudTaskRequest(
-                id=payload.id,
-                meta=meta,
-                request=request,
-                last_attempt=retry.last_attempt if retry else None,
-                deadline=definition.deadline or settings.deadline or DEFAULT_DEADLINE,
-            ),
-        )
+    Args:
+        payload: What was sent.
+        definition: Whose task it is.
+        settings: For what the definition leaves open.
+        meta: The dispatch's headers, as in `HttpRequest.META`.
+        request: The dispatch itself.
+    """
+    retry = definition.retry or settings.default_retry
+    return CloudTaskRequest(
+        id=payload.id,
+        meta=meta,
+        request=request,
+        last_attempt=retry.last_attempt if retry else None,
+        deadline=definition.deadline or settings.deadline or DEFAULT_DEADLINE,
+    )
 
 
 def run(attempt: Attempt) -> Outcome:
     """Run it. Only exceptions that end the process pass through."""
     if attempt.is_over:
-        return _over(attempt)
-    payload = attempt.payload
+        outcome = _over(attempt)
+        attempt.ended(outcome)
+        return outcome
+    attempt.started()
     try:
-        value = call(
-            attempt.definition, attempt.request, *payload.args, **payload.kwargs
-        )
+        value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
     except Exception as error:
-        return _raised(attempt, error)
-    return _returned(attempt, value)
+        outcome = _raised(attempt, error)
+        attempt.ended(outcome)
+    else:
+        outcome = _returned(attempt, value)
+        attempt.ended(outcome)
+    return outcome
 
 
 async def arun(attempt: Attempt) -> Outcome:
     """See run(). An `async def` task runs on the running loop."""
     if attempt.is_over:
-        return _over(attempt)
-    payload = attempt.payload
+        outcome = _over(attempt)
+        await attempt.aended(outcome)
+        return outcome
+    await attempt.astarted()
     try:
         value = await acall(
-            attempt.definition, attempt.request, *payload.args, **payload.kwargs
+            attempt.definition, *attempt.arguments(), **attempt.payload.kwargs
         )
     except Exception as error:
-        return _raised(attempt, error)
-    return _returned(attempt, value)
+        outcome = _raised(attempt, error)
+        await attempt.aended(outcome)
+    else:
+        outcome = _returned(attempt, value)
+        await attempt.aended(outcome)
+    return outcome
 
 
 def call(definition: Definition, *args: Any, **kwargs: Any) -> Any:
@@ -163,7 +184,7 @@ def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
 
 def _over(attempt: Attempt) -> Outcome:
     # The last attempt did not live to say so: its worker died.
-    _log(logging.ERROR, attempt, Status.FAILED, "no attempts are left")
+    _log(attempt.failure_level, attempt, Status.FAILED, "no attempts are left")
     return Outcome(Status.FAILED)
 
 
@@ -177,7 +198,7 @@ def _raised(attempt: Attempt, error: Exception) -> Outcome:
         _log(logging.WARNING, attempt, Status.REJECTED, error.reason)
         return Outcome(Status.REJECTED)
     if attempt.request.is_last_attempt:
-        _log(logging.ERROR, attempt, Status.FAILED, error=error)
+        _log(attempt.failure_level, attempt, Status.FAILED, error=error)
         return Outcome(Status.FAILED, error=error)
     if isinstance(error, Retry):
         _log(logging.INFO, attempt, Status.RETRY, error.reason)

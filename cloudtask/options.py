@@ -11,6 +11,7 @@ from cloudtask.exceptions import InvalidTask
 from cloudtask.retry import RetryPolicy
 from cloudtask.validation import (
     MAX_HEADER_BYTES,
+    MAX_PATH_LENGTH,
     deadline_problem,
     header_problem,
     url_problem,
@@ -18,9 +19,6 @@ from cloudtask.validation import (
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-#: Characters of a registered path.
-MAX_PATH_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,10 @@ The wire format, version 1: what a task carries to its dispatch.
      "kind": "cloudtask", "args": [1], "kwargs": {"b": 2},
      "enqueued_at": "2026-01-31T12:00:00.000000+00:00"}
 
+A task of Django's tasks framework is of kind "django" and adds `"backend":
+"default"`, the alias of its backend, and `"using": {...}`, what `.using()`
+takes.
+
 JSON in UTF-8. Values that JSON lacks are objects with one reserved key:
 `{"__type__": "date", "value": "2026-01-31"}`.
 """
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION = 1
+#: Kinds of tasks: of `@cloudtask.task` and of Django's tasks framework.
+CLOUDTASK, DJANGO = "cloudtask", "django"
 #: Level of the payload's object, in which "args" and "kwargs" stand.
 _TOP_DEPTH = 1
 
@@ -42,7 +48,9 @@ class Payload:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any]
     enqueued_at: datetime  # Aware.
-    kind: str = "cloudtask"  # Which layer enqueued it.
+    kind: str = CLOUDTASK  # Which layer enqueued it.
+    backend: str | None = None  # Alias of its task backend.
+    using: Mapping[str, Any] | None = None  # That backend's choices for it.
 
 
 def new_id() -> str:
@@ -61,10 +69,11 @@ def encode(payload: Payload) -> bytes:
     try:
         args = _member_text("args", list(payload.args)) if payload.args else "[]"
         kwargs = _member_text("kwargs", payload.kwargs) if payload.kwargs else "{}"
+        backend = _backend_members(payload) if payload.backend is not None else ""
         return (
             f'{{"v":{VERSION},"id":"{payload.id}","task":{_path(payload.task)},'
             f'"kind":"{payload.kind}","args":{args},"kwargs":{kwargs},'
-            f'"enqueued_at":"{payload.enqueued_at.isoformat()}"}}'
+            f'"enqueued_at":"{payload.enqueued_at.isoformat()}"{backend}}}'
         ).encode()
     except Unwritable as error:
         raise EncodeError(f"{payload.task}: {error}") from None
@@ -92,6 +101,11 @@ def _path(path: str) -> str:
     return _member_text("path=", path)
 
 
+def _backend_members(payload: Payload) -> str:
+    using = _member_text("using", payload.using or {})
+    return f',"backend":{_path(payload.backend or "")},"using":{using}'
+
+
 def _member_text(name: str, value: Any) -> str:
     try:
         return dump(value, _TOP_DEPTH)
@@ -114,7 +128,17 @@ def _payload(document: object) -> Payload:
         args=tuple(_member(document, "args", list)),
         kwargs=_member(document, "kwargs", dict),
         enqueued_at=_aware(_member(document, "enqueued_at", str)),
+        **_backend_of(document),
     )
+
+
+def _backend_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    if document.get("backend") is None:
+        return {}
+    return {
+        "backend": _member(document, "backend", str),
+        "using": _member(document, "using", dict),
+    }
 
 
 def _member(document: Mapping[str, Any], key: str, kind: type) -> Any:

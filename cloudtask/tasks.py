@@ -18,12 +18,13 @@ from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
-from cloudtask.handover import aat_commit, at_commit
+from cloudtask.handover import ahand_over, hand_over
 from cloudtask.options import TaskOptions, check_options, check_url
 from cloudtask.payload import Payload, encode, new_id
 from cloudtask.signatures import Arguments
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import (
+    MAX_SCHEDULE,
     EnqueuedTask,
     OutgoingTask,
     Route,
@@ -35,14 +36,11 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
-    from cloudtask.transports.base import Target
+    from cloudtask.transports.base import Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-#: How far ahead Cloud Tasks schedules.
-MAX_SCHEDULE = timedelta(days=30)
 
 
 class TaskDefinition(Generic[P, R]):
@@ -107,21 +105,22 @@ class TaskDefinition(Generic[P, R]):
         naming.check_key(self.path, key)
         return naming.task_id(self.path, key)
 
-    def route(self, settings: Settings, target: Target) -> Route:
+    def route(self, settings: Settings, transport: Transport) -> Route:
         """Where its tasks go. Found once for each settings object."""
         if self._route is None or self._route[0] is not settings:
-            self._route = (settings, self._find_route(settings, target))
+            self._route = (settings, self._find_route(settings, transport))
         return self._route[1]
 
-    def _find_route(self, settings: Settings, target: Target) -> Route:
+    def _find_route(self, settings: Settings, transport: Transport) -> Route:
         options = self.options
+        target = transport.target(settings)
         queue = settings.queue_for(options.queue, options.priority)
         return Route(
             queue_path=target.queue_path(queue),
             url=options.url or target.url or "",
             headers={**self.headers, **target.headers},
             deadline=options.deadline or settings.deadline,
-            retry=options.retry or settings.retry,
+            retry=options.retry or settings.default_retry,
             oidc=target.oidc,
         )
 
@@ -264,13 +263,9 @@ class Task(Generic[R_co]):
     ) -> EnqueuedTask:
         settings = get_settings()
         transport = get_transport(settings)
-        outgoing, enqueued = self._checked(settings, transport.target, schedule_time)
-
-        def send() -> None:
-            enqueued.name = transport.send(outgoing)
-
-        if not (self._waits(settings, on_commit) and at_commit(send, using)):
-            send()
+        outgoing, enqueued = self._checked(settings, transport, schedule_time)
+        waits = self._waits(settings, on_commit)
+        hand_over(transport, outgoing, enqueued.sent_as, waits=waits, using=using)
         self._enqueued = True
         return enqueued
 
@@ -279,13 +274,13 @@ class Task(Generic[R_co]):
     ) -> EnqueuedTask:
         settings = get_settings()
         transport = get_transport(settings)
-        outgoing, enqueued = self._checked(settings, transport.target, schedule_time)
-
-        def send() -> None:
-            enqueued.name = transport.send(outgoing)
-
-        if not (self._waits(settings, on_commit) and await aat_commit(send, using)):
-            enqueued.name = await transport.asend(outgoing)
+        outgoing, enqueued = self._checked(settings, transport, schedule_time)
+        waits = self._waits(settings, on_commit)
+        name = await ahand_over(
+            transport, outgoing, enqueued.sent_as, waits=waits, using=using
+        )
+        if name is not None:
+            enqueued.sent_as(name)
         self._enqueued = True
         return enqueued
 
@@ -297,16 +292,16 @@ class Task(Generic[R_co]):
         return settings.on_commit
 
     def _checked(
-        self, settings: Settings, target: Target, schedule_time: datetime | None
+        self, settings: Settings, transport: Transport, schedule_time: datetime | None
     ) -> tuple[OutgoingTask, EnqueuedTask]:
         """What is sent, and what the caller gets for it."""
-        outgoing = self._outgoing(settings, target, schedule_time)
+        outgoing = self._outgoing(settings, transport, schedule_time)
         check_size(outgoing)
         queue = outgoing.route.queue
         return outgoing, EnqueuedTask(outgoing.id, queue, schedule_time=schedule_time)
 
     def _outgoing(
-        self, settings: Settings, target: Target, schedule_time: datetime | None
+        self, settings: Settings, transport: Transport, schedule_time: datetime | None
     ) -> OutgoingTask:
         definition = self.definition
         registry.check_owner(definition)
@@ -320,14 +315,14 @@ class Task(Generic[R_co]):
         return OutgoingTask(
             id=payload.id,
             path=definition.path,
-            route=self._own_route(settings, target),
+            route=self._own_route(settings, transport),
             body=encode(payload),
             task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,
         )
 
-    def _own_route(self, settings: Settings, target: Target) -> Route:
-        route = self.definition.route(settings, target)
+    def _own_route(self, settings: Settings, transport: Transport) -> Route:
+        route = self.definition.route(settings, transport)
         url = self._url or route.url or settings.require_url()
         return route if url == route.url else replace(route, url=url, prepared=None)
 

@@ -17,11 +17,15 @@ from cloudtask.retry import RetryPolicy
 MIN_DEADLINE, MAX_DEADLINE = timedelta(seconds=15), timedelta(minutes=30)
 #: What Cloud Tasks gives a task without a deadline.
 DEFAULT_DEADLINE = timedelta(minutes=10)
+#: Characters of a task's path.
+MAX_PATH_LENGTH = 500
 #: Characters of a target URL.
 MAX_URL_LENGTH = 2083
 
 #: Header that carries CLOUDTASK['SECRET'] to the dispatch view.
 SECRET_HEADER = "X-Task-Secret"  # noqa: S105 - its name
+#: Header that tells the dispatch view whose settings a task comes under.
+BACKEND_HEADER = "X-Task-Backend"
 #: Bytes that a task's own headers may have; Cloud Tasks takes under 80 KB.
 MAX_HEADER_BYTES = 64 * 1024
 
@@ -34,6 +38,7 @@ _OWN_HEADERS = frozenset(
         "host",
         "transfer-encoding",
         "user-agent",
+        BACKEND_HEADER.lower(),
         SECRET_HEADER.lower(),
     }
 )
@@ -161,14 +166,15 @@ def address(key: str, value: object) -> str:
     return str(value)
 
 
-def _choice(*choices: str) -> Callable[[str, object], str]:
-    def check(key: str, value: object) -> str:
-        if value not in choices:
-            words = " or ".join(map(repr, choices))
-            raise ConfigurationError(key, f"must be {words}, not {value!r}.")
-        return str(value)
-
-    return check
+def _auth(key: str, value: object) -> str:
+    is_path = isinstance(value, str) and "." in value
+    if not is_path and value not in ("any", "all"):
+        raise ConfigurationError(
+            key,
+            "must be 'any', 'all' or the dotted path of an Authenticator, "
+            f"not {value!r}.",
+        )
+    return str(value)
 
 
 def _boolean(key: str, value: object) -> bool:
@@ -212,6 +218,13 @@ def _retry(key: str, value: object) -> RetryPolicy:
 def _mapping(key: str, value: object) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(key, f"must be a dictionary, not {value!r}.")
+    return value
+
+
+def _params(key: str, value: object) -> Mapping[str, Any]:
+    # Not shown: a credential may be among them.
+    if not isinstance(value, Mapping) or not all(isinstance(n, str) for n in value):
+        raise ConfigurationError(key, "must be a dictionary of arguments by name.")
     return value
 
 
@@ -269,16 +282,43 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "SECRET": _secret,
     "SECRET_FALLBACKS": _several(_secret),
     "AUDIENCE": _audience,
-    "AUTH": _choice("any", "all"),
+    "AUTH": _auth,
+    "AUTH_PARAMS": _params,
     "CREDENTIALS": _anything,
     "EMULATOR_HOST": address,
     "EMULATOR_HTTP_HOST": address,
     "ON_COMMIT": _boolean,
     "DEADLINE": _deadline,
     "RETRY": _retry,
+    "RUN_ONCE": _boolean,
     "PRIORITY_QUEUES": _priority_queues,
     "QUEUE_ALIASES": _queue_aliases,
     "QUEUES": _queues,
     "TRANSPORT": _text,
     "RPC_TIMEOUT": _timeout,
+    "IMPORTS": _several(_text),
+}
+
+#: Keys that a task backend's OPTIONS do not take, and why.
+PROJECT_WIDE: Mapping[str, str] = {
+    "QUEUE": "a Django task always names its queue. Map it with QUEUE_ALIASES.",
+    "IMPORTS": "tasks are found once for all backends.",
+}
+
+#: What other packages call these settings, in capitals.
+PEERS_KEYS: Mapping[str, str] = {
+    "BASE_URL": "URL",
+    "CLOUD_TASKS_LOCATION": "LOCATION",
+    "CLOUD_TASKS_PROJECT": "PROJECT",
+    "DEFAULT_TARGET": "URL",
+    "ENQUEUE_ON_COMMIT": "ON_COMMIT",
+    "EXECUTE_URL": "URL",
+    "OIDC_AUDIENCE": "AUDIENCE",
+    "OIDC_SERVICE_ACCOUNT": "SAE",
+    "OIDC_SERVICE_ACCOUNT_EMAIL": "SAE",
+    "PROJECT_ID": "PROJECT",
+    "TASK_HANDLER_HOST": "URL",
+    "TASK_HANDLER_PATH": "URL",
+    "VIEW_AUTHN": "AUTH",
+    "VIEW_AUTHN_PARAMS": "AUTH_PARAMS",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from django.db import connections, transaction
 from django.http import HttpResponse
@@ -17,16 +18,18 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth, execution
-from cloudtask.conf import get_settings
+from cloudtask.dispatches import attempt_for, settings_for
 from cloudtask.exceptions import (
     CloudTaskError,
     DecodeError,
     DispatchRefused,
+    InvalidCredentials,
     KeysUnavailable,
     TaskNotFound,
 )
 from cloudtask.execution import Attempt, Outcome, Status
 from cloudtask.payload import decode
+from cloudtask.validation import BACKEND_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +44,12 @@ logger = logging.getLogger("cloudtask")
 
 #: Bytes of the largest body that is read. Cloud Tasks stores no larger task.
 MAX_BODY_BYTES = 1024 * 1024
-#: Characters of a reason that are logged: it may quote the request.
-_LOGGED = 300
 #: Seconds to wait when this side is at fault.
 _RETRY_AFTER = 10
 #: Characters of an error that are logged.
 _MAX_LOGGED = 1000
 
+_BACKEND_KEY = "HTTP_" + BACKEND_HEADER.upper().replace("-", "_")
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
 _STATUS_CODES = {Status.RETRY: 500}
 
@@ -61,12 +63,20 @@ def _non_atomic(view: _View) -> _View:
 
 @csrf_exempt
 @_non_atomic
-def dispatch(request: HttpRequest) -> HttpResponse:
-    """Run the task that Cloud Tasks posts. For WSGI."""
+def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
+    """
+    Run the task that Cloud Tasks posts. For WSGI.
+
+    Args:
+        request: The dispatch.
+        backend: Alias of the task backend whose tasks alone are run here.
+            Without it the dispatch says whose it is.
+    """
     try:
-        settings = _settings(request)
+        backend = _backend(request, backend)
+        settings = settings_for(backend)
         auth.authenticate(request.META, settings)
-        attempt = _attempt(request, settings)
+        attempt = _attempt(request, backend)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
     return _answer(execution.run(attempt))
@@ -74,13 +84,14 @@ def dispatch(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 @_non_atomic
-async def adispatch(request: HttpRequest) -> HttpResponse:
+async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
     """See dispatch(). For ASGI: `async def` tasks run on the server's loop."""
     try:
-        settings = _settings(request)
+        backend = _backend(request, backend)
+        settings = settings_for(backend)
         if not auth.recognises(request.META, settings):
             await _authenticate_in_thread(request, settings)
-        attempt = _attempt(request, settings)
+        attempt = _attempt(request, backend)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
     return _answer(await execution.arun(attempt))
@@ -95,10 +106,12 @@ class _Refusal(Exception):
         super().__init__(word)
 
 
-def _settings(request: HttpRequest) -> Settings:
+def _backend(request: HttpRequest, bound: str | None) -> str | None:
+    """Whose settings guard the dispatch; what it says is proven later."""
     if request.method != "POST":
         raise _Refusal(405, "method not allowed")
-    return get_settings()
+    named = request.META.get(_BACKEND_KEY)
+    return bound if bound is not None else named and unquote(named)
 
 
 async def _authenticate_in_thread(request: HttpRequest, settings: Settings) -> None:
@@ -110,8 +123,14 @@ async def _authenticate_in_thread(request: HttpRequest, settings: Settings) -> N
     )
 
 
-def _attempt(request: HttpRequest, settings: Settings) -> Attempt:
-    return Attempt.of(decode(_body(request)), settings, request.META, request)
+def _attempt(request: HttpRequest, backend: str | None) -> Attempt:
+    payload = decode(_body(request))
+    if payload.backend != backend:
+        raise InvalidCredentials(
+            f"the payload is for the backend {payload.backend!r}, "
+            f"its credentials were for {backend!r}"
+        )
+    return attempt_for(payload, request.META, request)
 
 
 def _body(request: HttpRequest) -> bytes:

@@ -6,7 +6,7 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
@@ -15,11 +15,13 @@ from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
 
+#: How far ahead Cloud Tasks schedules.
+MAX_SCHEDULE = timedelta(days=30)
 #: Bytes of a stored task, measured on the service: 1 MiB less 7.
 MAX_STORED_BYTES = 1_048_569
 #: Bytes that everything but the body takes at the most: headers, of which
@@ -44,6 +46,9 @@ class EnqueuedTask:
     queue: str  # Queue name.
     name: str | None = None  # Full resource name.
     schedule_time: datetime | None = None  # Aware; None is "at once".
+
+    def sent_as(self, name: str) -> None:
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,18 +120,25 @@ class Transport(ABC):
 
     `send` and `asend` get tasks that were checked; they raise EnqueueError
     for what the other side refuses.
+
+    Args:
+        settings: How to connect: CREDENTIALS, EMULATOR_HOST, RPC_TIMEOUT.
+            Backends that agree on these share one object.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    @cached_property
-    def target(self) -> Target:
-        """Where tasks go. Here, for tasks that never leave the process."""
+    def target(self, settings: Settings) -> Target:
+        """
+        Where tasks of some settings go.
+
+        Here, for tasks that never leave the process.
+        """
         return Target(
-            project=self.settings.project or "local",
-            location=self.settings.location or "local",
-            url=self.settings.url or "http://localhost/",
+            project=settings.project or "local",
+            location=settings.location or "local",
+            url=settings.url or "http://localhost/",
         )
 
     @abstractmethod

@@ -8,7 +8,6 @@ import contextlib
 import os
 import threading
 import warnings
-from functools import cached_property
 from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +22,6 @@ from google.cloud.tasks_v2.types import CreateTaskRequest
 from google.cloud.tasks_v2.types import Task as GoogleTask
 
 from cloudtask.exceptions import (
-    ConfigurationError,
     EnqueueError,
     PermissionDenied,
     QueueNotFound,
@@ -83,12 +81,10 @@ class GoogleTransport(Transport):
         self._connection: _Connection | None = None
         self._closing = threading.Event()
 
-    @cached_property
-    def target(self) -> Target:
-        settings = self.settings
+    def target(self, settings: Settings) -> Target:
         email = settings.service_account()
-        if not email and not settings.secret:
-            raise ConfigurationError(
+        if not email and not settings.secret and not settings.has_own_auth:
+            raise settings.error(
                 "SECRET",
                 "neither SECRET nor SAE is set, so the dispatch view would refuse "
                 "this task. Set one of them.",
@@ -284,7 +280,7 @@ def _make_client(settings: Settings) -> CloudTasksClient:
     try:
         return CloudTasksClient(credentials=_credentials(settings.credentials))
     except Exception as error:  # A parser of credentials raises all sorts.
-        raise ConfigurationError(
+        raise settings.error(
             "CREDENTIALS",
             f"no client can be made: {error} Set it to a service account file, or "
             "run `gcloud auth application-default login`.",

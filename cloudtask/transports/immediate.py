@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cloudtask import execution
-from cloudtask.execution import Attempt, Outcome
+from cloudtask.dispatches import attempt_for
 from cloudtask.payload import decode
 from cloudtask.transports.base import (
     OutgoingTask,
@@ -17,6 +17,7 @@ from cloudtask.transports.base import (
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.execution import Attempt, Outcome
 
 
 class ImmediateTransport(Transport):
@@ -43,7 +44,7 @@ class ImmediateTransport(Transport):
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
         meta = meta_of(task, name, due=datetime.now(UTC))
-        return Attempt.of(decode(task.body), self.settings, meta), name
+        return attempt_for(decode(task.body), meta), name
 
 
 def _surface(outcome: Outcome) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cloudtask import execution
+from cloudtask.dispatches import attempt_for
 from cloudtask.exceptions import Retry
 from cloudtask.execution import Attempt, Outcome, Status
 from cloudtask.payload import Payload, decode
@@ -87,7 +88,7 @@ class MemoryTransport(Transport):
         meta = meta_of(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
-        return Attempt.of(stored.payload, self.settings, meta)
+        return attempt_for(stored.payload, meta)
 
     def _next_due(self, now: datetime) -> StoredTask | None:
         due = [task for task in self.tasks if task.due <= now]

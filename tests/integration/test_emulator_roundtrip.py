@@ -418,9 +418,7 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     assert caught.value.size == caught.value.limit + 1
     # and, sent all the same, there.
     transport = get_transport(get_settings())
-    outgoing = weigh("x" * (largest + 1))._outgoing(
-        get_settings(), transport.target, at
-    )
+    outgoing = weigh("x" * (largest + 1))._outgoing(get_settings(), transport, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
     assert stored_size(outgoing) == 1_048_570
@@ -459,7 +457,7 @@ def test_the_emulator_counts_bytes_as_we_do(
     def outgoing(task_id: str, body: int) -> OutgoingTask:
         return outgoing_task(
             **{
-                "queue_path": transport.target.queue_path("default"),
+                "queue_path": transport.target(get_settings()).queue_path("default"),
                 "url": "http://127.0.0.1/",
                 "headers": {},
                 **fields,

@@ -179,11 +179,11 @@ def test_no_secret_in_any_repr(canaries: None, settings: Any) -> None:
         queue_path="projects/project/locations/europe-west1/queues/default",
         url=TOKENS_ONLY["AUDIENCE"],
         body=payload(args=[CANARY]),
-        headers=transport.target.headers,
+        headers=transport.target(configured).headers,
     )
 
     assert outgoing.route.headers["X-Task-Secret"] == CANARY
-    for value in (configured, transport, transport.target, outgoing):
+    for value in (configured, transport, transport.target(configured), outgoing):
         assert no_canary_in(repr(value))
     assert "https://shop.example/_tasks/" in repr(configured)
 

@@ -103,7 +103,8 @@ def test_a_secret_is_rotated_without_a_refused_dispatch(
         return [send({"X-Task-Secret": secret}).status for secret in secrets]
 
     def sent() -> str:
-        return get_transport(get_settings()).target.headers["X-Task-Secret"]
+        settings = get_settings()
+        return get_transport(settings).target(settings).headers["X-Task-Secret"]
 
     configure(OLD)
     assert (sent(), statuses(OLD, SECRET)) == (OLD, [200, 403])

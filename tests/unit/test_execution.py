@@ -23,8 +23,7 @@ from cloudtask import (
 )
 from cloudtask.conf import Settings
 from cloudtask.decorators import task
-from cloudtask.exceptions import TaskNotFound
-from cloudtask.execution import Attempt, Outcome, Status, arun, run
+from cloudtask.execution import Attempt, Outcome, Status, arun, make_request, run
 from cloudtask.payload import Payload
 from tests.tasks import aadd, add, fail, ran
 
@@ -111,7 +110,18 @@ def attempt_of(
     **headers: str,
 ) -> Attempt:
     meta = {"HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(attempt - 1), **headers}
-    return Attempt.of(payload(definition.path, *args), settings or Settings(), meta)
+    return made(payload(definition.path, *args), settings or Settings(), meta)
+
+
+def made(
+    sent: Payload,
+    settings: Settings | None = None,
+    meta: dict[str, str] | None = None,
+    http: HttpRequest | None = None,
+) -> Attempt:
+    definition = registry.get(sent.task)
+    request = make_request(sent, definition, settings or Settings(), meta or {}, http)
+    return Attempt(definition, sent, request)
 
 
 # What is called
@@ -129,7 +139,7 @@ def test_the_function_gets_the_request_and_the_arguments(
 def test_keywords_arrive_as_keywords() -> None:
     sent = replace(payload(add.path, 1), kwargs={"b": 10})
 
-    assert run(Attempt.of(sent, Settings(), {})).value == 11
+    assert run(made(sent)).value == 11
 
 
 def test_an_async_function_runs_on_the_running_loop() -> None:
@@ -228,20 +238,8 @@ def test_what_ends_the_process_passes_through_a_loop(
 # What is found
 
 
-def test_a_path_that_is_not_registered_is_not_found() -> None:
-    with pytest.raises(TaskNotFound) as caught:
-        Attempt.of(payload("os.abort"), Settings(), {})
-    assert str(caught.value) == "No task is registered as 'os.abort'."
-
-
-def test_payloads_of_other_layers_are_not_run() -> None:
-    with pytest.raises(TaskNotFound) as caught:
-        Attempt.of(payload(add.path, kind="django"), Settings(), {})
-    assert str(caught.value) == "Payloads of kind 'django' are not run here."
-
-
 def test_a_task_runs_under_its_former_path() -> None:
-    attempt = Attempt.of(payload("shop.hasten"), Settings(), {})
+    attempt = made(payload("shop.hasten"))
 
     assert attempt.definition is hurry
     assert run(attempt).status is Status.DONE
@@ -413,7 +411,7 @@ def test_what_is_known_of_the_dispatch_reaches_the_function() -> None:
 
 def test_the_http_request_reaches_the_function() -> None:
     http = HttpRequest()
-    attempt = Attempt.of(payload(hurry.path), Settings(), {}, http)
+    attempt = made(payload(hurry.path), http=http)
 
     assert run(attempt).value.request is http
 

@@ -188,7 +188,7 @@ def test_a_route_knows_its_queues_name(outgoing: Callable[..., OutgoingTask]) ->
 def test_a_transport_without_a_server_needs_no_settings(
     settings: Settings, queue_path: str, url: str
 ) -> None:
-    target = MemoryTransport(settings).target
+    target = MemoryTransport(settings).target(settings)
 
     assert target.queue_path("q") == queue_path
     assert target.url == url

@@ -1,0 +1,321 @@
+"""
+Google Cloud Tasks as a backend of Django's tasks framework.
+
+    TASKS = {"default": {"BACKEND": "cloudtask.backends.CloudTasksBackend"}}
+
+A backend's OPTIONS take the keys of CLOUDTASK and stand in for them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from django.utils import timezone
+
+from cloudtask import checks, payload
+from cloudtask.conf import Settings, get_backend_settings
+from cloudtask.django_kind import CloudTask, CloudTaskResult, change
+from cloudtask.exceptions import CloudTaskError, ConfigurationError
+from cloudtask.framework import (
+    DEFAULT_TASK_QUEUE_NAME,
+    BaseTaskBackend,
+    InvalidTask,
+    Task,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_enqueued,
+)
+from cloudtask.handover import ahand_over, hand_over
+from cloudtask.payload import Payload, encode, new_id
+from cloudtask.retry import RetryPolicy
+from cloudtask.transports import get_transport
+from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
+from cloudtask.validation import BACKEND_HEADER, deadline_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import timedelta
+
+    from django.core.checks import CheckMessage
+
+    from cloudtask.transports.base import Transport
+
+
+class ResultsNotKept(TaskResultDoesNotExist, NotImplementedError):
+    """
+    There is no result to get: nothing keeps results.
+
+    Django's backends without results raise NotImplementedError, those with
+    results raise TaskResultDoesNotExist. Code written for either is served.
+    """
+
+
+class CloudTasksBackend(BaseTaskBackend):
+    """
+    Enqueues Django tasks to Google Cloud Tasks.
+
+    Args:
+        alias: Its key in TASKS.
+        params: Its value: QUEUES and OPTIONS.
+    """
+
+    task_class = CloudTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = False
+
+    @property
+    def settings(self) -> Settings:
+        """
+        CLOUDTASK, with OPTIONS in place of some of its keys.
+
+        Raises:
+            ConfigurationError: One of them is wrong.
+        """
+        return get_backend_settings(self.alias, self.options)
+
+    @property
+    def supports_priority(self) -> bool:  # type: ignore[override]
+        """Whether PRIORITY_QUEUES says which queue serves a priority."""
+        settings = self._settings_if_right()
+        return settings is None or bool(settings.priority_queues)
+
+    def validate_task(self, task: Task[..., Any]) -> None:
+        """
+        Refuse a task that this backend, or Cloud Tasks, would not take.
+
+        Raises:
+            InvalidTask: Django's.
+        """
+        super().validate_task(task)
+        _check_run_after(task.run_after)
+        _check_policies(task)
+        settings = self._settings_if_right()
+        if settings is not None:
+            _queue(settings, task)
+
+    def enqueue(
+        self, task: Task[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> CloudTaskResult:
+        """
+        Hand a task to Cloud Tasks.
+
+        Inside a transaction it is sent after the commit, and never after a
+        rollback: until then the result's `enqueued_at` is None. Errors of the
+        sending then surface at the commit.
+
+        Raises:
+            InvalidTask: Django's, for a task that cannot be run.
+            TypeError: An argument is no JSON.
+            PayloadTooLarge: The stored task would be over 1,048,569 bytes.
+            ConfigurationError: A setting that is needed is missing.
+            EnqueueError: Cloud Tasks refused the task; see `retryable`.
+        """
+        settings = self.settings
+        transport = get_transport(settings)
+        result, outgoing = self._prepared(settings, transport, task, args, kwargs)
+
+        def on_sent(name: str) -> None:
+            _mark_sent(result, name)
+            task_enqueued.send_robust(type(self), task_result=result)
+
+        hand_over(transport, outgoing, on_sent, waits=settings.on_commit)
+        return result
+
+    async def aenqueue(
+        self, task: Task[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> CloudTaskResult:
+        """See enqueue()."""
+        settings = self.settings
+        transport = get_transport(settings)
+        result, outgoing = self._prepared(settings, transport, task, args, kwargs)
+
+        def on_sent(name: str) -> None:
+            _mark_sent(result, name)
+            task_enqueued.send_robust(type(self), task_result=result)
+
+        name = await ahand_over(transport, outgoing, on_sent, waits=settings.on_commit)
+        if name is not None:
+            _mark_sent(result, name)
+            await task_enqueued.asend_robust(type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> CloudTaskResult:
+        """
+        Raises:
+            ResultsNotKept: Always.
+        """
+        raise ResultsNotKept(
+            "This backend does not support retrieving or refreshing results."
+        )
+
+    async def aget_result(self, result_id: str) -> CloudTaskResult:
+        """See get_result()."""
+        return self.get_result(result_id)
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        return [
+            *super().check(**kwargs),
+            *checks.check_backend(self.alias, self.options, self.queues),
+        ]
+
+    def _settings_if_right(self) -> Settings | None:
+        # Tasks are defined while modules load, which wrong settings must not
+        # break: the checks tell of them, and so does the first enqueue().
+        try:
+            return self.settings
+        except ConfigurationError:
+            return None
+
+    def _prepared(
+        self,
+        settings: Settings,
+        transport: Transport,
+        task: Task[..., Any],
+        args: Iterable[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[CloudTaskResult, OutgoingTask]:
+        """What the caller gets, and what is sent."""
+        self.validate_task(task)
+        result = CloudTaskResult(
+            task=task,
+            id=new_id(),
+            status=TaskResultStatus.READY,
+            enqueued_at=None,
+            started_at=None,
+            last_attempted_at=None,
+            finished_at=None,
+            args=list(args),
+            kwargs=dict(kwargs),
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+        )
+        outgoing = OutgoingTask(
+            id=result.id,
+            path=task.module_path,
+            route=self._route(settings, transport, task),
+            body=encode(self._payload(result)),
+            schedule_time=_aware(task.run_after),
+        )
+        check_size(outgoing)
+        return result, outgoing
+
+    def _payload(self, result: CloudTaskResult) -> Payload:
+        task = result.task
+        using = {"queue_name": task.queue_name, "priority": task.priority}
+        if task.run_after is not None:
+            using["run_after"] = task.run_after
+        return Payload(
+            id=result.id,
+            task=task.module_path,
+            args=tuple(result.args),
+            kwargs=result.kwargs,
+            enqueued_at=datetime.now(UTC),
+            kind=payload.DJANGO,
+            backend=self.alias,
+            using=using,
+        )
+
+    def _route(
+        self, settings: Settings, transport: Transport, task: Task[..., Any]
+    ) -> Route:
+        """Where a task goes. Found once for all that are sent alike."""
+        known = _routes.get(self.alias)
+        if known is None or known[0] is not settings:
+            known = _routes[self.alias] = (settings, {})
+        kind = _Sending.of(task)
+        route = known[1].get(kind)
+        if route is None:
+            route = known[1][kind] = self._find_route(settings, transport, task)
+        return route
+
+    def _find_route(
+        self, settings: Settings, transport: Transport, task: Task[..., Any]
+    ) -> Route:
+        target = transport.target(settings)
+        sending = _Sending.of(task)
+        return Route(
+            queue_path=target.queue_path(_queue(settings, task)),
+            url=target.url or settings.require_url(),
+            headers={
+                "Content-Type": "application/json",
+                BACKEND_HEADER: quote(self.alias),
+                **target.headers,
+            },
+            deadline=sending.timeout or settings.deadline,
+            retry=sending.retry or settings.default_retry,
+            oidc=target.oidc,
+        )
+
+
+class _Sending(NamedTuple):
+    """All of a task that its route depends on."""
+
+    queue_name: str
+    priority: int
+    timeout: timedelta | None
+    retry: RetryPolicy | None
+
+    @classmethod
+    def of(cls, task: Task[..., Any]) -> _Sending:
+        # A task of another backend may have been sent here by using().
+        return cls(
+            task.queue_name,
+            task.priority,
+            getattr(task, "timeout", None),
+            getattr(task, "retry", None),
+        )
+
+
+# Of the process: Django makes a backend for each thread.
+_routes: dict[str, tuple[Settings, dict[_Sending, Route]]] = {}
+
+
+def _mark_sent(result: CloudTaskResult, name: str) -> None:
+    change(result, name=name, enqueued_at=timezone.now())
+
+
+def _queue(settings: Settings, task: Task[..., Any]) -> str:
+    """The queue's name at Google."""
+    name: str | None = task.queue_name
+    if task.priority:
+        if name != DEFAULT_TASK_QUEUE_NAME:
+            raise InvalidTask(
+                f"{task.module_path}: priority={task.priority} chooses the queue; "
+                f"leave queue_name={name!r} out, or the priority."
+            )
+        name = None
+    try:
+        return settings.queue_for(name, task.priority)
+    except CloudTaskError as error:
+        raise InvalidTask(f"{task.module_path}: {error}") from error
+
+
+def _check_run_after(run_after: datetime | None) -> None:
+    aware = _aware(run_after)
+    if aware is not None and aware - datetime.now(UTC) > MAX_SCHEDULE:
+        raise InvalidTask(
+            f"run_after={run_after!r} is more than 30 days ahead, further than Cloud "
+            "Tasks schedules."
+        )
+
+
+def _check_policies(task: Task[..., Any]) -> None:
+    sending = _Sending.of(task)
+    problem = deadline_problem(sending.timeout) if sending.timeout is not None else None
+    if problem is not None:
+        raise InvalidTask(f"{task.module_path}: timeout= {problem}")
+    if sending.retry is not None and not isinstance(sending.retry, RetryPolicy):
+        raise InvalidTask(
+            f"{task.module_path}: retry= must be a RetryPolicy, not {sending.retry!r}."
+        )
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is None or timezone.is_aware(moment):
+        return moment
+    # Only without USE_TZ, where times are those of TIME_ZONE.
+    return timezone.make_aware(moment, timezone.get_default_timezone())

@@ -1,0 +1,74 @@
+"""What a dispatch brings: the settings that guard it, and its attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from cloudtask import payload as payloads
+from cloudtask import registry
+from cloudtask.conf import Settings, get_settings
+from cloudtask.exceptions import CloudTaskError, InvalidCredentials, TaskNotFound
+from cloudtask.execution import Attempt, make_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.http import HttpRequest
+
+    from cloudtask.django_kind import Backend
+    from cloudtask.payload import Payload
+
+
+def settings_for(backend: str | None) -> Settings:
+    """
+    The settings by which a dispatch is let in.
+
+    Args:
+        backend: Alias of the task backend that it is for, if for any.
+
+    Raises:
+        InvalidCredentials: No backend of this package has that alias.
+        ConfigurationError: The settings are wrong.
+    """
+    return get_settings() if backend is None else _backend(backend).settings
+
+
+def attempt_for(
+    payload: Payload, meta: Mapping[str, Any], request: HttpRequest | None = None
+) -> Attempt:
+    """
+    The attempt to run a payload.
+
+    Args:
+        payload: What was sent.
+        meta: The dispatch's headers, as in `HttpRequest.META`.
+        request: The dispatch itself.
+
+    Raises:
+        TaskNotFound: This process has no such task.
+    """
+    if payload.kind == payloads.DJANGO and payload.backend is not None:
+        from cloudtask.django_kind import DjangoAttempt
+
+        return DjangoAttempt.of(payload, _backend(payload.backend), meta, request)
+    if payload.kind != payloads.CLOUDTASK or payload.backend is not None:
+        raise TaskNotFound(f"Payloads of kind {payload.kind!r} are not run here.")
+    definition = registry.get(payload.task)
+    asked = make_request(payload, definition, get_settings(), meta, request)
+    return Attempt(definition, payload, asked)
+
+
+def _backend(alias: str) -> Backend:
+    # Anyone may name any alias: whatever goes wrong with it is a refusal.
+    try:
+        from cloudtask.framework import task_backends
+
+        backend: Any = task_backends[alias]
+        if isinstance(backend.settings, Settings):
+            return cast("Backend", backend)
+    except CloudTaskError:
+        raise
+    except Exception as error:
+        kind = type(error).__qualname__
+        raise InvalidCredentials(f"no task backend {alias!r} here: {kind}") from error
+    raise InvalidCredentials(f"the task backend {alias!r} is another package's")

@@ -1,0 +1,284 @@
+"""
+Tasks of Django's framework: how they are found, run and reported.
+
+Nothing is imported for a payload. A task is found where its dotted path leads
+in modules that are loaded, and a second name for it, left where it was
+renamed, leads there just as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass, fields
+from functools import cache
+from inspect import iscoroutinefunction
+from traceback import format_exception
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from django.utils import timezone
+
+from cloudtask.exceptions import Retry, TaskNotFound
+from cloudtask.execution import Attempt, Outcome, Status, make_request
+from cloudtask.framework import (
+    Task,
+    TaskContext,
+    TaskError,
+    TaskResult,
+    TaskResultStatus,
+    normalize_json,
+    task_finished,
+    task_started,
+)
+from cloudtask.validation import MAX_PATH_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from django.http import HttpRequest
+
+    from cloudtask.attempts import CloudTaskRequest
+    from cloudtask.conf import Settings
+    from cloudtask.payload import Payload
+    from cloudtask.retry import RetryPolicy
+
+logger = logging.getLogger("cloudtask")
+
+
+class Backend(Protocol):
+    """What is needed of a task backend here."""
+
+    alias: str
+
+    @property
+    def settings(self) -> Settings: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudTask(Task):  # type: ignore[type-arg]
+    """
+    A Django task with what Cloud Tasks offers beyond.
+
+    From Django 6.1 on, and with the backport, `@task` takes the options:
+    `@task(timeout=timedelta(minutes=5), retry=RetryPolicy(max_attempts=3))`.
+    """
+
+    timeout: timedelta | None = None  # For one attempt; 15 s to 30 min.
+    retry: RetryPolicy | None = None  # When a failed attempt is repeated.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudTaskResult(TaskResult):  # type: ignore[misc,type-arg]
+    """A Django task result that knows its task at Cloud Tasks."""
+
+    name: str | None = None  # Full resource name; None until it is sent.
+    attempt: int = 0  # The one that runs or ran, 1 for the first.
+
+    @property
+    def attempts(self) -> int:
+        return self.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudTaskContext(TaskContext):  # type: ignore[misc,type-arg]
+    """A Django task context with the request that SDK tasks get."""
+
+    request: CloudTaskRequest
+
+
+@dataclass(frozen=True, slots=True)
+class DjangoDefinition:
+    """A Django task, as the executor sees it."""
+
+    path: str
+    func: Callable[..., Any]
+    is_async: bool
+    retry: RetryPolicy | None
+    deadline: timedelta | None
+    aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, task: Task[..., Any]) -> DjangoDefinition:
+        # A task of another backend may have been sent here by using().
+        return cls(
+            path=task.module_path,
+            func=task.func,
+            is_async=iscoroutinefunction(task.func),
+            retry=getattr(task, "retry", None),
+            deadline=getattr(task, "timeout", None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DjangoAttempt(Attempt):
+    """An attempt that Django's signals tell of."""
+
+    backend: Backend
+    result: CloudTaskResult
+
+    # Django's own logger reports the error.
+    failure_level: ClassVar[int] = logging.WARNING
+
+    @classmethod
+    def of(
+        cls,
+        payload: Payload,
+        backend: Backend,
+        meta: Mapping[str, Any],
+        request: HttpRequest | None,
+    ) -> DjangoAttempt:
+        """
+        The attempt to run a payload.
+
+        Raises:
+            TaskNotFound: No such task is loaded in this process.
+        """
+        task = _as_enqueued(find_task(payload.task), payload)
+        definition = DjangoDefinition.of(task)
+        asked = make_request(payload, definition, backend.settings, meta, request)
+        now = timezone.now()
+        result = CloudTaskResult(
+            task=task,
+            id=payload.id,
+            status=TaskResultStatus.RUNNING,
+            enqueued_at=payload.enqueued_at,
+            started_at=now,
+            last_attempted_at=now,
+            finished_at=None,
+            args=list(payload.args),
+            kwargs=payload.kwargs,
+            backend=backend.alias,
+            errors=[],
+            worker_ids=[worker_id(os.getpid())],
+            attempt=asked.attempt,
+        )
+        return cls(definition, payload, asked, backend, result)
+
+    def arguments(self) -> tuple[Any, ...]:
+        if not self.result.task.takes_context:
+            return self.payload.args
+        context = CloudTaskContext(task_result=self.result, request=self.request)
+        return (context, *self.payload.args)
+
+    def started(self) -> None:
+        task_started.send_robust(type(self.backend), task_result=self.result)
+
+    async def astarted(self) -> None:
+        await task_started.asend_robust(type(self.backend), task_result=self.result)
+
+    def ended(self, outcome: Outcome) -> None:
+        self._settle(outcome)
+        if self.result.is_finished:
+            task_finished.send_robust(type(self.backend), task_result=self.result)
+
+    async def aended(self, outcome: Outcome) -> None:
+        self._settle(outcome)
+        if self.result.is_finished:
+            await task_finished.asend_robust(
+                type(self.backend), task_result=self.result
+            )
+
+    def _settle(self, outcome: Outcome) -> None:
+        error = sys.exception()
+        if error is not None and not isinstance(error, Retry):
+            self.result.errors.append(_task_error(error))
+        if outcome.status is Status.RETRY:
+            change(self.result, status=TaskResultStatus.READY)
+            return
+        is_done = outcome.status is Status.DONE
+        change(
+            self.result,
+            status=TaskResultStatus.SUCCESSFUL if is_done else TaskResultStatus.FAILED,
+            finished_at=timezone.now(),
+            _return_value=self._normalized(outcome.value),
+        )
+
+    def _normalized(self, value: Any) -> Any:
+        try:
+            return normalize_json(value)
+        except (TypeError, ValueError) as error:
+            # The work is done, and doing it again would not change this.
+            logger.warning(
+                "task=%s id=%s its return value is no JSON and is dropped: %s",
+                self.definition.path,
+                self.payload.id,
+                error,
+            )
+            return None
+
+
+def find_task(path: str) -> Task[..., Any]:
+    """
+    The Django task that a dotted path leads to.
+
+    Raises:
+        TaskNotFound: No module that is loaded has it.
+    """
+    value = _loaded(path) if len(path) <= MAX_PATH_LENGTH else None
+    if not isinstance(value, Task):
+        raise TaskNotFound(
+            f"No Django task is loaded as {path!r}. If it exists, move it to the "
+            "tasks.py of an app, or list its module in CLOUDTASK['IMPORTS']."
+        )
+    return value
+
+
+def change(result: CloudTaskResult, **values: Any) -> None:
+    """Set attributes of a result, which is frozen for all but its backend."""
+    for name, value in values.items():
+        object.__setattr__(result, name, value)
+
+
+@cache
+def worker_id(pid: int) -> str:
+    """What tells this process from others, in at most 64 characters."""
+    return f"{socket.gethostname()[:48]}-{pid}"
+
+
+def _loaded(path: str) -> object:
+    names = path.split(".")
+    for end in range(len(names) - 1, 0, -1):
+        module = sys.modules.get(".".join(names[:end]))
+        if isinstance(module, ModuleType):
+            return _member(module, names[end:])
+    return None
+
+
+def _member(module: ModuleType, names: list[str]) -> object:
+    # Not by getattr(), which may run a module's own __getattr__.
+    value: object = vars(module).get(names[0])
+    for name in names[1:]:
+        value = vars(value).get(name) if isinstance(value, type) else None
+    return value
+
+
+def _as_enqueued(task: Task[..., Any], payload: Payload) -> Task[..., Any]:
+    """The task as using() had changed it, without asking if it still may."""
+    using = payload.using or {}
+    changes = {
+        "backend": payload.backend,
+        "queue_name": using.get("queue_name", task.queue_name),
+        "priority": using.get("priority", task.priority),
+        "run_after": using.get("run_after"),
+    }
+    if all(getattr(task, name) == value for name, value in changes.items()):
+        return task
+    # Not by replace(): a queue that was dropped from QUEUES since would make
+    # it refuse what is under way.
+    changed: Task[..., Any] = object.__new__(type(task))
+    for field in fields(task):
+        value = changes.get(field.name, getattr(task, field.name))
+        object.__setattr__(changed, field.name, value)
+    return changed
+
+
+def _task_error(error: BaseException) -> TaskError:
+    kind = type(error)
+    return TaskError(
+        exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+        traceback="".join(format_exception(error)),
+    )
