@@ -1,16 +1,25 @@
-"""One `.delay()` beside a bare gRPC call with the same message."""
+"""
+`.delay()` and a Django task's `.enqueue()` beside a bare gRPC call.
+
+And beside other packages' `.enqueue()`, where they are installed:
+`pip install django-tasks-gcp django-tasks-cloud-tasks django-tasks-google`.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
+from benchmarks import peers
 from benchmarks.measure import Result, seconds_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _SERVICE = "google.cloud.tasks.v2.CloudTasks"
 _METHOD = f"/{_SERVICE}/CreateTask"
@@ -19,45 +28,82 @@ _METHOD = f"/{_SERVICE}/CreateTask"
 def run() -> Iterator[Result]:
     with _null_server() as address:
         _configure(address)
-        yield _compare(address)
+        from benchmarks import django_tasks, tasks
+
+        delay = partial(_call_delay, tasks.noop)
+        enqueue = partial(django_tasks.noop.enqueue, a=1)
+        yield _beside_bare(address, "delay()", delay, perf_counter, 1.15)
+        yield _beside_bare(address, "enqueue()", enqueue, perf_counter, 1.25)
+        yield _beside_bare(address, "enqueue(), CPU", enqueue, process_time, 1.25)
+        with peers.clients_at(address):
+            for name, limit in peers.installed():
+                theirs = django_tasks.noop.using(backend=name)
+                yield _beside_peer(name, enqueue, partial(theirs.enqueue, a=1), limit)
 
 
-def _compare(address: str) -> Result:
+def _call_delay(noop: Any) -> object:
+    return noop(a=1).delay()
+
+
+def _beside_bare(
+    address: str,
+    name: str,
+    ours: Callable[[], object],
+    clock: Callable[[], float],
+    limit: float,
+) -> Result:
+    with _bare_call(address, _message_of(ours)) as bare:
+        times = seconds_each({"bare": bare, "ours": ours}, clock=clock)
+    return _ratio(f"{name} / bare call", times["ours"], times["bare"], limit)
+
+
+def _beside_peer(
+    name: str, ours: Callable[[], object], theirs: Callable[[], object], limit: float
+) -> Result:
+    times = seconds_each({"ours": ours, "theirs": theirs}, calls=10, warm_up=30)
+    return _ratio(f"enqueue() / {name}", times["ours"], times["theirs"], limit)
+
+
+def _ratio(name: str, ours: float, theirs: float, limit: float) -> Result:
+    detail = f"{ours * 1e6:.0f} us / {theirs * 1e6:.0f} us"
+    return Result(name, ours / theirs, limit, True, detail)
+
+
+def _message_of(call: Callable[[], object]) -> Any:
+    """What a call sends."""
+    from cloudtask.transports import google
+
+    with mock.patch.object(google, "to_message", wraps=google.to_message) as made:
+        call()
+    [task] = made.call_args.args
+    return google.to_message(task)
+
+
+@contextmanager
+def _bare_call(address: str, message: Any) -> Iterator[Callable[[], object]]:
+    """The least that a CreateTask of a message can cost."""
     import grpc
     from google.cloud.tasks_v2.types import CreateTaskRequest, Task
 
-    from benchmarks.tasks import noop
-    from cloudtask.conf import get_settings
-    from cloudtask.transports import get_transport
-    from cloudtask.transports.google import to_message
-
-    noop(a=1).delay()
-    settings = get_settings()
-    transport = get_transport(settings)
-    message = to_message(noop(a=1)._outgoing(settings, transport, None))
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             _METHOD,
             request_serializer=CreateTaskRequest.pb().SerializeToString,
             response_deserializer=Task.pb().FromString,
         )
-        times = seconds_each(
-            {"bare": lambda: call(message), "delay": lambda: noop(a=1).delay()}
-        )
-    return Result(
-        "delay() / bare unary_unary call",
-        times["delay"] / times["bare"],
-        1.15,
-        True,
-        f"{times['delay'] * 1e6:.0f} us / {times['bare'] * 1e6:.0f} us",
-    )
+        yield lambda: call(message)
 
 
 def _configure(address: str) -> None:
     from django.conf import settings
 
+    ours = {"BACKEND": "cloudtask.backends.CloudTasksBackend"}
     settings.configure(
-        INSTALLED_APPS=["cloudtask"],
+        INSTALLED_APPS=["cloudtask", *peers.apps()],
+        DATABASES={
+            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        },
+        TASKS={"default": ours, **peers.backends()},
         CLOUDTASK={
             "PROJECT": "project",
             "LOCATION": "europe-west1",
@@ -69,8 +115,10 @@ def _configure(address: str) -> None:
         },
     )
     import django
+    from django.core.management import call_command
 
     django.setup()
+    call_command("migrate", verbosity=0)
 
 
 @contextmanager
@@ -85,19 +133,33 @@ def _null_server() -> Iterator[str]:
 
 
 def serve() -> None:
-    """Answer every call with the same task, in a process of its own."""
+    """Answer every call at once, in a process of its own."""
     from concurrent.futures import ThreadPoolExecutor
+    from itertools import count
 
     import grpc
-    from google.cloud.tasks_v2.types import Task
+    from google.cloud.tasks_v2.types import Queue, Task
 
-    name = "projects/project/locations/europe-west1/queues/default/tasks/1"
-    answer: bytes = Task.pb()(name=name).SerializeToString()
+    name = "projects/project/locations/europe-west1/queues/default"
+    numbers = count(1)
 
-    null = grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
+    def create_task(request: bytes, context: object) -> bytes:
+        answer: bytes = Task.pb()(
+            name=f"{name}/tasks/{next(numbers)}"
+        ).SerializeToString()
+        return answer
+
+    def get_queue(request: bytes, context: object) -> bytes:
+        answer: bytes = Queue.pb()(name=name).SerializeToString()
+        return answer
+
+    handlers = {
+        "CreateTask": grpc.unary_unary_rpc_method_handler(create_task),
+        "GetQueue": grpc.unary_unary_rpc_method_handler(get_queue),
+    }
     server = grpc.server(ThreadPoolExecutor(2))
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(_SERVICE, {"CreateTask": null}),)
+        (grpc.method_handlers_generic_handler(_SERVICE, handlers),)
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

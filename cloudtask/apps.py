@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.conf import settings as django_settings
 from django.utils.module_loading import autodiscover_modules
 
 from cloudtask.conf import get_settings
@@ -21,6 +23,14 @@ class CloudTaskConfig(AppConfig):
         # A dispatch runs only what is loaded, so all of it has to be.
         autodiscover_modules("tasks")
         _import_modules()
+        _load_framework()
+
+
+def _load_framework() -> None:
+    # It registers its checks of TASKS, and nothing but a task may import it.
+    if getattr(django_settings, "TASKS", None):
+        with suppress(ImportError):  # A Django without tasks.
+            import_module("cloudtask.framework")
 
 
 def _import_modules() -> None:

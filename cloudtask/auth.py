@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.conf import load_class
 from cloudtask.exceptions import (
-    CloudTaskError,
+    ConfigurationError,
+    DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
     MissingCredentials,
@@ -62,14 +63,19 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
         ConfigurationError: The audience of tokens is not known, or AUTH names
             no class.
     """
+    authenticator: Any = _authenticator(settings)
     try:
-        _authenticator(settings).authenticate(meta)
-    except CloudTaskError:
+        answer = authenticator.authenticate(meta)
+    except (DispatchRefused, KeysUnavailable, ConfigurationError):
         raise
     except Exception as error:
         # An authenticator of the project has failed. That opens no door.
         name = type(error).__qualname__
         raise InvalidCredentials(f"{settings.auth} raised {name}") from error
+    if answer is not None:
+        # False perhaps, or a coroutine: whoever lets in returns nothing.
+        name = type(answer).__qualname__
+        raise InvalidCredentials(f"{settings.auth} returned a {name}")
 
 
 def recognises(meta: Mapping[str, Any], settings: Settings) -> bool:
@@ -270,35 +276,37 @@ def _decode(segment: str) -> bytes:
     return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 
-_authenticators: dict[str | None, Authenticator] = {}
+_authenticators: dict[str | None, tuple[Settings, Authenticator]] = {}
 _key_sets: dict[str, KeySet] = {}
 
 
 def _authenticator(settings: Settings) -> Authenticator:
     # By identity: conf gives one object as long as nothing changes.
     current = _authenticators.get(settings.backend)
-    if current is None or current.settings is not settings:
-        current = _authenticators[settings.backend] = _made(settings)
-    return current
+    if current is None or current[0] is not settings:
+        current = (settings, make_authenticator(settings))
+        _authenticators[settings.backend] = current
+    return current[1]
 
 
-def _made(settings: Settings) -> Authenticator:
-    made = authenticator_class(settings)
+def make_authenticator(settings: Settings) -> Authenticator:
+    """
+    What the settings ask for, AUTH above all.
+
+    Raises:
+        ConfigurationError: AUTH names no Authenticator, or it does not take
+            AUTH_PARAMS.
+    """
+    made = (
+        load_class(settings, "AUTH", Authenticator)
+        if settings.has_own_auth
+        else Authenticator
+    )
     try:
         return made(settings, **settings.auth_params)
     except TypeError as error:
         problem = f"do not fit {made.__qualname__}: {error}."
         raise settings.error("AUTH_PARAMS", problem) from None
-
-
-def authenticator_class(settings: Settings) -> type[Authenticator]:
-    """
-    Raises:
-        ConfigurationError: AUTH names no Authenticator.
-    """
-    if not settings.has_own_auth:
-        return Authenticator
-    return load_class(settings, "AUTH", Authenticator)
 
 
 def _keys(url: str) -> KeySet:

@@ -15,12 +15,15 @@ from urllib.parse import quote
 from django.utils import timezone
 
 from cloudtask import checks, payload
-from cloudtask.conf import Settings, get_backend_settings
-from cloudtask.django_kind import CloudTask, CloudTaskResult, change
+from cloudtask.django_kind import (
+    CloudTask,
+    CloudTaskResult,
+    ConfiguredBackend,
+    change,
+)
 from cloudtask.exceptions import CloudTaskError, ConfigurationError
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
-    BaseTaskBackend,
     InvalidTask,
     Task,
     TaskResultDoesNotExist,
@@ -28,18 +31,18 @@ from cloudtask.framework import (
     task_enqueued,
 )
 from cloudtask.handover import ahand_over, hand_over
-from cloudtask.payload import Payload, encode, new_id
+from cloudtask.payload import Payload, Using, encode, new_id
 from cloudtask.retry import RetryPolicy
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from datetime import timedelta
 
     from django.core.checks import CheckMessage
 
+    from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
 
 
@@ -52,7 +55,7 @@ class ResultsNotKept(TaskResultDoesNotExist, NotImplementedError):
     """
 
 
-class CloudTasksBackend(BaseTaskBackend):
+class CloudTasksBackend(ConfiguredBackend):
     """
     Enqueues Django tasks to Google Cloud Tasks.
 
@@ -65,16 +68,6 @@ class CloudTasksBackend(BaseTaskBackend):
     supports_defer = True
     supports_async_task = True
     supports_get_result = False
-
-    @property
-    def settings(self) -> Settings:
-        """
-        CLOUDTASK, with OPTIONS in place of some of its keys.
-
-        Raises:
-            ConfigurationError: One of them is wrong.
-        """
-        return get_backend_settings(self.alias, self.options)
 
     @property
     def supports_priority(self) -> bool:  # type: ignore[override]
@@ -90,14 +83,16 @@ class CloudTasksBackend(BaseTaskBackend):
             InvalidTask: Django's.
         """
         super().validate_task(task)
-        _check_run_after(task.run_after)
+        if task.run_after is not None:
+            _check_run_after(task.run_after)
         _check_policies(task)
         settings = self._settings_if_right()
-        if settings is not None:
+        known = _routes_of(self.alias, settings) if settings is not None else {}
+        if settings is not None and _Sending.of(task) not in known:
             _queue(settings, task)
 
     def enqueue(
-        self, task: Task[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+        self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """
         Hand a task to Cloud Tasks.
@@ -125,7 +120,7 @@ class CloudTasksBackend(BaseTaskBackend):
         return result
 
     async def aenqueue(
-        self, task: Task[..., Any], args: Iterable[Any], kwargs: Mapping[str, Any]
+        self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """See enqueue()."""
         settings = self.settings
@@ -174,8 +169,8 @@ class CloudTasksBackend(BaseTaskBackend):
         settings: Settings,
         transport: Transport,
         task: Task[..., Any],
-        args: Iterable[Any],
-        kwargs: Mapping[str, Any],
+        args: Any,
+        kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, OutgoingTask]:
         """What the caller gets, and what is sent."""
         self.validate_task(task)
@@ -187,8 +182,8 @@ class CloudTasksBackend(BaseTaskBackend):
             started_at=None,
             last_attempted_at=None,
             finished_at=None,
-            args=list(args),
-            kwargs=dict(kwargs),
+            args=args,
+            kwargs=kwargs,
             backend=self.alias,
             errors=[],
             worker_ids=[],
@@ -198,16 +193,13 @@ class CloudTasksBackend(BaseTaskBackend):
             path=task.module_path,
             route=self._route(settings, transport, task),
             body=encode(self._payload(result)),
-            schedule_time=_aware(task.run_after),
+            schedule_time=_aware(task.run_after) if task.run_after else None,
         )
         check_size(outgoing)
         return result, outgoing
 
     def _payload(self, result: CloudTaskResult) -> Payload:
         task = result.task
-        using = {"queue_name": task.queue_name, "priority": task.priority}
-        if task.run_after is not None:
-            using["run_after"] = task.run_after
         return Payload(
             id=result.id,
             task=task.module_path,
@@ -216,20 +208,19 @@ class CloudTasksBackend(BaseTaskBackend):
             enqueued_at=datetime.now(UTC),
             kind=payload.DJANGO,
             backend=self.alias,
-            using=using,
+            # Django takes 12.0 for a whole number, too.
+            using=Using(task.queue_name, int(task.priority), task.run_after),
         )
 
     def _route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
         """Where a task goes. Found once for all that are sent alike."""
-        known = _routes.get(self.alias)
-        if known is None or known[0] is not settings:
-            known = _routes[self.alias] = (settings, {})
-        kind = _Sending.of(task)
-        route = known[1].get(kind)
+        routes = _routes_of(self.alias, settings)
+        sending = _Sending.of(task)
+        route = routes.get(sending)
         if route is None:
-            route = known[1][kind] = self._find_route(settings, transport, task)
+            route = routes[sending] = self._find_route(settings, transport, task)
         return route
 
     def _find_route(
@@ -274,6 +265,13 @@ class _Sending(NamedTuple):
 _routes: dict[str, tuple[Settings, dict[_Sending, Route]]] = {}
 
 
+def _routes_of(alias: str, settings: Settings) -> dict[_Sending, Route]:
+    known = _routes.get(alias)
+    if known is None or known[0] is not settings:
+        known = _routes[alias] = (settings, {})
+    return known[1]
+
+
 def _mark_sent(result: CloudTaskResult, name: str) -> None:
     change(result, name=name, enqueued_at=timezone.now())
 
@@ -294,9 +292,8 @@ def _queue(settings: Settings, task: Task[..., Any]) -> str:
         raise InvalidTask(f"{task.module_path}: {error}") from error
 
 
-def _check_run_after(run_after: datetime | None) -> None:
-    aware = _aware(run_after)
-    if aware is not None and aware - datetime.now(UTC) > MAX_SCHEDULE:
+def _check_run_after(run_after: datetime) -> None:
+    if _aware(run_after) - datetime.now(UTC) > MAX_SCHEDULE:
         raise InvalidTask(
             f"run_after={run_after!r} is more than 30 days ahead, further than Cloud "
             "Tasks schedules."
@@ -314,8 +311,8 @@ def _check_policies(task: Task[..., Any]) -> None:
         )
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    if moment is None or timezone.is_aware(moment):
+def _aware(moment: datetime) -> datetime:
+    if timezone.is_aware(moment):
         return moment
     # Only without USE_TZ, where times are those of TIME_ZONE.
     return timezone.make_aware(moment, timezone.get_default_timezone())

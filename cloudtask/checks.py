@@ -21,13 +21,14 @@ from django.urls import (
 from django.utils.crypto import constant_time_compare
 
 from cloudtask import environment, registry
-from cloudtask.auth import authenticator_class
+from cloudtask.auth import make_authenticator
 from cloudtask.conf import (
     GOOGLE_TRANSPORT,
     Settings,
     get_backend_settings,
     get_settings,
 )
+from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ MIN_SECRET_BYTES = 24
 def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     """All checks of this app. None of them asks the network."""
     try:
-        return [*_check_settings(get_settings()), *_check_tasks()]
+        settings = get_settings()
+        is_used = settings != Settings() or not own_backends()
+        return [*(_check_settings(settings) if is_used else []), *_check_tasks()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -74,16 +77,26 @@ def check_backend(
 @register(Tags.security, deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """What is fine on a desk, and not in production."""
+    found: list[CheckMessage] = []
     try:
-        settings = get_settings()
+        for settings in _all_settings():
+            found += _check_on_commit(settings)
+            found += _check_signer(settings)
     except ConfigurationError:
-        return []  # Told by check_cloudtask.
-    return [*_check_on_commit(settings), *_check_signer(settings)]
+        pass  # Told by check_cloudtask, or for the backend.
+    return found
+
+
+def _all_settings() -> Iterator[Settings]:
+    yield get_settings()
+    for backend in own_backends():
+        if backend.settings.backend is not None:
+            yield backend.settings
 
 
 def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
     in_production = not django_settings.DEBUG and settings.emulator() is None
-    authenticator_class(settings)
+    make_authenticator(settings)
     yield from _check_endpoint(settings)
     yield from _check_secrets(settings)
     yield from _check_places(settings)
@@ -154,8 +167,8 @@ def _check_places(settings: Settings) -> Iterator[CheckMessage]:
 def _check_on_commit(settings: Settings) -> Iterator[CheckMessage]:
     if not settings.on_commit:
         yield checks.Warning(
-            "CLOUDTASK['ON_COMMIT'] is off: tasks may run before the data they "
-            "need is committed, and although it was rolled back.",
+            f"{settings.path_of('ON_COMMIT')} is off: tasks may run before the data "
+            "they need is committed, and although it was rolled back.",
             hint="Leave it on, and pass on_commit=False where it is meant.",
             id="cloudtask.W010",
         )
@@ -164,7 +177,8 @@ def _check_on_commit(settings: Settings) -> Iterator[CheckMessage]:
 def _check_signer(settings: Settings) -> Iterator[CheckMessage]:
     if settings.secrets() and not settings.sae and not environment.is_google():
         yield checks.Warning(
-            "CLOUDTASK['SAE'] is not set: dispatches are known by the secret alone, "
+            f"{settings.path_of('SAE')} is not set: dispatches are known by the secret "
+            "alone, "
             "which everybody can read who may view the queue's tasks.",
             hint="Set SAE to the service account that signs dispatches. On Google "
             "Cloud it is found at run time.",
@@ -209,6 +223,9 @@ def _redirects_at_all() -> bool:
 def _check_route(settings: Settings) -> Iterator[CheckMessage]:
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return
+    path = urlsplit(settings.url).path if settings.url is not None else None
+    if path is not None and _is_dispatch(path):
+        return
     try:
         route = reverse("cloudtask:dispatch")
     except NoReverseMatch:
@@ -218,10 +235,7 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
             id="cloudtask.W008",
         )
         return
-    if settings.url is None:
-        return
-    path = urlsplit(settings.url).path
-    if not _is_dispatch(path):
+    if path is not None:
         slash = django_settings.APPEND_SLASH and _is_dispatch(f"{path}/")
         trouble = "is redirected (APPEND_SLASH)" if slash else "leads elsewhere"
         yield checks.Warning(
@@ -237,9 +251,11 @@ def _is_dispatch(path: str) -> bool:
     if path.startswith(prefix):
         path = f"/{path[len(prefix) :]}"
     try:
-        return resolve(path or "/").view_name == "cloudtask:dispatch"
+        match = resolve(path or "/")
     except Resolver404:
         return False
+    # Whatever the namespace: a view that is bound to a backend has its own.
+    return match.app_names[-1:] == ["cloudtask"] and match.url_name == "dispatch"
 
 
 def _check_queues(

@@ -40,6 +40,8 @@ class Settings:
     """
 
     backend: str | None = None  # Alias of the task backend whose they are.
+    # CLOUDTASK's, if these are a backend's.
+    base: Settings | None = field(default=None, repr=False, compare=False)
     project: str | None = None  # Project id of the queues.
     location: str | None = None  # Region of the queues.
     sae: str | None = None  # Service account e-mail that signs dispatches.
@@ -94,7 +96,7 @@ class Settings:
             ) from None
         if "retry" in values:
             values.setdefault("run_once", False)
-        return replace(self, backend=backend, **values)
+        return replace(self, backend=backend, base=self, **values)
 
     def path_of(self, key: str) -> str:
         """How to speak of a setting, as in `CLOUDTASK['QUEUE']`."""
@@ -285,7 +287,7 @@ def load_class(settings: Settings, key: str, base: type[_Class]) -> type[_Class]
     path = getattr(settings, key.lower())
     try:
         value = import_string(path)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise settings.error(key, f"{error}.") from error
     if not (isinstance(value, type) and issubclass(value, base)):
         raise settings.error(key, f"{path!r} is no {base.__name__} class.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
 
 from cloudtask import payload as payloads
 from cloudtask import registry
-from cloudtask.conf import Settings, get_settings
-from cloudtask.exceptions import CloudTaskError, InvalidCredentials, TaskNotFound
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import InvalidCredentials, TaskNotFound
 from cloudtask.execution import Attempt, make_request
 
 if TYPE_CHECKING:
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
-    from cloudtask.django_kind import Backend
+    from cloudtask.conf import Settings
+    from cloudtask.django_kind import ConfiguredBackend
     from cloudtask.payload import Payload
 
 
@@ -58,17 +62,31 @@ def attempt_for(
     return Attempt(definition, payload, asked)
 
 
-def _backend(alias: str) -> Backend:
+def own_backends() -> list[ConfiguredBackend]:
+    """The task backends of this package that TASKS has."""
+    try:
+        from cloudtask.django_kind import ConfiguredBackend
+        from cloudtask.framework import task_backends
+    except ImportError:
+        return []  # A Django without tasks.
+    found = []
+    for alias in task_backends:
+        # What cannot be made is another package's, and Django tells of it.
+        with suppress(ImproperlyConfigured):
+            found.append(task_backends[alias])
+    return [each for each in found if isinstance(each, ConfiguredBackend)]
+
+
+def _backend(alias: str) -> ConfiguredBackend:
     # Anyone may name any alias: whatever goes wrong with it is a refusal.
     try:
+        from cloudtask.django_kind import ConfiguredBackend
         from cloudtask.framework import task_backends
 
-        backend: Any = task_backends[alias]
-        if isinstance(backend.settings, Settings):
-            return cast("Backend", backend)
-    except CloudTaskError:
-        raise
+        backend = task_backends[alias]
     except Exception as error:
         kind = type(error).__qualname__
         raise InvalidCredentials(f"no task backend {alias!r} here: {kind}") from error
-    raise InvalidCredentials(f"the task backend {alias!r} is another package's")
+    if not isinstance(backend, ConfiguredBackend):
+        raise InvalidCredentials(f"the task backend {alias!r} is another package's")
+    return backend

@@ -17,13 +17,15 @@ from functools import cache
 from inspect import iscoroutinefunction
 from traceback import format_exception
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils import timezone
 
+from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import Retry, TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
 from cloudtask.framework import (
+    BaseTaskBackend,
     Task,
     TaskContext,
     TaskError,
@@ -49,13 +51,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cloudtask")
 
 
-class Backend(Protocol):
-    """What is needed of a task backend here."""
-
-    alias: str
+class ConfiguredBackend(BaseTaskBackend):
+    """A task backend whose OPTIONS stand in for keys of CLOUDTASK."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> Settings:
+        """
+        CLOUDTASK, with OPTIONS in place of some of its keys.
+
+        Raises:
+            ConfigurationError: One of them is wrong.
+        """
+        return get_backend_settings(self.alias, self.options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +124,7 @@ class DjangoDefinition:
 class DjangoAttempt(Attempt):
     """An attempt that Django's signals tell of."""
 
-    backend: Backend
+    backend: ConfiguredBackend
     result: CloudTaskResult
 
     # Django's own logger reports the error.
@@ -127,7 +134,7 @@ class DjangoAttempt(Attempt):
     def of(
         cls,
         payload: Payload,
-        backend: Backend,
+        backend: ConfiguredBackend,
         meta: Mapping[str, Any],
         request: HttpRequest | None,
     ) -> DjangoAttempt:
@@ -170,20 +177,19 @@ class DjangoAttempt(Attempt):
     async def astarted(self) -> None:
         await task_started.asend_robust(type(self.backend), task_result=self.result)
 
-    def ended(self, outcome: Outcome) -> None:
-        self._settle(outcome)
+    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+        self._settle(outcome, error)
         if self.result.is_finished:
             task_finished.send_robust(type(self.backend), task_result=self.result)
 
-    async def aended(self, outcome: Outcome) -> None:
-        self._settle(outcome)
+    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+        self._settle(outcome, error)
         if self.result.is_finished:
             await task_finished.asend_robust(
                 type(self.backend), task_result=self.result
             )
 
-    def _settle(self, outcome: Outcome) -> None:
-        error = sys.exception()
+    def _settle(self, outcome: Outcome, error: Exception | None) -> None:
         if error is not None and not isinstance(error, Retry):
             self.result.errors.append(_task_error(error))
         if outcome.status is Status.RETRY:
@@ -200,7 +206,7 @@ class DjangoAttempt(Attempt):
     def _normalized(self, value: Any) -> Any:
         try:
             return normalize_json(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             # The work is done, and doing it again would not change this.
             logger.warning(
                 "task=%s id=%s its return value is no JSON and is dropped: %s",
@@ -258,13 +264,9 @@ def _member(module: ModuleType, names: list[str]) -> object:
 
 def _as_enqueued(task: Task[..., Any], payload: Payload) -> Task[..., Any]:
     """The task as using() had changed it, without asking if it still may."""
-    using = payload.using or {}
-    changes = {
-        "backend": payload.backend,
-        "queue_name": using.get("queue_name", task.queue_name),
-        "priority": using.get("priority", task.priority),
-        "run_after": using.get("run_after"),
-    }
+    changes: dict[str, Any] = {"backend": payload.backend}
+    if payload.using is not None:
+        changes |= payload.using._asdict()
     if all(getattr(task, name) == value for name, value in changes.items()):
         return task
     # Not by replace(): a queue that was dropped from QUEUES since would make
@@ -276,7 +278,7 @@ def _as_enqueued(task: Task[..., Any], payload: Payload) -> Task[..., Any]:
     return changed
 
 
-def _task_error(error: BaseException) -> TaskError:
+def _task_error(error: Exception) -> TaskError:
     kind = type(error)
     return TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",

@@ -74,10 +74,10 @@ class Attempt:
     async def astarted(self) -> None:
         """See started()."""
 
-    def ended(self, outcome: Outcome) -> None:
-        """Called with what came of it, while an exception is handled."""
+    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+        """Called with what came of it, while what it raised is handled."""
 
-    async def aended(self, outcome: Outcome) -> None:
+    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
         """See ended()."""
 
     @property
@@ -125,7 +125,7 @@ def run(attempt: Attempt) -> Outcome:
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
     except Exception as error:
         outcome = _raised(attempt, error)
-        attempt.ended(outcome)
+        attempt.ended(outcome, error)
     else:
         outcome = _returned(attempt, value)
         attempt.ended(outcome)
@@ -145,7 +145,7 @@ async def arun(attempt: Attempt) -> Outcome:
         )
     except Exception as error:
         outcome = _raised(attempt, error)
-        await attempt.aended(outcome)
+        await attempt.aended(outcome, error)
     else:
         outcome = _returned(attempt, value)
         await attempt.aended(outcome)

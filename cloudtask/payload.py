@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtask.dumping import Unwritable, dump
 from cloudtask.exceptions import DecodeError, EncodeError
@@ -38,6 +38,14 @@ _TOP_DEPTH = 1
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+class Using(NamedTuple):
+    """What a Django task's `.using()` chose, beside the backend."""
+
+    queue_name: str
+    priority: int
+    run_after: datetime | None = None
+
+
 # Not frozen, which would double what it costs to make one for each task.
 @dataclass(slots=True, kw_only=True)
 class Payload:
@@ -50,7 +58,7 @@ class Payload:
     enqueued_at: datetime  # Aware.
     kind: str = CLOUDTASK  # Which layer enqueued it.
     backend: str | None = None  # Alias of its task backend.
-    using: Mapping[str, Any] | None = None  # That backend's choices for it.
+    using: Using | None = None  # What it was enqueued with there.
 
 
 def new_id() -> str:
@@ -69,7 +77,9 @@ def encode(payload: Payload) -> bytes:
     try:
         args = _member_text("args", list(payload.args)) if payload.args else "[]"
         kwargs = _member_text("kwargs", payload.kwargs) if payload.kwargs else "{}"
-        backend = _backend_members(payload) if payload.backend is not None else ""
+        backend = ""
+        if payload.backend is not None and payload.using is not None:
+            backend = _backend_members(payload.backend, payload.using)
         return (
             f'{{"v":{VERSION},"id":"{payload.id}","task":{_path(payload.task)},'
             f'"kind":"{payload.kind}","args":{args},"kwargs":{kwargs},'
@@ -101,9 +111,17 @@ def _path(path: str) -> str:
     return _member_text("path=", path)
 
 
-def _backend_members(payload: Payload) -> str:
-    using = _member_text("using", payload.using or {})
-    return f',"backend":{_path(payload.backend or "")},"using":{using}'
+def _backend_members(backend: str, using: Using) -> str:
+    fixed = _fixed_members(backend, using.queue_name, using.priority)
+    if using.run_after is None:
+        return f"{fixed}}}"
+    return f'{fixed},"run_after":{_member_text("run_after", using.run_after)}}}'
+
+
+@lru_cache(maxsize=1024)
+def _fixed_members(backend: str, queue_name: str, priority: int) -> str:
+    using = _member_text("using", {"queue_name": queue_name, "priority": priority})
+    return f',"backend":{_member_text("backend", backend)},"using":{using[:-1]}'
 
 
 def _member_text(name: str, value: Any) -> str:
@@ -135,9 +153,17 @@ def _payload(document: object) -> Payload:
 def _backend_of(document: Mapping[str, Any]) -> dict[str, Any]:
     if document.get("backend") is None:
         return {}
+    using = _member(document, "using", dict)
+    run_after = using.get("run_after")
+    if run_after is not None:
+        run_after = _member(using, "run_after", datetime)
     return {
         "backend": _member(document, "backend", str),
-        "using": _member(document, "using", dict),
+        "using": Using(
+            _member(using, "queue_name", str),
+            _member(using, "priority", int),
+            run_after,
+        ),
     }
 
 

@@ -162,11 +162,16 @@ Find = Callable[[ast.AST], Iterator[str]]
 #: Loaders that run what they read.
 UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
-#: Where a name from outside the source is imported: the names of __all__, and
-#: the TRANSPORT setting. Never what a payload says.
+#: Where a name from outside the source is imported, by which function: the
+#: names of __all__, the modules of IMPORTS, and the classes that settings
+#: name. Never what a payload says. `_load_framework` names its one module.
 DYNAMIC_IMPORTS = {
-    "__init__.py": {"import_module"},
-    "transports/__init__.py": {"import_string"},
+    "__init__.py": {("__getattr__", "import_module")},
+    "apps.py": {
+        ("_import_modules", "import_module"),
+        ("_load_framework", "import_module"),
+    },
+    "conf.py": {("load_class", "import_string")},
 }
 
 
@@ -213,6 +218,12 @@ def dynamic_imports(tree: ast.AST) -> Iterator[str]:
             yield str(name)
 
 
+def places_of_dynamic_imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for statement in tree.body:
+        place = getattr(statement, "name", "the module")
+        yield from ((place, name) for name in dynamic_imports(statement))
+
+
 @pytest.mark.parametrize(
     ("find", "source"),
     [
@@ -251,9 +262,18 @@ def test_no_module_does_what_is_forbidden(find: Find) -> None:
 def test_only_settings_and_public_names_are_imported_by_name() -> None:
     found = {
         path.relative_to(PACKAGE).as_posix(): set(
-            dynamic_imports(ast.parse(path.read_text()))
+            places_of_dynamic_imports(ast.parse(path.read_text()))
         )
         for path in SOURCES
     }
 
     assert {path: names for path, names in found.items() if names} == DYNAMIC_IMPORTS
+
+
+def test_the_framework_is_imported_by_a_name_in_the_source() -> None:
+    tree = ast.parse((PACKAGE / "apps.py").read_text())
+    (load,) = (n for n in tree.body if getattr(n, "name", "") == "_load_framework")
+    calls = [ast.unparse(n) for n in ast.walk(load) if isinstance(n, ast.Call)]
+
+    assert "import_module('cloudtask.framework')" in calls
+    assert sum("import_module(" in call for call in calls) == 1

@@ -30,8 +30,9 @@ def _replace(settings: Settings) -> Transport:
         current = _open.get(settings.backend)
         if current is not None and current[0] is settings:
             return current[1]
-        transport = _shared(settings) or _made(settings)
-        former = _forget(settings.backend)
+        stale = _stale(settings)
+        transport = _shared(settings, stale) or _made(settings)
+        former = [_open.pop(backend)[1] for backend in stale]
         _open[settings.backend] = (settings, transport)
         in_use = [each for _, each in _open.values()]
         for each in former:
@@ -40,16 +41,23 @@ def _replace(settings: Settings) -> Transport:
         return transport
 
 
-def _forget(backend: str | None) -> list[Transport]:
-    # With CLOUDTASK everything changes that is built on it.
-    changed = list(_open) if backend is None and backend in _open else [backend]
-    return [_open.pop(each)[1] for each in changed if each in _open]
+def _stale(settings: Settings) -> list[str | None]:
+    """What these settings stand in for, and all of another CLOUDTASK."""
+    return [
+        backend
+        for backend, (other, _) in _open.items()
+        if backend == settings.backend or _base(other) is not _base(settings)
+    ]
 
 
-def _shared(settings: Settings) -> Transport | None:
+def _base(settings: Settings) -> Settings:
+    return settings.base or settings
+
+
+def _shared(settings: Settings, stale: list[str | None]) -> Transport | None:
     """What is open already, where it would be the same."""
-    for other, transport in _open.values():
-        if other.backend != settings.backend and _place(other) == _place(settings):
+    for backend, (other, transport) in _open.items():
+        if backend not in stale and _place(other) == _place(settings):
             return transport
     return None
 

@@ -7,8 +7,12 @@ module `shop.tasks`. The first line of a block may say otherwise:
     # settings.py     Its names in capitals override the settings.
     # urls.py         It becomes the root URLconf.
     # shop/tests.py   Its test cases run.
+    # shop/auth.py    It is a module of its own, as are others in `shop`.
 
-`await` may stand anywhere. What cannot run is not marked `python`.
+A block that begins with `# From Django 6.1 on` is left out on Django 6.0.
+
+`await` may stand anywhere. What cannot run is not marked `python`. Imports
+from `django.tasks` lead to the backport where Django has no tasks.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import sys
 import unittest
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,11 +34,15 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.test import SimpleTestCase, override_settings
 
+from cloudtask.checks import check_cloudtask
 from cloudtask.conf import get_settings
 from cloudtask.transports import get_transport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
+    from django.core.checks import CheckMessage
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -42,6 +51,11 @@ PAGES = [
     ROOT / "examples/bookshop/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+
+#: Whether Django, or the backport, has tasks.
+HAS_TASKS = any(find_spec(name) for name in ("django.tasks", "django_tasks"))
+#: Whether `@task` of `django.tasks` takes what a backend adds.
+_TAKES_OPTIONS = django.VERSION[:2] != (6, 0)
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MEMORY = "cloudtask.transports.memory.MemoryTransport"
@@ -68,9 +82,25 @@ class Block:
         match = re.match(r"# (\S+\.py)\n", self.text)
         return match[1] if match else ""
 
+    @property
+    def needs_tasks(self) -> bool:
+        """Whether it is about Django's tasks."""
+        return re.search(r"^TASKS = |django\.tasks", self.text, re.M) is not None
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether this version of Django takes it as it is."""
+        first = self.text.partition("\n")[0]
+        return _TAKES_OPTIONS or not first.startswith("# From Django 6.1 on")
+
     def compile(self) -> CodeType:
         # Errors then show the page and the line in it.
-        padded = "\n" * (self.line - 1) + self.text
+        text = re.sub(
+            r"from django\.tasks(\.\w+)* import",
+            "from cloudtask.framework import",
+            self.text,
+        )
+        padded = "\n" * (self.line - 1) + text
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         return compile(padded, str(self.page), "exec", flags=flags)
 
@@ -87,6 +117,7 @@ class Runner:
     """Runs the blocks of one page. Use it as a context manager."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
         self._module = ModuleType("shop.tasks")
         self._urls = ModuleType("page_urls")
         self._overrides = ExitStack()
@@ -114,6 +145,8 @@ class Runner:
             case "shop/tests.py":
                 self._run(block)
                 self._run_test_cases()
+            case name if name.startswith("shop/"):
+                self._run_module(block)
             case name:
                 raise AssertionError(f"{block.page}:{block.line}: {name}?")
 
@@ -128,6 +161,14 @@ class Runner:
 
         async_to_sync(main)()
 
+    def _run_module(self, block: Block) -> None:
+        name = block.name.removesuffix(".py").replace("/", ".")
+        module = ModuleType(name)
+        exec(block.compile(), vars(module))  # noqa: S102 - our own page
+        self._monkeypatch.setitem(sys.modules, name, module)
+        # As `from shop import auth` finds it.
+        setattr(sys.modules["shop"], name.rpartition(".")[2], module)
+
     def _run_settings(self, block: Block) -> None:
         installed = list(settings.INSTALLED_APPS)
         names: dict[str, Any] = {"INSTALLED_APPS": []}
@@ -137,6 +178,8 @@ class Runner:
         changed["CLOUDTASK"] = {"TRANSPORT": _MEMORY, **changed["CLOUDTASK"]}
         self._override(**changed)
         get_settings()
+        found = [*check_cloudtask(), *(_check_backends() if "TASKS" in changed else [])]
+        assert not [message for message in found if message.is_serious()]
 
     def _run_test_cases(self) -> None:
         """Run the test cases that the page has defined, once."""
@@ -153,6 +196,13 @@ class Runner:
 
     def _override(self, **changed: Any) -> None:
         self._overrides.enter_context(override_settings(**changed))
+
+
+def _check_backends() -> Iterator[CheckMessage]:
+    from cloudtask.framework import task_backends
+
+    for backend in task_backends.all():
+        yield from backend.check()
 
 
 def _is_test_case(value: object) -> bool:

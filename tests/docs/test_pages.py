@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from django.conf import settings
 from django.core.management import get_commands
+from django.http import HttpResponse
+from django.test import Client, override_settings
+from django.urls import clear_url_caches
+from django.urls import path as route
+from django.utils.module_loading import import_string
 
 import cloudtask
 from cloudtask import checks, exceptions, registry
-from cloudtask.conf import Settings
+from cloudtask.conf import Settings, get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments import OPTIONS, PREFIX
 from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
@@ -21,13 +31,17 @@ from cloudtask.emulator.core.queues import QueueOptions
 from cloudtask.emulator.web import admin
 from cloudtask.options import TaskOptions
 from cloudtask.retry import RetryPolicy
-from cloudtask.validation import CHECKS
-from tests.docs.pages import PAGES, ROOT, Runner, blocks
+from cloudtask.transports import get_transport
+from cloudtask.transports.memory import MemoryTransport
+from cloudtask.validation import CHECKS, PEERS_KEYS, SECRET_HEADER
+from tests.docs.pages import HAS_TASKS, PAGES, ROOT, Runner, blocks
 
 DOCS = ROOT / "docs"
 EMULATOR_FILES = [
     path for path in (ROOT / "examples/emulator").iterdir() if path.is_file()
 ]
+
+SECRET = "a secret of more than 24 bytes"
 
 #: The flags of each gcloud command here, as in Google's reference of gcloud.
 GCLOUD = {
@@ -42,7 +56,16 @@ GCLOUD = {
     },
     "gcloud tasks queues describe": {"--project", "--location"},
     "gcloud tasks create-http-task": {"--project", "--location", "--queue", "--url"},
-    "gcloud tasks list": {"--project", "--location", "--queue"},
+    "gcloud tasks queues update": {
+        *("--project", "--location", "--clear-http-uri-override"),
+        *("--clear-http-header-override", "--clear-http-oidc-token-audience-override"),
+        "--clear-http-oidc-service-account-email-override",
+    },
+    "gcloud tasks list": {"--project", "--location", "--queue", "--format"},
+    "gcloud scheduler jobs create http": {
+        *("--project", "--location", "--schedule", "--time-zone", "--uri"),
+        *("--http-method", "--oidc-service-account-email", "--oidc-token-audience"),
+    },
     "gcloud iam service-accounts create": {"--project"},
     "gcloud iam service-accounts add-iam-policy-binding": {
         *("--project", "--member", "--role"),
@@ -87,18 +110,135 @@ def shell_lines(*pages: Path) -> list[str]:
     ]
 
 
-@with_python
-@pytest.mark.django_db(transaction=True, databases=["default", "other"])
-def test_the_code_on_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def after(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The project as a page's code leaves it."""
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
     monkeypatch.setattr(registry, "_conflicts", {})
-
     with Runner(monkeypatch) as runner:
         for block in blocks(page):
-            if block.language == "python":
-                runner.run(block)
+            if block.language != "python" or not block.is_understood:
+                continue
+            if block.needs_tasks and not HAS_TASKS:
+                pytest.skip("from here on it needs Django's tasks")
+            runner.run(block)
+        yield
 
-    assert not registry._conflicts
+
+with_databases = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+
+@with_python
+@with_databases
+def test_the_code_on_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with after(page, monkeypatch):
+        assert not registry._conflicts
+
+
+@with_databases
+def test_former_tasks_are_enqueued_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b64encode(b'{"path": "shop.tasks.add", "data": {"a": 1, "b": 2}}')
+
+    with after(DOCS / "migrating.md", monkeypatch), with_secret() as queue:
+        refused = post("/_tasks/", body)
+        answer = post("/_tasks/", body, secret=SECRET)
+
+        assert (refused.status_code, answer.status_code) == (403, 204)
+        assert [task.payload.kwargs for task in queue.tasks] == [{"a": 1, "b": 2}]
+        assert [outcome.value for outcome in queue.drain()] == [3]
+
+
+@with_databases
+def test_the_view_for_cron_enqueues_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    with after(DOCS / "migrating.md", monkeypatch), with_secret() as queue:
+        sys.modules["page_urls"].urlpatterns.append(
+            route("cron/nightly/", import_string("shop.cron.nightly"))
+        )
+        clear_url_caches()
+        refused = post("/cron/nightly/", b"")
+        answers = [post("/cron/nightly/", b"", secret=SECRET) for _ in range(2)]
+
+        assert refused.status_code == 403
+        assert [answer.status_code for answer in answers] == [204, 204]
+        assert [task.payload.task for task in queue.tasks] == ["shop.cron.stock_report"]
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "status"),
+    [
+        ("a key that the gateway adds", SECRET, 400),
+        ("a key that the gateway adds", "another", 403),
+        ("another", SECRET, 403),
+        ("", SECRET, 403),
+    ],
+)
+def test_the_authenticator_of_the_page_on_security_asks_for_both(
+    key: str, secret: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with after(DOCS / "security.md", monkeypatch), with_secret():
+        answer = post("/_tasks/", b"no payload", secret=secret, gateway_key=key)
+
+    assert answer.status_code == status
+
+
+@contextmanager
+def with_secret() -> Iterator[MemoryTransport]:
+    with override_settings(CLOUDTASK={**settings.CLOUDTASK, "SECRET": SECRET}):
+        transport = get_transport(get_settings())
+        assert isinstance(transport, MemoryTransport)
+        yield transport
+
+
+def post(url: str, body: bytes, **credentials: str) -> HttpResponse:
+    names = {"secret": SECRET_HEADER, "gateway_key": "X-Gateway-Key"}
+    headers = {names[name]: value for name, value in credentials.items()}
+    return Client().post(url, body, content_type="application/json", headers=headers)
+
+
+#: The options of each package that one may come from.
+PEERS = {
+    "dj-cloud-task": {
+        *("PROJECT", "LOCATION", "SAE", "URL", "QUEUE", "SECRET"),
+        *("LOCAL_RQ", "LOCAL_RQ_URL", "TESTING"),
+    },
+    "django-tasks-gcp": {
+        *("BACKEND", "QUEUES", "CREDENTIALS", "PROJECT_ID", "LOCATION"),
+        *("DEFAULT_TARGET", "VIEW_AUTHN", "VIEW_AUTHN_PARAMS", "ENQUEUE_ON_COMMIT"),
+    },
+    "django-tasks-cloud-tasks": {
+        *("BACKEND", "QUEUES", "CLOUD_TASKS_PROJECT", "CLOUD_TASKS_LOCATION"),
+        *("TASK_HANDLER_HOST", "TASK_HANDLER_PATH"),
+        *("OIDC_SERVICE_ACCOUNT_EMAIL", "OIDC_AUDIENCE"),
+        *("GOOGLE_CLOUD_PROJECT", "SERVICE_URL", "CLOUD_TASKS_EMULATOR_HOST"),
+    },
+    "django-tasks-google": {
+        *("BACKEND", "QUEUES", "project_id", "location", "base_url"),
+        *("oidc_service_account", "oidc_audience", "execute_url", "schedule_url"),
+        *("queue_aliases", "run_once", "command", "mode", "max_attempts"),
+        *("max_workers", "poll_interval_seconds", "batch_size"),
+        *("heartbeat_enabled", "heartbeat_interval_seconds"),
+        *("heartbeat_timeout_seconds", "heartbeat_join_timeout_seconds"),
+        *("max_history_entries", "cache_alias", "cache_prefix"),
+        "cache_ttl_max_attempts",
+    },
+}
+
+
+@pytest.mark.parametrize("package", PEERS)
+def test_every_option_of_a_former_package_has_its_row(package: str) -> None:
+    section = page("migrating.md").partition(f"## From {package}\n")[2]
+
+    assert PEERS[package] <= first_cells(section.partition("\n## ")[0])
+
+
+@pytest.mark.parametrize("key", sorted(PEERS_KEYS))
+def test_settings_have_the_same_equals_on_the_page_as_in_the_hints(key: str) -> None:
+    rows = re.findall(
+        rf"^\| [^|]*`{key}`[^|]* \| (.+) \|$", page("migrating.md"), re.M | re.I
+    )
+
+    assert rows
+    assert any(f"`{PEERS_KEYS[key]}`" in row for row in rows)
 
 
 @every_page
@@ -317,7 +457,7 @@ def test_every_public_name_is_mentioned() -> None:
 def test_every_page_is_linked_from_the_readme() -> None:
     linked = re.findall(r"\((docs/[^)]+)\)", (ROOT / "README.md").read_text())
 
-    assert sorted(linked) == sorted(f"docs/{path.name}" for path in DOCS.glob("*.md"))
+    assert set(linked) == {f"docs/{path.name}" for path in DOCS.glob("*.md")}
 
 
 def test_the_changelog_has_the_version() -> None:

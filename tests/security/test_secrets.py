@@ -151,7 +151,8 @@ def test_a_weak_secret_is_an_error_of_the_check_and_not_shown(
     assert all(message.is_serious() is not debug for message in found)
     for message in found:
         assert message.msg == (
-            "A secret of CLOUDTASK is shorter than 24 bytes, or is SECRET_KEY."
+            "CLOUDTASK['SECRET'], or a fallback, is shorter than 24 bytes, or is "
+            "SECRET_KEY."
         )
 
 
@@ -222,12 +223,59 @@ def test_nothing_in_the_package_loads_code_from_data() -> None:
     assert found == []
 
 
+#: Modules that see a request, and what they get by name: attributes of tasks
+#: that were found, whose names no request brings.
+SEE_A_REQUEST: dict[str, set[str]] = {
+    "auth": set(),
+    "backends": {"getattr(task, 'retry', None)", "getattr(task, 'timeout', None)"},
+    "dispatches": set(),
+    "django_kind": {
+        "getattr(task, 'retry', None)",
+        "getattr(task, 'timeout', None)",
+        "getattr(task, name)",
+        "getattr(task, field.name)",
+    },
+    "execution": set(),
+    "keys": set(),
+    "payload": set(),
+    "registry": set(),
+    "urls": set(),
+    "views": set(),
+}
+
+
+def _calls(source: str, function: str) -> list[str]:
+    """Calls of a function, as they are written."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and function in (getattr(node.func, k, None) for k in ("id", "attr"))
+    ]
+
+
 @pytest.mark.parametrize(
-    "module", ["auth", "execution", "keys", "payload", "registry", "urls", "views"]
+    ("module", "by_name"), SEE_A_REQUEST.items(), ids=SEE_A_REQUEST
 )
-def test_no_module_that_sees_a_request_can_import_by_name(module: str) -> None:
+def test_no_module_that_sees_a_request_can_import_by_name(
+    module: str, by_name: set[str]
+) -> None:
     source = (PACKAGE / f"{module}.py").read_text()
 
     assert "def " in source
-    for word in ("import_string", "import_module", "importlib", "getattr("):
+    for word in ("import_string", "import_module", "importlib", "attrgetter"):
         assert word not in source
+    assert set(_calls(source, "getattr")) == by_name
+
+
+def test_a_class_is_loaded_for_two_settings_and_from_nothing_else() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix(): calls
+        for path in PACKAGE.rglob("*.py")
+        if (calls := _calls(path.read_text(), "load_class"))
+    }
+
+    assert found == {
+        "auth.py": ["load_class(settings, 'AUTH', Authenticator)"],
+        "transports/__init__.py": ["load_class(settings, 'TRANSPORT', Transport)"],
+    }

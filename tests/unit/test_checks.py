@@ -14,7 +14,8 @@ from django.test import Client, override_settings
 from django.urls import clear_script_prefix, include, path, set_script_prefix
 
 from cloudtask import registry, task
-from cloudtask.checks import check_cloudtask
+from cloudtask.checks import check_backend, check_cloudtask
+from cloudtask.validation import CHECKS, PROJECT_WIDE
 from tests import tasks
 
 SECRET = "a secret of more than 24 bytes"
@@ -325,7 +326,8 @@ def test_a_weak_secret_is_told_once_and_not_shown(check: Check) -> None:
 
     (message,) = messages
     assert message.msg == (
-        "A secret of CLOUDTASK is shorter than 24 bytes, or is SECRET_KEY."
+        "CLOUDTASK['SECRET'], or a fallback, is shorter than 24 bytes, or is "
+        "SECRET_KEY."
     )
     assert "canary" not in str(messages)
 
@@ -438,6 +440,199 @@ def test_only_a_deployment_is_told_of_on_commit() -> None:
         found = [str(m.id) for m in checks.run_checks()]
 
     assert "cloudtask.W010" not in found
+
+
+# A backend of Django's tasks framework
+
+PATH = "TASKS['mails']['OPTIONS']"
+#: OPTIONS and QUEUES of a backend, and id and text of all that is told of it.
+BACKENDS: list[tuple[object, list[str], list[tuple[str, str]]]] = [
+    # Nothing.
+    ({}, [], []),
+    (None, ["default"], []),
+    ({"PROJECT": "mails"}, ["default", "e-mails"], []),
+    ({"QUEUE_ALIASES": {"e_mails": "e-mails"}}, ["default", "e_mails"], []),
+    # Any queue goes.
+    ({"QUEUE_ALIASES": {"e_mails": "e-mails"}}, [], []),
+    ({"PRIORITY_QUEUES": {100: "urgent", 0: "default", -100: "bulk"}}, [], []),
+    # Wrong options.
+    (
+        {"SECERT": "canary", "PROJECT": "mails"},
+        [],
+        [
+            (
+                "E001",
+                f"{PATH}['SECERT']: is no setting of cloudtask. Did you mean "
+                f"'SECRET'? Known: {', '.join(sorted(set(CHECKS) - {*PROJECT_WIDE}))}.",
+            )
+        ],
+    ),
+    (
+        {"AUTH": "os.getpid"},
+        [],
+        [("E001", f"{PATH}['AUTH']: 'os.getpid' is no Authenticator class.")],
+    ),
+    (["SECRET"], [], [("E001", f"{PATH}: must be a dictionary, not a list.")]),
+    # What would be told of CLOUDTASK.
+    (
+        {"SECRET": "canary"},
+        [],
+        [
+            (
+                "E003",
+                f"{PATH}['SECRET'], or a fallback, is shorter than 24 bytes, or is "
+                "SECRET_KEY.",
+            )
+        ],
+    ),
+    (
+        {"URL": "http://shop.example/_tasks/"},
+        [],
+        [
+            (
+                "E006",
+                f"{PATH}['URL'] is no https:// URL: credentials would travel in clear.",
+            )
+        ],
+    ),
+    (
+        {"URL": "https://x/other/"},
+        [],
+        [
+            (
+                "W009",
+                f"The path of {PATH}['URL'], '/other/', leads elsewhere. The dispatch "
+                "view is at '/_tasks/'.",
+            )
+        ],
+    ),
+    # Queues.
+    (
+        {"PROJECT": "mails"},
+        ["e_mails", "default", "a b"],
+        [
+            (
+                "E013",
+                f"TASKS['mails']['QUEUES']: {name!r} is neither an alias of "
+                f"{PATH}['QUEUE_ALIASES'] nor a queue name: 1 to 100 letters, digits "
+                "or hyphens.",
+            )
+            for name in ("a b", "e_mails")
+        ],
+    ),
+    (
+        None,
+        ["e_mails"],
+        [
+            (
+                "E013",
+                "TASKS['mails']['QUEUES']: 'e_mails' is neither an alias of "
+                "CLOUDTASK['QUEUE_ALIASES'] nor a queue name: 1 to 100 letters, "
+                "digits or hyphens.",
+            )
+        ],
+    ),
+    (
+        {"QUEUE_ALIASES": {"b": "bulk", "a": "bulk", "default": "main"}},
+        ["default"],
+        [
+            (
+                "W014",
+                f"{PATH}['QUEUE_ALIASES'] has aliases that TASKS['mails']['QUEUES'] "
+                "does not list: a, b.",
+            )
+        ],
+    ),
+    # Priorities.
+    (
+        {"PRIORITY_QUEUES": {101: "urgent", 0: "default", -101: "bulk"}},
+        [],
+        [
+            (
+                "E015",
+                f"{PATH}['PRIORITY_QUEUES'] has priorities that no Django task can "
+                "have: -101, 101.",
+            )
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "queues", "expected"), BACKENDS)
+def test_what_is_wrong_with_a_backend_is_told(
+    options: object, queues: list[str], expected: list[tuple[str, str]]
+) -> None:
+    with override_settings(CLOUDTASK=RIGHT):
+        messages = check_backend("mails", options, queues)
+
+    found = [(str(m.id).removeprefix("cloudtask."), m.msg) for m in messages]
+    assert found == expected
+    for message in messages:
+        level = checks.WARNING if "W" in str(message.id) else checks.ERROR
+        assert message.level == level
+    assert "canary" not in str(messages)
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "queues", "hint"),
+    [
+        (
+            "W014",
+            {"QUEUE_ALIASES": {"a": "bulk"}},
+            ["default"],
+            "Tasks that name them are refused. Add them to QUEUES.",
+        ),
+        ("E015", {"PRIORITY_QUEUES": {101: "a"}}, [], "They go from -100 to 100."),
+    ],
+)
+def test_what_is_told_of_a_backend_comes_with_an_answer(
+    number: str, options: dict[str, Any], queues: list[str], hint: str
+) -> None:
+    with override_settings(CLOUDTASK=RIGHT):
+        assert told(check_backend("mails", options, queues), number).hint == hint
+
+
+def test_an_open_backend_is_told() -> None:
+    # CLOUDTASK's own door is shut by nothing either, and told of once.
+    with override_settings(CLOUDTASK={}):
+        message = told(check_backend("mails", {"PROJECT": "mails"}, []), "E002")
+        assert check_backend("mails", {}, []) == []
+
+    assert message.msg == (
+        f"Neither {PATH}['SECRET'] nor {PATH}['SAE'] is set: the dispatch view "
+        "refuses every task."
+    )
+
+
+def test_aliases_of_the_project_are_no_backends_to_list() -> None:
+    raw = RIGHT | {"QUEUE_ALIASES": {"a": "bulk"}}
+    with override_settings(CLOUDTASK=raw):
+        assert check_backend("mails", {}, ["default"]) == []
+
+
+def test_a_wrong_setting_is_told_of_a_backend_too() -> None:
+    with override_settings(CLOUDTASK=RIGHT | {"QUEUE": 1}):
+        (message,) = check_backend("mails", {"PROJECT": "mails"}, [])
+
+    assert message.msg == "CLOUDTASK['QUEUE']: must be a non-empty string, not 1."
+
+
+@pytest.mark.parametrize("options", [{}, {"PROJECT": "mails"}])
+def test_a_backend_without_the_app_is_told_all_of_it(options: dict[str, Any]) -> None:
+    # Nobody else would look at its settings.
+    with override_settings(INSTALLED_APPS=["tests"], CLOUDTASK=RIGHT):
+        (message,) = check_backend("mails", options, [])
+    with override_settings(INSTALLED_APPS=["tests"], CLOUDTASK={}):
+        assert "E002" in ids(check_backend("mails", options, []))
+
+    assert (message.id, message.level) == ("cloudtask.W016", checks.WARNING)
+    assert message.msg == (
+        "'cloudtask' is not in INSTALLED_APPS: a process that has not loaded the "
+        "module of a task cannot run it."
+    )
+    assert message.hint == (
+        "Add it, so that the tasks.py of every app is loaded at the start."
+    )
 
 
 # What the checks say is what happens

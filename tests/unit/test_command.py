@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from django.core.management import call_command
+from django.test import override_settings
 from google.cloud.tasks_v2 import CloudTasksClient
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
@@ -21,6 +23,7 @@ from cloudtask.conf import Settings
 from cloudtask.emulator import commandline
 from cloudtask.emulator.arguments import effective
 from cloudtask.emulator.declarations import parse_queue
+from cloudtask.framework import BaseTaskBackend
 from cloudtask.management.commands.cloudtask import (
     emulator_defaults,
     queue_declarations,
@@ -30,6 +33,9 @@ from cloudtask.validation import QueueConfig
 
 if TYPE_CHECKING:
     import argparse
+
+#: Where the framework's own backends are.
+_BACKENDS = BaseTaskBackend.__module__.rpartition(".")[0]
 
 QUEUES = {
     "emails": QueueConfig(
@@ -148,3 +154,34 @@ def test_it_serves_the_projects_queues_until_it_is_stopped() -> None:
             process.kill()
 
     assert queue.rate_limits.max_dispatches_per_second == 500
+
+
+def test_the_queues_of_task_backends_are_declared_too() -> None:
+    base = Settings(queue="default", queues=QUEUES)
+    own = replace(base, queue_aliases={"mail": "emails"}, priority_queues={9: "fast"})
+
+    implied = emulator_defaults(base, [(base, ["default", "slow"]), (own, ["mail"])])
+
+    names = [parse_queue(text)[0] for text in implied["queues"]]
+    assert names == ["default", "emails", "plain", "slow", "fast"]
+
+
+@override_settings(
+    TASKS={
+        "default": {"BACKEND": f"{_BACKENDS}.immediate.ImmediateBackend"},
+        "cloud": {
+            "BACKEND": "cloudtask.backends.CloudTasksBackend",
+            "QUEUES": ["reports"],
+            "OPTIONS": {"QUEUE_ALIASES": {"reports": "reports-v2"}},
+        },
+    }
+)
+def test_the_command_finds_the_task_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        commandline, "run", lambda options, implied: found.append(implied)
+    )
+
+    call_command("cloudtask", "emulator")
+
+    assert found[0]["queues"] == ["default", "reports-v2"]

@@ -12,9 +12,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from cloudtask import RetryPolicy, environment
-from cloudtask.conf import GOOGLE_TRANSPORT, Settings, get_settings
-from cloudtask.exceptions import ConfigurationError
-from cloudtask.validation import CHECKS
+from cloudtask.conf import (
+    GOOGLE_TRANSPORT,
+    Settings,
+    get_backend_settings,
+    get_settings,
+    load_class,
+)
+from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE
 
 GOOGLE = "cloudtask.transports.google.GoogleTransport"
 EMAIL = "tasks@shop.iam.gserviceaccount.com"
@@ -31,17 +37,20 @@ EVERY_KEY: dict[str, Any] = {
     "SECRET_FALLBACKS": ("canary-1", "canary-2"),
     "AUDIENCE": ("https://shop.example",),
     "AUTH": "all",
+    "AUTH_PARAMS": {"header": "canary"},
     "CREDENTIALS": {"private_key": "canary"},
     "EMULATOR_HOST": "127.0.0.1:8123",
     "EMULATOR_HTTP_HOST": "127.0.0.1:8124",
     "ON_COMMIT": False,
     "DEADLINE": timedelta(minutes=5),
     "RETRY": RetryPolicy(max_attempts=3),
+    "RUN_ONCE": True,
     "PRIORITY_QUEUES": {50: "urgent"},
     "QUEUE_ALIASES": {"mails": "e-mails"},
     "QUEUES": {},
     "TRANSPORT": "cloudtask.transports.memory.MemoryTransport",
     "RPC_TIMEOUT": timedelta(seconds=3),
+    "IMPORTS": ("shop.jobs",),
 }
 
 DEFAULTS: dict[str, Any] = {
@@ -54,18 +63,24 @@ DEFAULTS: dict[str, Any] = {
     "SECRET_FALLBACKS": (),
     "AUDIENCE": (),
     "AUTH": "any",
+    "AUTH_PARAMS": {},
     "CREDENTIALS": None,
     "EMULATOR_HOST": None,
     "EMULATOR_HTTP_HOST": None,
     "ON_COMMIT": True,
     "DEADLINE": None,
     "RETRY": None,
+    "RUN_ONCE": False,
     "PRIORITY_QUEUES": {},
     "QUEUE_ALIASES": {},
     "QUEUES": {},
     "TRANSPORT": GOOGLE,
     "RPC_TIMEOUT": timedelta(seconds=10),
+    "IMPORTS": (),
 }
+
+#: All that may be set at once.
+TOGETHER = {key: EVERY_KEY[key] for key in EVERY_KEY if key != "RUN_ONCE"}
 
 Configure = Callable[..., Settings]
 
@@ -95,6 +110,7 @@ def values(settings: Settings) -> dict[str, Any]:
     return {
         field.name.upper(): getattr(settings, field.name)
         for field in dataclasses.fields(settings)
+        if field.name not in ("backend", "base")
     }
 
 
@@ -103,7 +119,8 @@ def values(settings: Settings) -> dict[str, Any]:
 
 def test_every_key_is_a_setting(configure: Configure) -> None:
     assert set(EVERY_KEY) == set(DEFAULTS) == set(CHECKS)
-    assert values(configure(**EVERY_KEY)) == EVERY_KEY
+    assert values(configure(**TOGETHER)) == EVERY_KEY | {"RUN_ONCE": False}
+    assert configure(**TOGETHER).backend is None
 
 
 def test_without_a_key_its_default_holds(configure: Configure) -> None:
@@ -136,6 +153,9 @@ def test_settings_cannot_be_changed(configure: Configure) -> None:
         ("SECRET_FALLBACK", " Did you mean 'SECRET_FALLBACKS'?"),
         ("PROJECT_ID", " Did you mean 'PROJECT'?"),
         ("DISPATCH_URL", ""),
+        # As peers call it, in whatever case.
+        ("oidc_service_account", " Did you mean 'SAE'?"),
+        ("Enqueue_On_Commit", " Did you mean 'ON_COMMIT'?"),
         ("TIMEOUT", " Did you mean 'RPC_TIMEOUT'?"),
         ("xyzzy", ""),
         (42, ""),
@@ -184,7 +204,7 @@ def test_a_setting_that_is_no_dictionary_is_refused_unseen(
 
 
 def test_no_secret_is_in_the_representation(configure: Configure) -> None:
-    text = repr(configure(**EVERY_KEY))
+    text = repr(configure(**TOGETHER))
 
     assert "canary" not in text
     assert EMAIL in text
@@ -490,3 +510,343 @@ def test_a_priority_needs_queues_that_serve_it(configure: Configure) -> None:
 
 def test_the_default_transport_is_googles() -> None:
     assert GOOGLE_TRANSPORT == GOOGLE
+
+
+# A task backend's OPTIONS
+
+#: What OPTIONS take, with a value for each.
+OPTIONS = {key: EVERY_KEY[key] for key in EVERY_KEY if key not in PROJECT_WIDE}
+THRICE, TWICE = RetryPolicy(max_attempts=3), RetryPolicy(max_attempts=2)
+ONCE = RetryPolicy(max_attempts=1)
+
+
+def test_options_stand_in_for_what_is_set(configure: Configure) -> None:
+    base = configure(QUEUE="default", PROJECT="shop", SAE=EMAIL, SECRET="canary")
+
+    own = base.overridden("mails", {"PROJECT": "mails", "SECRET": "other"})
+
+    assert own.backend == "mails"
+    assert values(own) == values(base) | {"PROJECT": "mails", "SECRET": "other"}
+    assert (base.backend, base.project, base.secret) == (None, "shop", "canary")
+
+
+@pytest.mark.parametrize("key", sorted(OPTIONS))
+def test_each_option_sets_nothing_else(configure: Configure, key: str) -> None:
+    own = configure(QUEUE="default").overridden("mails", {key: OPTIONS[key]})
+
+    assert values(own) == DEFAULTS | {"QUEUE": "default", key: OPTIONS[key]}
+
+
+@pytest.mark.parametrize("key", sorted(set(OPTIONS) - {"RUN_ONCE"}))
+def test_an_option_of_none_leaves_what_is_set(configure: Configure, key: str) -> None:
+    own = configure(**TOGETHER).overridden("mails", {key: None})
+
+    assert values(own) == values(configure(**TOGETHER))
+    assert own.backend == "mails"
+
+
+def test_an_option_of_none_leaves_run_once(configure: Configure) -> None:
+    own = configure(RUN_ONCE=True).overridden("mails", {"RUN_ONCE": None})
+
+    assert own.run_once is True
+
+
+def test_an_option_may_take_back_what_is_set(configure: Configure) -> None:
+    base = configure(RUN_ONCE=True, SECRET_FALLBACKS=["old"], QUEUE_ALIASES={"a": "b"})
+
+    own = base.overridden(
+        "mails", {"RUN_ONCE": False, "SECRET_FALLBACKS": [], "QUEUE_ALIASES": {}}
+    )
+
+    assert (own.run_once, own.secret_fallbacks, own.queue_aliases) == (False, (), {})
+
+
+UNKNOWN = "is no setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"PROJECT": 42}, "['PROJECT']: must be a non-empty string, not 42."),
+        (
+            {"SECRET": b"canary"},
+            "['SECRET']: must be a non-empty string without spaces.",
+        ),
+        (
+            {"RETRY": {"max_attempts": 0}},
+            "['RETRY']: RetryPolicy(max_attempts=0): must be at least 1, or -1.",
+        ),
+        # Belongs to the project.
+        (
+            {"QUEUE": "mails"},
+            "['QUEUE']: belongs in CLOUDTASK: a Django task always names its queue. "
+            "Map it with QUEUE_ALIASES.",
+        ),
+        (
+            {"IMPORTS": ["shop.jobs"]},
+            "['IMPORTS']: belongs in CLOUDTASK: tasks are found once for all backends.",
+        ),
+        # Whatever its value.
+        (
+            {"IMPORTS": None},
+            "['IMPORTS']: belongs in CLOUDTASK: tasks are found once for all backends.",
+        ),
+        # Unknown.
+        (
+            {"SECERT": "canary"},
+            f"['SECERT']: {UNKNOWN}".format(" Did you mean 'SECRET'?"),
+        ),
+        ({"queue": "mails"}, f"['queue']: {UNKNOWN}".format(" Did you mean 'QUEUES'?")),
+        ({"xyzzy": None}, f"['xyzzy']: {UNKNOWN}".format("")),
+        ({42: "canary"}, f"[42]: {UNKNOWN}".format("")),
+        # Not to be told which one is meant.
+        (
+            {"RUN_ONCE": True, "RETRY": THRICE},
+            "['RUN_ONCE']: contradicts RETRY: leave one of them out.",
+        ),
+        # No dictionary.
+        ([("SECRET", "canary")], ": must be a dictionary, not a list."),
+        ("canary", ": must be a dictionary, not a str."),
+    ],
+)
+def test_what_is_wrong_with_options_is_named_by_its_path(
+    configure: Configure, options: Any, text: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configure().overridden("mails", options)
+
+    assert str(caught.value) == f"TASKS['mails']['OPTIONS']{text}"
+    assert "canary" not in str(caught.value)
+    # What was caught to name the place is not shown again.
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("word", [str.upper, str.lower, str.title])
+@pytest.mark.parametrize(("key", "ours"), sorted(PEERS_KEYS.items()))
+def test_a_peers_option_is_answered_with_ours(
+    configure: Configure, key: str, ours: str, word: Callable[[str], str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configure().overridden("mails", {word(key): "x"})
+
+    hint = f" Did you mean {ours!r}?"
+    assert str(caught.value) == (
+        f"TASKS['mails']['OPTIONS'][{word(key)!r}]: {UNKNOWN.format(hint)}"
+    )
+
+
+def test_a_key_of_the_project_is_known_there(configure: Configure) -> None:
+    own = configure(QUEUE="default", IMPORTS=["shop.jobs"]).overridden("mails", {})
+
+    assert (own.queue, own.imports) == ("default", ("shop.jobs",))
+
+
+# Whether a failed attempt is repeated
+
+
+@pytest.mark.parametrize(
+    ("raw", "options", "policy"),
+    [
+        ({}, {}, None),
+        ({"RETRY": THRICE}, {}, THRICE),
+        ({"RUN_ONCE": True}, {}, ONCE),
+        ({"RUN_ONCE": False, "RETRY": THRICE}, {}, THRICE),
+        # A backend's own word, whichever of the two it is, goes before.
+        ({"RUN_ONCE": True}, {"RETRY": THRICE}, THRICE),
+        ({"RUN_ONCE": True}, {"RETRY": THRICE, "RUN_ONCE": False}, THRICE),
+        ({"RUN_ONCE": True}, {"RETRY": THRICE, "RUN_ONCE": None}, THRICE),
+        ({"RUN_ONCE": True}, {"RETRY": None}, ONCE),
+        ({"RUN_ONCE": True}, {"RUN_ONCE": False}, None),
+        ({"RETRY": TWICE}, {"RETRY": THRICE}, THRICE),
+        ({"RETRY": THRICE}, {"RUN_ONCE": True}, ONCE),
+        ({"RETRY": THRICE}, {"RUN_ONCE": True, "RETRY": None}, ONCE),
+        ({"RETRY": THRICE}, {"RUN_ONCE": False}, THRICE),
+    ],
+)
+def test_one_policy_is_that_of_tasks_without_their_own(
+    configure: Configure,
+    raw: dict[str, Any],
+    options: dict[str, Any],
+    policy: RetryPolicy | None,
+) -> None:
+    own = configure(**raw).overridden("mails", options)
+
+    assert own.default_retry == policy
+    if not options:
+        assert configure(**raw).default_retry == policy
+
+
+def test_run_once_beside_a_policy_is_a_contradiction(configure: Configure) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configure(RUN_ONCE=True, RETRY={"max_attempts": 3})
+
+    assert str(caught.value) == (
+        "CLOUDTASK['RUN_ONCE']: contradicts RETRY: leave one of them out."
+    )
+
+
+# How one speaks of a setting
+
+
+def test_a_setting_has_a_path(configure: Configure) -> None:
+    base = configure()
+    own = base.overridden("mails", {})
+
+    assert base.path_of("QUEUE") == "CLOUDTASK['QUEUE']"
+    assert own.path_of("URL") == "TASKS['mails']['OPTIONS']['URL']"
+    assert str(base.error("URL", "is wrong.")) == "CLOUDTASK['URL']: is wrong."
+    error = own.error("URL", "is wrong.")
+    assert str(error) == "TASKS['mails']['OPTIONS']['URL']: is wrong."
+    assert (error.key, error.message) == ("URL", "is wrong.")
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            Settings.require_project,
+            "TASKS['mails']['OPTIONS']['PROJECT']: is not set, and this place does "
+            "not tell it. Set it to the project's id, as in 'my-project', in your "
+            "Django settings.",
+        ),
+        (
+            lambda settings: settings.queue_for("mails", 5),
+            "TASKS['mails']['OPTIONS']['PRIORITY_QUEUES']: a task has priority 5 and "
+            "no queue serves priorities. Map them: {50: 'urgent', 0: 'default', "
+            "-50: 'bulk'}.",
+        ),
+    ],
+)
+def test_what_a_backend_lacks_is_named_by_its_path(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[Settings], object],
+    message: str,
+) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+
+    with pytest.raises(ConfigurationError) as caught:
+        ask(configure().overridden("mails", {}))
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("backend", "where"),
+    [(None, "CLOUDTASK"), ("mails", "TASKS['mails']['OPTIONS']")],
+)
+def test_a_queue_without_a_name_is_told_where_to_map_it(
+    backend: str | None, where: str
+) -> None:
+    with pytest.raises(InvalidTask) as caught:
+        Settings(backend=backend).queue_for("e_mails")
+
+    assert str(caught.value) == (
+        f"'e_mails' is neither an alias of {where}['QUEUE_ALIASES'] nor a queue name: "
+        "1 to 100 letters, digits or hyphens."
+    )
+
+
+# The settings of a backend
+
+
+@pytest.mark.parametrize("options", [{}, None])
+def test_without_options_the_settings_are_the_same_object(options: object) -> None:
+    assert get_backend_settings("mails", options) is get_settings()
+
+
+def test_a_backends_settings_are_one_object_while_nothing_changes() -> None:
+    options, others = {"PROJECT": "mails"}, {"PROJECT": "others"}
+    first = get_backend_settings("mails", options)
+
+    assert (first.backend, first.project) == ("mails", "mails")
+    assert first.queue == get_settings().queue == "default"
+    assert get_backend_settings("others", others).backend == "others"
+    assert get_backend_settings("mails", options) is first
+    # By identity: equal ones may be from another TASKS.
+    again = get_backend_settings("mails", dict(options))
+    assert again is not first
+    assert again == first
+
+
+def test_a_backends_settings_follow_an_override() -> None:
+    options = {"PROJECT": "mails"}
+    before = get_backend_settings("mails", options)
+
+    with override_settings(CLOUDTASK={"QUEUE": "other", "PROJECT": "shop"}):
+        inside = get_backend_settings("mails", options)
+        assert (inside.queue, inside.project) == ("other", "mails")
+        assert get_backend_settings("mails", options) is inside
+        assert get_backend_settings("mails", {"URL": URL}).project == "shop"
+
+    after = get_backend_settings("mails", options)
+    assert after is not before
+    assert after == before
+
+
+def test_wrong_options_are_refused_each_time_and_then_replaced() -> None:
+    for _ in range(2):
+        with pytest.raises(
+            ConfigurationError, match=r"^TASKS\['mails'\]\['OPTIONS'\]\['URL'\]: "
+        ):
+            get_backend_settings("mails", {"URL": 1})
+
+    assert get_backend_settings("mails", {"URL": URL}).url == URL
+
+
+def test_a_wrong_setting_is_told_before_an_option() -> None:
+    with (
+        override_settings(CLOUDTASK={"QUEUE": 1}),
+        pytest.raises(ConfigurationError, match=r"^CLOUDTASK\['QUEUE'\]: "),
+    ):
+        get_backend_settings("mails", {"URL": 1})
+
+
+# Classes that settings name
+
+
+class Base:
+    """What a setting's class has to derive from."""
+
+
+class Derived(Base):
+    """What a setting may name."""
+
+
+an_object = Derived()
+
+
+@pytest.mark.parametrize("name", ["Base", "Derived"])
+def test_a_setting_names_a_class(name: str) -> None:
+    settings = Settings(auth=f"{__name__}.{name}")
+
+    assert load_class(settings, "AUTH", Base) is globals()[name]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("shop.auth.Mine", "No module named 'shop'."),
+        (
+            f"{__name__}.Mine",
+            f'Module "{__name__}" does not define a "Mine" attribute/class.',
+        ),
+        ("Mine", "Mine doesn't look like a module path."),
+        (f"{__name__}.an_object", f"'{__name__}.an_object' is no Base class."),
+        (f"{__name__}.Settings", f"'{__name__}.Settings' is no Base class."),
+        ("os.getpid", "'os.getpid' is no Base class."),
+    ],
+)
+@pytest.mark.parametrize(
+    ("backend", "where"),
+    [(None, "CLOUDTASK"), ("mails", "TASKS['mails']['OPTIONS']")],
+)
+def test_what_a_setting_names_has_to_be_such_a_class(
+    path: str, message: str, backend: str | None, where: str
+) -> None:
+    settings = Settings(backend=backend, transport=path)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_class(settings, "TRANSPORT", Base)
+
+    assert str(caught.value) == f"{where}['TRANSPORT']: {message}"

@@ -3,8 +3,9 @@
 import asyncio
 import functools
 import logging
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,6 +44,7 @@ both_ways = pytest.mark.parametrize(
 )
 
 THRICE = RetryPolicy(max_attempts=3)
+FIRST, LAST = 1, 3
 
 
 @task
@@ -122,6 +124,182 @@ def made(
     definition = registry.get(sent.task)
     request = make_request(sent, definition, settings or Settings(), meta or {}, http)
     return Attempt(definition, sent, request)
+
+
+# What another kind of task is told
+
+#: What the attempts below were told, in order.
+told: list[tuple[Any, ...]] = []
+
+
+class Told(Attempt):
+    """Keeps what it is told, and the exception that is handled meanwhile."""
+
+    def started(self) -> None:
+        told.append(("started", *ran, sys.exception()))
+
+    async def astarted(self) -> None:
+        told.append(("astarted", *ran, sys.exception()))
+
+    def ended(self, outcome: Outcome) -> None:
+        told.append(("ended", outcome, sys.exception()))
+
+    async def aended(self, outcome: Outcome) -> None:
+        told.append(("aended", outcome, sys.exception()))
+
+
+class Elsewhere(Told):
+    """Calls the function with something else."""
+
+    def arguments(self) -> tuple[Any, ...]:
+        return (None, "return")
+
+
+@pytest.fixture(params=[run, async_to_sync(arun)], ids=["sync", "async"])
+def run_and_tell(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
+    """Run an attempt, and check that the hooks of the other way are not."""
+    told.clear()
+    prefix = "" if request.param is run else "a"
+
+    def tell(attempt: Attempt, kind: type[Attempt] = Told) -> Outcome:
+        asked = kind(attempt.definition, attempt.payload, attempt.request)
+        outcome: Outcome = request.param(asked)
+        names = {str(name) for name, *_ in told}
+        assert names <= {f"{prefix}started", f"{prefix}ended"}
+        told[:] = [(name.removeprefix(prefix), *rest) for name, *rest in told]
+        return outcome
+
+    yield tell
+    told.clear()
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "attempt", "status", "error"),
+    [
+        ("return", FIRST, Status.DONE, None),
+        ("return", LAST, Status.DONE, None),
+        ("fail", FIRST, Status.RETRY, ValueError),
+        ("fail", LAST, Status.FAILED, ValueError),
+        ("retry", FIRST, Status.RETRY, Retry),
+        ("retry", LAST, Status.FAILED, Retry),
+        ("reject", FIRST, Status.REJECTED, Reject),
+        ("reject", LAST, Status.REJECTED, Reject),
+    ],
+)
+def test_an_attempt_is_told_once_that_it_started_and_how_it_ended(
+    run_and_tell: Callable[..., Outcome],
+    definition: TaskDefinition[..., object],
+    how: str,
+    attempt: int,
+    status: Status,
+    error: type[Exception] | None,
+) -> None:
+    asked = attempt_of(
+        definition, how, settings=Settings(retry=THRICE), attempt=attempt
+    )
+
+    outcome = run_and_tell(asked)
+
+    (started, ended) = told
+    assert started == ("started", None)
+    assert ended[:2] == ("ended", outcome)
+    assert outcome.status is status
+    # It ends while what was raised is handled: a traceback is at hand.
+    if error is None:
+        assert ended[2] is None
+    else:
+        assert type(ended[2]) is error
+        assert ended[2].__traceback__ is not None
+        assert outcome.error in (ended[2], None)
+
+
+def test_it_has_started_before_its_function_runs(
+    run_and_tell: Callable[..., Outcome],
+) -> None:
+    run_and_tell(attempt_of(add, 1, 2))
+
+    assert told[0] == ("started", None)  # With nothing in `ran`.
+    assert ran == [("add", 1, 2)]
+
+
+def test_an_attempt_too_many_ends_and_never_starts(
+    run_and_tell: Callable[..., Outcome],
+) -> None:
+    asked = attempt_of(add, 1, 2, settings=Settings(retry=THRICE), attempt=4)
+
+    outcome = run_and_tell(asked)
+
+    assert outcome == Outcome(Status.FAILED)
+    assert told == [("ended", outcome, None)]
+    assert ran == []
+
+
+@pytest.mark.parametrize("how", ["exit", "interrupt", "cancel"])
+def test_what_ends_the_process_is_no_end_of_the_attempt(
+    run_and_tell: Callable[..., Outcome], how: str
+) -> None:
+    with pytest.raises((SystemExit, KeyboardInterrupt, asyncio.CancelledError)):
+        run_and_tell(attempt_of(behave, how))
+
+    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "how", "level", "reason"),
+    [
+        (LAST, "fail", logging.DEBUG, ""),
+        (LAST + 1, "fail", logging.DEBUG, "no attempts are left"),
+        # No failure.
+        (FIRST, "fail", logging.WARNING, ""),
+        (LAST, "reject", logging.WARNING, "never"),
+    ],
+)
+@both_ways
+def test_an_attempt_says_how_loud_its_failure_is(
+    caplog: pytest.LogCaptureFixture,
+    run: Run,
+    attempt: int,
+    how: str,
+    level: int,
+    reason: str,
+) -> None:
+    class Quiet(Attempt):
+        failure_level = logging.DEBUG
+
+    caplog.set_level(logging.DEBUG, "cloudtask")
+    asked = attempt_of(behave, how, settings=Settings(retry=THRICE), attempt=attempt)
+    run(Quiet(asked.definition, asked.payload, asked.request))
+
+    [record] = (r for r in caplog.records if r.name == "cloudtask")
+    assert record.levelno == level
+    assert record.getMessage().endswith(f" reason={reason!r}")
+
+
+def test_an_attempt_says_what_its_function_gets(
+    run_and_tell: Callable[..., Outcome],
+) -> None:
+    outcome = run_and_tell(attempt_of(behave, "fail"), Elsewhere)
+
+    assert outcome == Outcome(Status.DONE, value="value")
+
+
+@both_ways
+def test_an_attempt_that_is_told_nothing_runs_as_well(run: Run) -> None:
+    asked = attempt_of(add, 1, 2)
+
+    assert asked.arguments() == (asked.request, 1, 2)
+    assert asked.failure_level == logging.ERROR
+    assert run(asked) == Outcome(Status.DONE, value=3)
+
+
+def test_a_backend_that_runs_once_has_one_attempt() -> None:
+    once = Settings(retry=THRICE).overridden("mails", {"RUN_ONCE": True})
+
+    assert run(attempt_of(behave, "fail", settings=once)).status is Status.FAILED
+    assert attempt_of(behave, "fail", settings=once, attempt=2).is_over
+    # A task's own policy goes before it.
+    assert run(attempt_of(try_thrice, "fail", settings=once)).status is Status.RETRY
 
 
 # What is called
@@ -246,8 +424,6 @@ def test_a_task_runs_under_its_former_path() -> None:
 
 
 # What becomes of it
-
-FIRST, LAST = 1, 3
 
 
 @both_ways

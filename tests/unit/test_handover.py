@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,9 +17,13 @@ from django.test import TestCase, override_settings
 from cloudtask import Task
 from cloudtask.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
+from cloudtask.handover import ahand_over, hand_over
+from cloudtask.payload import Payload, encode
 from cloudtask.testing import memory_queue
+from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks
+from tests.outgoing import outgoing_task
 from tests.tasks import add
 
 pytestmark = [
@@ -284,6 +288,128 @@ def test_transactions_managed_by_hand_are_refused_with_djangos_error(
         transaction.rollback()
         transaction.set_autocommit(True)
     assert sent(queue) == [2]
+
+
+# What whoever enqueues builds on
+
+QUEUE_PATH = "projects/project/locations/europe-west1/queues/default"
+NAME = f"{QUEUE_PATH}/tasks/first"
+
+
+def outgoing(task_id: str = "first") -> OutgoingTask:
+    payload = Payload(
+        id="0" * 32, task=add.path, args=(1,), kwargs={}, enqueued_at=datetime.now(UTC)
+    )
+    return outgoing_task(queue_path=QUEUE_PATH, body=encode(payload), task_id=task_id)
+
+
+@pytest.mark.parametrize(
+    ("waits", "using", "inside"),
+    [
+        (True, None, False),  # Nothing to wait for.
+        (False, None, False),
+        (False, None, True),  # Not asked to wait.
+        (True, "other", True),  # Another database's transaction does not count.
+    ],
+)
+def test_what_need_not_wait_is_handed_over_at_once(
+    queue: MemoryTransport, waits: bool, using: str | None, inside: bool
+) -> None:
+    names: list[str] = []
+
+    with transaction.atomic() if inside else nullcontext():
+        hand_over(queue, outgoing(), names.append, waits=waits, using=using)
+        assert names == [NAME]
+
+    assert names == [stored.name for stored in queue.tasks]
+
+
+@pytest.mark.parametrize("using", [None, "default", "other"])
+def test_what_waits_is_handed_over_at_the_commit(
+    queue: MemoryTransport, using: str | None
+) -> None:
+    names: list[str] = []
+
+    with transaction.atomic(using=using):
+        hand_over(queue, outgoing(), names.append, waits=True, using=using)
+        assert (names, queue.tasks) == ([], [])
+    assert names == [stored.name for stored in queue.tasks] == [NAME]
+
+    with rolled_back(using=using):
+        hand_over(queue, outgoing("2"), names.append, waits=True, using=using)
+    assert names == [stored.name for stored in queue.tasks] == [NAME]
+
+
+def test_nobody_is_called_for_what_was_not_accepted(queue: MemoryTransport) -> None:
+    names: list[str] = []
+    hand_over(queue, outgoing(), names.append, waits=True)
+
+    with pytest.raises(TaskAlreadyExists):
+        hand_over(queue, outgoing(), names.append, waits=True)
+    with pytest.raises(TaskAlreadyExists), transaction.atomic():
+        hand_over(queue, outgoing(), names.append, waits=True)
+
+    assert names == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("waits", "using", "inside"),
+    [
+        (True, None, False),
+        (False, None, False),
+        (False, None, True),
+        (True, "other", True),
+    ],
+)
+def test_async_code_gets_the_name_of_what_is_handed_over_at_once(
+    queue: MemoryTransport, waits: bool, using: str | None, inside: bool
+) -> None:
+    names: list[str] = []
+
+    async def enqueue() -> str | None:
+        return await ahand_over(
+            queue, outgoing(), names.append, waits=waits, using=using
+        )
+
+    with transaction.atomic() if inside else nullcontext():
+        assert async_to_sync(enqueue)() == NAME
+        assert [stored.name for stored in queue.tasks] == [NAME]
+
+    # It has the name already.
+    assert names == []
+
+
+@pytest.mark.parametrize("using", [None, "default", "other"])
+def test_async_code_is_told_the_name_after_the_commit(
+    queue: MemoryTransport, using: str | None
+) -> None:
+    names: list[str] = []
+
+    async def enqueue(task_id: str) -> str | None:
+        return await ahand_over(
+            queue, outgoing(task_id), names.append, waits=True, using=using
+        )
+
+    with transaction.atomic(using=using):
+        assert async_to_sync(enqueue)("first") is None
+        assert (names, queue.tasks) == ([], [])
+    assert names == [stored.name for stored in queue.tasks] == [NAME]
+
+    with rolled_back(using=using):
+        assert async_to_sync(enqueue)("2") is None
+    assert names == [NAME]
+
+
+def test_async_code_gets_the_error_of_what_is_not_accepted(
+    queue: MemoryTransport,
+) -> None:
+    names: list[str] = []
+    hand_over(queue, outgoing(), names.append, waits=False)
+
+    with pytest.raises(TaskAlreadyExists):
+        asyncio.run(ahand_over(queue, outgoing(), names.append, waits=False))
+
+    assert names == [NAME]
 
 
 class TestInsideATestCase(TestCase):

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +27,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloudtask.exceptions import DecodeError, EncodeError
-from cloudtask.payload import Payload, decode, encode, new_id
+from cloudtask.payload import DJANGO, Payload, Using, decode, encode, new_id
 from cloudtask.strict_json import MAX_DEPTH, load_json
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -99,7 +100,7 @@ def why_refused(text: bytes) -> str:
 def exact(value: Any) -> Any:
     """What has to survive: equality alone takes 1 for True."""
     kind = type(value)
-    if kind in (list, tuple):
+    if kind in (list, tuple, Using):
         return kind, [exact(item) for item in value]
     if kind is set:
         return kind, sorted(repr(exact(item)) for item in value)
@@ -176,9 +177,21 @@ payloads = st.builds(
         timezones=st.just(UTC) | st.timezones(),
     ),
 )
+#: Those of a task backend, whatever it is called and chose.
+of_backends = st.builds(
+    replace,
+    payloads,
+    backend=texts,
+    using=st.builds(
+        Using,
+        texts,
+        st.integers(),
+        st.none() | st.datetimes(timezones=st.just(UTC) | st.timezones()),
+    ),
+)
 
 
-@given(payloads)
+@given(payloads | of_backends)
 @settings(max_examples=300)
 @example(payload(-0.0, 5e-324, 1.7976931348623157e308))
 @example(payload({"__type__": "date", "value": "2026-01-31"}))
@@ -192,6 +205,8 @@ def test_every_payload_arrives_as_it_was(sent: Payload) -> None:
     assert arrived.enqueued_at.tzinfo is UTC
     assert exact(arrived.args) == exact(sent.args)
     assert exact(arrived.kwargs) == exact(sent.kwargs)
+    assert arrived.backend == sent.backend
+    assert exact(arrived.using) == exact(sent.using)
 
 
 @pytest.mark.parametrize(
@@ -933,6 +948,170 @@ def test_a_kind_that_is_not_known_here_is_read() -> None:
     assert decode(body(kind="django")).kind == "django"
 
 
+# Of a task backend
+
+USING = Using(
+    "mails", -50, run_after=datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1)
+)
+CHOSEN = {"queue_name": "mails", "priority": -50}
+
+
+def of_backend(**changes: Any) -> Payload:
+    fields: dict[str, Any] = {"kind": DJANGO, "backend": "mails", "using": USING}
+    return replace(payload(1), **(fields | changes))
+
+
+def test_a_backend_and_its_choices_arrive() -> None:
+    arrived = decode(encode(of_backend()))
+
+    assert arrived == of_backend()
+    assert exact(arrived.using) == exact(USING)
+
+
+def test_the_wire_format_of_a_backends_payload_stays_what_it_is() -> None:
+    assert encode(of_backend()).decode() == (
+        '{"v":1,"id":"0123456789abcdef0123456789abcdef","task":"shop.tasks.add",'
+        '"kind":"django","args":[1],"kwargs":{},'
+        '"enqueued_at":"2026-01-31T12:00:00+00:00",'
+        '"backend":"mails","using":{"queue_name":"mails","priority":-50,'
+        '"run_after":{"__type__":"datetime","value":"2026-10-25T02:30:00",'
+        '"zone":"Europe/Berlin","fold":1}}}'
+    )
+
+
+def test_a_task_that_is_due_at_once_says_nothing_of_a_time() -> None:
+    text = encode(of_backend(using=Using("mails", 0)))
+
+    assert text.endswith(
+        b',"backend":"mails","using":{"queue_name":"mails","priority":0}}'
+    )
+    assert decode(text).using == Using("mails", 0, None)
+
+
+def test_a_payload_of_no_backend_says_nothing_of_one() -> None:
+    sent = json.loads(encode(payload(1)))
+
+    assert "backend" not in sent
+    assert "using" not in sent
+
+
+def test_each_backend_and_choice_is_written_as_its_own() -> None:
+    # What one wrote before stands in no other's place.
+    sent = [
+        of_backend(backend=backend, using=Using(queue, priority, run_after))
+        for backend in ("mails", "default")
+        for queue in ("mails", "default")
+        for priority in (0, 1, -1)
+        for run_after in (None, NOON, NOON + timedelta(hours=1))
+    ]
+
+    for _ in range(2):
+        assert [decode(encode(each)) for each in sent] == sent
+
+
+def test_a_time_that_came_twice_is_not_mistaken_for_the_other() -> None:
+    # They are equal to Python, and an hour apart.
+    for fold in (0, 1, 0):
+        run_after = datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=fold)
+        arrived = decode(encode(of_backend(using=Using("mails", 0, run_after))))
+
+        assert exact(arrived.using) == exact(Using("mails", 0, run_after))
+
+
+@pytest.mark.parametrize("backend", ["", "Mäils", 'a"b', "a\\b", "x" * 10_000])
+def test_a_backend_may_have_any_alias(backend: str) -> None:
+    assert decode(encode(of_backend(backend=backend))).backend == backend
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"backend": "\ud800"}, "backend"),
+        ({"backend": "a\0b"}, "backend"),
+        ({"using": Using("\ud800", 0)}, "using['queue_name']"),
+        ({"using": Using("mails", 10**5000)}, "using['priority']"),
+    ],
+    ids=["a half alias", "a NUL", "half a queue", "a priority of 5,000 digits"],
+)
+def test_what_a_backend_cannot_say_is_named(
+    changes: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(EncodeError) as caught:
+        encode(of_backend(**changes))
+
+    assert str(caught.value).startswith(f"shop.tasks.add: {place} ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("backend", 1, "'backend' must be of type str."),
+        ("backend", True, "'backend' must be of type str."),
+        ("backend", ["mails"], "'backend' must be of type str."),
+        (
+            "backend",
+            {"__type__": "UUID", "value": str(UUID(ID))},
+            "'backend' must be of type str.",
+        ),
+        ("using", None, "'using' must be of type dict."),
+        ("using", [], "'using' must be of type dict."),
+        ("using", "mails", "'using' must be of type dict."),
+        (
+            "using",
+            {"__type__": "date", "value": "2026-01-31"},
+            "'using' must be of type dict.",
+        ),
+        ("using", {}, "'queue_name' must be of type str."),
+        ("using", {"priority": 1}, "'queue_name' must be of type str."),
+        ("using", {"queue_name": "mails"}, "'priority' must be of type int."),
+        ("using", CHOSEN | {"queue_name": 1}, "'queue_name' must be of type str."),
+        ("using", CHOSEN | {"queue_name": None}, "'queue_name' must be of type str."),
+        ("using", CHOSEN | {"priority": "1"}, "'priority' must be of type int."),
+        ("using", CHOSEN | {"priority": True}, "'priority' must be of type int."),
+        ("using", CHOSEN | {"priority": 1.0}, "'priority' must be of type int."),
+        ("using", CHOSEN | {"run_after": 1}, "'run_after' must be of type datetime."),
+        (
+            "using",
+            CHOSEN | {"run_after": "2026-01-31T12:00:00+00:00"},
+            "'run_after' must be of type datetime.",
+        ),
+        (
+            "using",
+            CHOSEN | {"run_after": {"__type__": "date", "value": "2026-01-31"}},
+            "'run_after' must be of type datetime.",
+        ),
+    ],
+)
+def test_a_wrong_member_of_a_backend_is_named(
+    key: str, value: object, problem: str
+) -> None:
+    members = {"kind": DJANGO, "backend": "mails", "using": CHOSEN, key: value}
+
+    assert why_refused(body(**members)) == problem
+
+
+def test_a_backend_without_its_choices_is_refused() -> None:
+    assert why_refused(body(kind=DJANGO, backend="mails")) == (
+        "'using' must be of type dict."
+    )
+
+
+def test_choices_that_are_not_known_here_are_ignored() -> None:
+    # A later version may add some.
+    members = {**CHOSEN, "run_after": None, "deadline": 5}
+
+    arrived = decode(body(kind=DJANGO, backend="mails", using=members))
+
+    assert arrived.using == Using("mails", -50, None)
+
+
+@pytest.mark.parametrize("using", [None, {}, [], "mails", CHOSEN])
+def test_choices_of_no_backend_are_ignored(using: object) -> None:
+    # As every member is that means nothing here.
+    assert decode(body(args=[1], backend=None, using=using)) == payload(1)
+    assert decode(body(args=[1], using=using)) == payload(1)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -1035,6 +1214,16 @@ def test_no_member_makes_decode_raise_another_error(key: str, value: object) -> 
     read(body(**{key: value}))
 
 
+@given(json_values, json_values)
+def test_no_member_of_a_backend_makes_decode_raise_another_error(
+    backend: object, using: object
+) -> None:
+    read(body(kind=DJANGO, backend=backend, using=CHOSEN))
+    read(body(kind=DJANGO, backend="mails", using=using))
+    for key in Using._fields:
+        read(body(kind=DJANGO, backend="mails", using=CHOSEN | {key: using}))
+
+
 PIECES = [
     b"",
     b"\0",
@@ -1061,7 +1250,7 @@ PIECES = [
 
 @st.composite
 def mutated_bodies(draw: st.DrawFn) -> bytes:
-    text = encode(draw(payloads))
+    text = encode(draw(payloads | of_backends))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(text)))
         end = draw(st.integers(start, min(start + 8, len(text))))

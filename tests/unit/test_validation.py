@@ -13,6 +13,8 @@ from cloudtask.exceptions import ConfigurationError
 from cloudtask.validation import (
     CHECKS,
     MAX_URL_LENGTH,
+    PEERS_KEYS,
+    PROJECT_WIDE,
     QueueConfig,
     deadline_problem,
     header_problem,
@@ -41,6 +43,9 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("AUDIENCE", ["new", "old"], ("new", "old")),
     ("AUTH", "any", None),
     ("AUTH", "all", None),
+    ("AUTH", "shop.auth.Mine", None),
+    ("AUTH_PARAMS", {}, None),
+    ("AUTH_PARAMS", {"header": "X-Shop", "keys": (1, 2)}, None),
     ("CREDENTIALS", CREDENTIALS, CREDENTIALS),
     ("CREDENTIALS", "/etc/key.json", None),
     ("EMULATOR_HOST", "127.0.0.1:8123", None),
@@ -52,6 +57,8 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("RETRY", RetryPolicy(max_attempts=3), None),
     ("RETRY", {"max_attempts": 3}, RetryPolicy(max_attempts=3)),
     ("RETRY", {}, RetryPolicy()),
+    ("RUN_ONCE", True, None),
+    ("RUN_ONCE", False, None),
     ("PRIORITY_QUEUES", {50: "urgent", 0: "default", -50: "bulk"}, None),
     ("PRIORITY_QUEUES", {}, None),
     ("QUEUE_ALIASES", {"e_mails": "e-mails"}, None),
@@ -75,7 +82,12 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ),
     ("TRANSPORT", "cloudtask.transports.memory.MemoryTransport", None),
     ("RPC_TIMEOUT", timedelta(microseconds=1), None),
+    ("IMPORTS", ["shop.jobs", "shop.reports.jobs"], ("shop.jobs", "shop.reports.jobs")),
+    ("IMPORTS", (), ()),
 ]
+
+NO_AUTH = "must be 'any', 'all' or the dotted path of an Authenticator"
+NO_PARAMS = "must be a dictionary of arguments by name."
 
 REFUSED: list[tuple[str, object, str]] = [
     ("PROJECT", 42, "must be a non-empty string, not 42."),
@@ -120,9 +132,15 @@ REFUSED: list[tuple[str, object, str]] = [
     ("AUDIENCE", "", "must be a non-empty string, not ''."),
     # An empty list would accept tokens for anybody, or for nobody.
     ("AUDIENCE", [], "must name at least one audience."),
-    ("AUTH", "none", "must be 'any' or 'all', not 'none'."),
-    ("AUTH", True, "must be 'any' or 'all', not True."),
-    ("AUTH", ["all"], "must be 'any' or 'all', not ['all']."),
+    ("AUTH", "none", f"{NO_AUTH}, not 'none'."),
+    ("AUTH", "", f"{NO_AUTH}, not ''."),
+    ("AUTH", True, f"{NO_AUTH}, not True."),
+    ("AUTH", ["all"], f"{NO_AUTH}, not ['all']."),
+    ("AUTH", ["a.b"], f"{NO_AUTH}, not ['a.b']."),
+    ("AUTH_PARAMS", ["header"], NO_PARAMS),
+    ("AUTH_PARAMS", "header", NO_PARAMS),
+    ("AUTH_PARAMS", {1: "header"}, NO_PARAMS),
+    ("AUTH_PARAMS", {"header": 1, None: 2}, NO_PARAMS),
     ("EMULATOR_HOST", 8123, "must be a non-empty string, not 8123."),
     (
         "EMULATOR_HOST",
@@ -175,6 +193,8 @@ REFUSED: list[tuple[str, object, str]] = [
         {"max_attempts": 0},
         "RetryPolicy(max_attempts=0): must be at least 1, or -1.",
     ),
+    ("RUN_ONCE", 1, "must be True or False, not 1."),
+    ("RUN_ONCE", "no", "must be True or False, not 'no'."),
     ("PRIORITY_QUEUES", ["urgent"], "must be a dictionary, not ['urgent']."),
     ("PRIORITY_QUEUES", {"50": "u"}, "the priority '50' must be a whole number."),
     ("PRIORITY_QUEUES", {True: "u"}, "the priority True must be a whole number."),
@@ -226,6 +246,10 @@ REFUSED: list[tuple[str, object, str]] = [
         timedelta(0),
         "must be a positive timedelta, not datetime.timedelta(0).",
     ),
+    ("IMPORTS", "shop.jobs", "must be a list of strings."),
+    ("IMPORTS", {"shop.jobs"}, "must be a list of strings."),
+    ("IMPORTS", [1], "must be a non-empty string, not 1."),
+    ("IMPORTS", [""], "must be a non-empty string, not ''."),
 ]
 
 
@@ -248,6 +272,14 @@ def test_each_setting_has_values_that_it_takes_and_refuses() -> None:
     assert {key for key, _, _ in REFUSED} == set(CHECKS) - {"CREDENTIALS"}
 
 
+def test_what_is_named_beside_the_settings_is_one() -> None:
+    assert set(PROJECT_WIDE) < set(CHECKS)
+    # Whoever asks for a peer's key is led to one that OPTIONS take, too.
+    assert set(PEERS_KEYS.values()) <= set(CHECKS) - set(PROJECT_WIDE)
+    assert not set(PEERS_KEYS) & set(CHECKS)
+    assert [key.upper() for key in PEERS_KEYS] == sorted(PEERS_KEYS)
+
+
 @pytest.mark.parametrize("kind", [dict, UserDict, MappingProxyType])
 def test_any_mapping_is_a_dictionary(kind: type[Mapping[str, Any]]) -> None:
     retry = CHECKS["RETRY"]("RETRY", kind({"max_attempts": 3}))  # type: ignore[call-arg]
@@ -266,6 +298,8 @@ def test_any_mapping_is_a_dictionary(kind: type[Mapping[str, Any]]) -> None:
         ("SECRET_FALLBACKS", {"canary"}),
         ("SECRET_FALLBACKS", [b"canary"]),
         ("SECRET_FALLBACKS", ["canary\xff"]),
+        ("AUTH_PARAMS", ["canary"]),
+        ("AUTH_PARAMS", {1: "canary"}),
     ],
 )
 def test_a_wrong_secret_is_not_shown(key: str, value: object) -> None:
@@ -394,6 +428,8 @@ def test_a_header_is_printable_ascii(
         "Host",
         "Transfer-Encoding",
         "User-Agent",
+        "X-Task-Backend",
+        "x-task-backend",
         "X-Task-Secret",
         "x-task-secret",
         "X-CloudTasks-TaskRetryCount",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtask.conf import Settings, get_settings
+from cloudtask.dispatches import own_backends
 from cloudtask.emulator import commandline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cloudtask.validation import QueueConfig
 
@@ -36,14 +37,27 @@ class Command(BaseCommand):
         commandline.add_arguments(emulator)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        implied = emulator_defaults(get_settings())
+        backends = [(each.settings, each.queues) for each in own_backends()]
+        implied = emulator_defaults(get_settings(), backends)
         status = commandline.run(argparse.Namespace(**options), implied)
         if status:
             sys.exit(status)
 
 
-def emulator_defaults(settings: Settings) -> dict[str, Any]:
-    """The emulator's options that a project's settings imply."""
+def emulator_defaults(
+    settings: Settings, backends: Iterable[tuple[Settings, Iterable[str]]] = ()
+) -> dict[str, Any]:
+    """
+    The emulator's options that a project's settings imply.
+
+    Args:
+        settings: CLOUDTASK.
+        backends: The settings of each task backend, and its QUEUES.
+    """
+    declared: dict[str, str] = {}
+    for each, names in ((settings, ()), *backends):
+        for text in queue_declarations(each, names):
+            declared.setdefault(text.partition(":")[0], text)
     host, _, port = (settings.emulator_host or "").rpartition(":")
     http_port = (settings.emulator_http_host or "").rpartition(":")[2]
     implied = {
@@ -52,16 +66,22 @@ def emulator_defaults(settings: Settings) -> dict[str, Any]:
         "http_port": int(http_port or 0),
         "project": settings.project,
         "location": settings.location,
-        "queues": list(queue_declarations(settings)),
+        "queues": list(declared.values()),
     }
     return {name: value for name, value in implied.items() if value}
 
 
-def queue_declarations(settings: Settings) -> Iterator[str]:
-    """Every queue that the settings name, as `NAME:option=value,...`."""
+def queue_declarations(settings: Settings, names: Iterable[str] = ()) -> Iterator[str]:
+    """
+    Every queue that the settings name, as `NAME:option=value,...`.
+
+    Args:
+        settings: Where queues are named.
+        names: Further queues, or aliases of queues.
+    """
     named = {
         settings.queue_aliases.get(name, name)
-        for name in (settings.queue, *settings.priority_queues.values())
+        for name in (settings.queue, *settings.priority_queues.values(), *names)
         if name
     }
     for name in sorted({*named, *settings.queue_aliases.values(), *settings.queues}):
