@@ -13,6 +13,7 @@ import logging
 import re
 import threading
 from base64 import urlsafe_b64decode
+from inspect import iscoroutine
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,8 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
         raise InvalidCredentials(f"{settings.auth} raised {name}") from error
     if answer is not None:
         # False perhaps, or a coroutine: whoever lets in returns nothing.
+        if iscoroutine(answer):
+            answer.close()
         name = type(answer).__qualname__
         raise InvalidCredentials(f"{settings.auth} returned a {name}")
 
@@ -294,8 +297,8 @@ def make_authenticator(settings: Settings) -> Authenticator:
     What the settings ask for, AUTH above all.
 
     Raises:
-        ConfigurationError: AUTH names no Authenticator, or it does not take
-            AUTH_PARAMS.
+        ConfigurationError: AUTH names no Authenticator, or one that cannot be
+            made, of AUTH_PARAMS or at all.
     """
     made = (
         load_class(settings, "AUTH", Authenticator)
@@ -307,6 +310,10 @@ def make_authenticator(settings: Settings) -> Authenticator:
     except TypeError as error:
         problem = f"do not fit {made.__qualname__}: {error}."
         raise settings.error("AUTH_PARAMS", problem) from None
+    except Exception as error:
+        kind = type(error).__qualname__
+        problem = f"{settings.auth!r} cannot be made: it raised {kind}."
+        raise settings.error("AUTH", problem) from error
 
 
 def _keys(url: str) -> KeySet:

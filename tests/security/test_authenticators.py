@@ -291,7 +291,8 @@ def test_an_error_of_its_making_is_a_refusal(
     for _ in range(2):
         assert send({}, Unreadable()) == FORBIDDEN
 
-    reason = f"{path_of(Unmade)} raised LookupError"
+    problem = f"{path_of(Unmade)!r} cannot be made: it raised LookupError."
+    reason = f"CLOUDTASK['AUTH']: {problem}"
     assert caplog.messages == [f"refused a dispatch: {reason!r}"] * 2
     assert "canary" not in caplog.text
 
@@ -449,3 +450,45 @@ def test_each_settings_have_a_class_of_their_own() -> None:
         with pytest.raises(MissingCredentials, match=r"^HTTP_THEIRS is missing$"):
             auth.authenticate({"HTTP_OURS": "yes"}, theirs)
     assert [each.settings for each in asked] == [ours, theirs]
+
+
+class Lenient(Authenticator):
+    """Says no by its answer, which nobody may overlook."""
+
+    def authenticate(self, meta: Any) -> Any:
+        return False
+
+
+class Awaiting(Authenticator):
+    async def authenticate(self, meta: Any) -> None:  # type: ignore[override]
+        raise InvalidCredentials("never raised: nobody awaits it")
+
+
+class Bare(Authenticator):
+    """Lets everyone in, and keeps nothing of the class that it derives from."""
+
+    def __init__(self, settings: Any) -> None:
+        pass
+
+    def authenticate(self, meta: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("kind", "word"), [(Lenient, "bool"), (Awaiting, "coroutine")])
+def test_whoever_lets_in_returns_nothing(
+    settings: Any, send: Send, caplog: pytest.LogCaptureFixture, kind: Any, word: str
+) -> None:
+    settings.CLOUDTASK = {"AUTH": path_of(kind)}
+
+    assert send({}, Unreadable()) == FORBIDDEN
+
+    reason = f"{path_of(kind)} returned a {word}"
+    assert caplog.messages == [f"refused a dispatch: {reason!r}"]
+
+
+def test_it_need_not_build_on_the_class_that_it_derives_from(
+    settings: Any, send: Send
+) -> None:
+    settings.CLOUDTASK = {"AUTH": path_of(Bare)}
+
+    assert [send({}).status for _ in range(2)] == [200, 200]
