@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
 import socket
@@ -203,6 +204,18 @@ def test_an_async_task_runs_on_the_loop_of_the_server() -> None:
     [context] = ran
     assert isinstance(context, CloudTaskContext)
     assert tasks.loops == [loop]
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_the_times_of_a_result_can_be_compared(
+    send: Send, settings: Any, told: list[Told], use_tz: bool
+) -> None:
+    settings.USE_TZ = use_tz
+    run(send, tasks.look)
+
+    result = told[-1].result
+    assert result.enqueued_at <= result.started_at <= result.finished_at
+    assert (result.enqueued_at.tzinfo is not None) is use_tz
 
 
 # Outcomes
@@ -427,7 +440,10 @@ def test_a_retry_says_when(send: Send) -> None:
 def test_the_result_has_the_value(send: Send, told: list[Told]) -> None:
     run(send, tasks.add, 1, 2)
 
-    assert told[-1].result.return_value == 3
+    result = told[-1].result
+    assert result.return_value == 3
+    assert copy.deepcopy(result) == result
+    assert copy.deepcopy(result).return_value == 3
 
 
 def test_a_value_is_told_as_json(send: Send, told: list[Told]) -> None:

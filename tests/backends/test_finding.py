@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.functional import SimpleLazyObject
 
 from cloudtask.django_kind import find_task
 from cloudtask.exceptions import TaskNotFound
@@ -131,6 +132,17 @@ def test_a_module_is_not_asked_for_what_it_makes_up(send: Send) -> None:
     assert ran == []
     assert magic.anything is tasks.add
     assert ran == ["asked for anything"]
+
+
+def test_a_lazy_object_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wake() -> Any:
+        ran.append("woken")
+        return tasks.add
+
+    monkeypatch.setattr(tasks, "lazy", SimpleLazyObject(wake), raising=False)
+    with pytest.raises(TaskNotFound):
+        find_task(f"{HERE}.tasks.lazy")
+    assert ran == []
 
 
 @pytest.mark.parametrize("name", NONE)

@@ -465,7 +465,7 @@ class Awaiting(Authenticator):
 
 
 class Bare(Authenticator):
-    """Lets everyone in, and keeps nothing of the class that it derives from."""
+    """Lets everyone in, and keeps nothing of the class it derives from."""
 
     def __init__(self, settings: Any) -> None:
         pass
