@@ -224,10 +224,10 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return
     path = urlsplit(settings.url).path if settings.url is not None else None
-    if path is not None and _is_dispatch(path):
+    if path is not None and _is_dispatch(path, settings.backend):
         return
     try:
-        route = reverse("cloudtask:dispatch")
+        route = reverse("cloudtask:dispatch", current_app=settings.backend)
     except NoReverseMatch:
         yield checks.Warning(
             "The dispatch view is not routed: no task can come back to this project.",
@@ -236,8 +236,9 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
         )
         return
     if path is not None:
-        slash = django_settings.APPEND_SLASH and _is_dispatch(f"{path}/")
-        trouble = "is redirected (APPEND_SLASH)" if slash else "leads elsewhere"
+        with_slash = _is_dispatch(f"{path}/", settings.backend)
+        is_redirected = django_settings.APPEND_SLASH and with_slash
+        trouble = "is redirected (APPEND_SLASH)" if is_redirected else "leads elsewhere"
         yield checks.Warning(
             f"The path of {settings.path_of('URL')}, {path!r}, {trouble}. The dispatch "
             f"view is at {route!r}.",
@@ -245,7 +246,8 @@ def _check_route(settings: Settings) -> Iterator[CheckMessage]:
         )
 
 
-def _is_dispatch(path: str) -> bool:
+def _is_dispatch(path: str, backend: str | None) -> bool:
+    """Whether a path leads to a view that runs the tasks of a backend."""
     # URLconfs know nothing of the path that the whole project is mounted at.
     prefix = get_script_prefix()
     if path.startswith(prefix):
@@ -255,7 +257,8 @@ def _is_dispatch(path: str) -> bool:
     except Resolver404:
         return False
     # Whatever the namespace: a view that is bound to a backend has its own.
-    return match.app_names[-1:] == ["cloudtask"] and match.url_name == "dispatch"
+    is_view = match.app_names[-1:] == ["cloudtask"] and match.url_name == "dispatch"
+    return is_view and match.kwargs.get("backend", backend) == backend
 
 
 def _check_queues(

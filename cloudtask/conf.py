@@ -222,7 +222,8 @@ class Settings:
         from django.urls import NoReverseMatch, reverse
 
         try:
-            return reverse("cloudtask:dispatch")
+            # A namespace that is called like the backend is for it alone.
+            return reverse("cloudtask:dispatch", current_app=self.backend)
         except NoReverseMatch:
             raise self.error(
                 "URL",

@@ -17,12 +17,14 @@ from functools import cache
 from inspect import iscoroutinefunction
 from traceback import format_exception
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
 from django.utils import timezone
 
 from cloudtask.conf import get_backend_settings
-from cloudtask.exceptions import Retry, TaskNotFound
+from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
 from cloudtask.framework import (
     BaseTaskBackend,
@@ -39,7 +41,7 @@ from cloudtask.validation import MAX_PATH_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from django.http import HttpRequest
 
@@ -152,7 +154,7 @@ class DjangoAttempt(Attempt):
             task=task,
             id=payload.id,
             status=TaskResultStatus.RUNNING,
-            enqueued_at=payload.enqueued_at,
+            enqueued_at=_as_django_has_it(payload.enqueued_at),
             started_at=now,
             last_attempted_at=now,
             finished_at=None,
@@ -185,16 +187,18 @@ class DjangoAttempt(Attempt):
     async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
-            await task_finished.asend_robust(
+            # Not by asend_robust(), which before Django 6.1 hides from
+            # receivers, loggers above all, the exception that is handled.
+            await sync_to_async(task_finished.send_robust)(
                 type(self.backend), task_result=self.result
             )
 
     def _settle(self, outcome: Outcome, error: Exception | None) -> None:
-        if error is not None and not isinstance(error, Retry):
-            self.result.errors.append(_task_error(error))
         if outcome.status is Status.RETRY:
             change(self.result, status=TaskResultStatus.READY)
             return
+        if error is not None:
+            self.result.errors.append(_task_error(error))
         is_done = outcome.status is Status.DONE
         change(
             self.result,
@@ -225,12 +229,13 @@ def find_task(path: str) -> Task[..., Any]:
         TaskNotFound: No module that is loaded has it.
     """
     value = _loaded(path) if len(path) <= MAX_PATH_LENGTH else None
-    if not isinstance(value, Task):
+    # By its type: isinstance() would evaluate a lazy object.
+    if not issubclass(type(value), Task):
         raise TaskNotFound(
             f"No Django task is loaded as {path!r}. If it exists, move it to the "
             "tasks.py of an app, or list its module in CLOUDTASK['IMPORTS']."
         )
-    return value
+    return cast("Task[..., Any]", value)
 
 
 def change(result: CloudTaskResult, **values: Any) -> None:
@@ -276,6 +281,12 @@ def _as_enqueued(task: Task[..., Any], payload: Payload) -> Task[..., Any]:
         value = changes.get(field.name, getattr(task, field.name))
         object.__setattr__(changed, field.name, value)
     return changed
+
+
+def _as_django_has_it(moment: datetime) -> datetime:
+    if django_settings.USE_TZ:
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def _task_error(error: Exception) -> TaskError:

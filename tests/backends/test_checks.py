@@ -135,14 +135,18 @@ def test_an_unknown_option_that_is_near_none_is_told_with_all() -> None:
         ),
         (
             {"AUTH": "tests.backends.authenticators.Missing"},
-            "['AUTH']: ",
+            "['AUTH']: Module \"tests.backends.authenticators\" does not define a "
+            '"Missing" attribute/class.',
         ),
         (
             {"AUTH": "tests.backends.authenticators.no_class"},
             "['AUTH']: 'tests.backends.authenticators.no_class' is no Authenticator "
             "class.",
         ),
-        ({"AUTH": "tests.backends.nowhere.Missing"}, "['AUTH']: "),
+        (
+            {"AUTH": "tests.backends.nowhere.Missing"},
+            "['AUTH']: No module named 'tests.backends.nowhere'.",
+        ),
     ],
 )
 def test_a_wrong_option_is_told(options: dict[str, Any], words: str) -> None:
@@ -357,4 +361,16 @@ def test_a_url_that_leads_elsewhere_is_told() -> None:
             "The path of TASKS['reports']['OPTIONS']['URL'], '/elsewhere/', leads "
             "elsewhere. The dispatch view is at '/_tasks/'.",
         )
+    ]
+
+
+@pytest.mark.parametrize("alias", ["default", "other"])
+def test_a_url_that_leads_to_the_view_of_another_backend_is_told(
+    settings: Any, alias: str
+) -> None:
+    settings.ROOT_URLCONF = "tests.backends.urls"
+
+    assert check("reports", URL="https://shop.example/_reports/") == []
+    assert "cloudtask.W009" in [
+        message.id for message in check(alias, URL="https://shop.example/_reports/")
     ]

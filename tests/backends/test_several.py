@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from cloudtask.framework import BaseTaskBackend
+from cloudtask import environment
+from cloudtask.framework import BaseTaskBackend, task_backends
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import StoredTask
 from tests import tasks as sdk
@@ -257,7 +258,7 @@ def test_a_header_that_is_no_alias_is_refused(send: Send, header: str) -> None:
 
 
 def test_a_bound_view_runs_the_tasks_of_its_backend(send: Send) -> None:
-    assert reverse("bound:dispatch") == "/_reports/"
+    assert reverse("reports:dispatch") == "/_reports/"
     assert is_done(dispatch(send, stored("reports"), path="/_reports/", **SECOND))
 
 
@@ -294,6 +295,23 @@ def test_a_bound_view_is_closed_where_its_backend_is_gone(
     settings.TASKS = TASKS
 
     assert refused(dispatch(send, sent, path="/_reports/", **SECOND))
+
+
+def test_on_cloud_run_each_backend_finds_its_own_view(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "origin", lambda: "https://shop.run.app")
+    raw = {key: value for key, value in settings.CLOUDTASK.items() if key != "URL"}
+    settings.CLOUDTASK = raw
+    urls = {
+        alias: task_backends[alias].settings.find_url()
+        for alias in ("default", "reports")
+    }
+
+    assert urls == {
+        "default": "https://shop.run.app/_tasks/",
+        "reports": "https://shop.run.app/_reports/",
+    }
 
 
 # Who is let in

@@ -4,5 +4,5 @@ from django.urls import include, path
 
 urlpatterns = [
     path("_tasks/", include("cloudtask.urls")),
-    path("_reports/", include("cloudtask.urls", "bound"), {"backend": "reports"}),
+    path("_reports/", include("cloudtask.urls", "reports"), {"backend": "reports"}),
 ]

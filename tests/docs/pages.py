@@ -49,6 +49,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "examples/bookshop/README.md",
+    ROOT / "examples/notices/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 

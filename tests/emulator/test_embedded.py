@@ -100,6 +100,21 @@ def test_an_unreachable_target_is_a_failed_attempt(
     assert (attempt.status, attempt.outcome) == (None, "gave up")
 
 
+def test_every_attempt_is_told_before_the_emulator_is_idle(
+    emulator: Emulator, client: Client, target: Target
+) -> None:
+    queue = emulator.queue_path("default")
+    # Sent together they often end in one commit, some of them in each round.
+    for done in range(8, 168, 8):
+        client.pause_queue(name=queue)
+        for _ in range(8):
+            create(client, emulator, target.url)
+        client.resume_queue(name=queue)
+        emulator.wait_for(lambda: emulator.idle)
+
+        assert len(emulator.attempts) == done
+
+
 def test_a_task_waits_for_its_schedule_time(
     emulator: Emulator, client: Client, target: Target
 ) -> None:

@@ -58,6 +58,7 @@ class Dispatcher:
         self._is_turning = False
         self._sleeps_until = 0
         self._pump: asyncio.Task[None] | None = None
+        self._unrecorded = 0  # Flights that ended, and no attempt tells yet.
 
     def start(self) -> None:
         """Begin to send."""
@@ -66,7 +67,7 @@ class Dispatcher:
 
     def poke(self) -> None:
         """Take note that the engine changed; what is due is sent soon."""
-        self._journal.note(self._engine.pending)
+        self._journal.note(self._pending)
         now = self._clock.now()
         next_work = self._engine.next_work(now)
         if next_work <= now or next_work < self._sleeps_until:
@@ -121,12 +122,12 @@ class Dispatcher:
         now = self._clock.now()
         if self._engine.sweeper.next_sweep() <= now:
             await self._commits.run(lambda: self._engine.sweeper.sweep(now))
-            self._journal.note(self._engine.pending)
+            self._journal.note(self._pending)
         due = await self._commits.run(lambda: self._engine.dispatching.take_due(now))
         for dispatch in due:
             self.send(dispatch)
         if due:
-            self._journal.note(self._engine.pending)
+            self._journal.note(self._pending)
 
     async def _until_next(self) -> None:
         now = self._clock.now()
@@ -153,14 +154,24 @@ class Dispatcher:
             headers = headers | {"Authorization": token}
         answers = await self._deliver(dispatch, headers)
         now = self._clock.now()
-        verdict = await self._commits.run(
-            lambda: self._engine.dispatching.complete(dispatch, answers[0], now)
-        )
+        # One commit may end several: none counts as done before it is told.
+        self._unrecorded += 1
+        try:
+            verdict = await self._commits.run(
+                lambda: self._engine.dispatching.complete(dispatch, answers[0], now)
+            )
+        finally:
+            self._unrecorded -= 1
         for answer in answers:
             attempt = attempt_of(dispatch, headers, answer, verdict, now)
-            self._journal.note(self._engine.pending, attempt)
+            self._journal.note(self._pending, attempt)
             self._report(attempt)
         self._poked.set()
+
+    @property
+    def _pending(self) -> int:
+        # Those whose end is being committed may be counted twice.
+        return self._engine.pending + self._unrecorded
 
     async def _deliver(
         self, dispatch: Dispatch, headers: dict[str, str]
