@@ -9,7 +9,7 @@ A backend's OPTIONS take the keys of CLOUDTASK and stand in for them.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from django.utils import timezone
@@ -19,7 +19,6 @@ from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
     ConfiguredBackend,
-    change,
 )
 from cloudtask.exceptions import CloudTaskError, ConfigurationError
 from cloudtask.framework import (
@@ -38,12 +37,14 @@ from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_s
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from django.core.checks import CheckMessage
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
+
+
+#: Tasks whose route a backend remembers.
+_MAX_ROUTES = 1024
 
 
 class ResultsNotKept(TaskResultDoesNotExist, NotImplementedError):
@@ -75,6 +76,11 @@ class CloudTasksBackend(ConfiguredBackend):
         settings = self._settings_if_right()
         return settings is None or bool(settings.priority_queues)
 
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        # Routes of tasks that were found valid, by the tasks' identity.
+        self._routes: dict[int, tuple[Task[..., Any], Settings, Route]] = {}
+
     def validate_task(self, task: Task[..., Any]) -> None:
         """
         Refuse a task that this backend, or Cloud Tasks, would not take.
@@ -87,8 +93,7 @@ class CloudTasksBackend(ConfiguredBackend):
             _check_run_after(task.run_after)
         _check_policies(task)
         settings = self._settings_if_right()
-        known = _routes_of(self.alias, settings) if settings is not None else {}
-        if settings is not None and _Sending.of(task) not in known:
+        if settings is not None:
             _queue(settings, task)
 
     def enqueue(
@@ -173,7 +178,7 @@ class CloudTasksBackend(ConfiguredBackend):
         kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, OutgoingTask]:
         """What the caller gets, and what is sent."""
-        self.validate_task(task)
+        route = self._route(settings, transport, task)
         result = CloudTaskResult(
             task=task,
             id=new_id(),
@@ -191,7 +196,7 @@ class CloudTasksBackend(ConfiguredBackend):
         outgoing = OutgoingTask(
             id=result.id,
             path=task.module_path,
-            route=self._route(settings, transport, task),
+            route=route,
             body=encode(self._payload(result)),
             schedule_time=_aware(task.run_after) if task.run_after else None,
         )
@@ -215,19 +220,28 @@ class CloudTasksBackend(ConfiguredBackend):
     def _route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
-        """Where a task goes. Found once for all that are sent alike."""
-        routes = _routes_of(self.alias, settings)
-        sending = _Sending.of(task)
-        route = routes.get(sending)
-        if route is None:
-            route = routes[sending] = self._find_route(settings, transport, task)
+        """
+        Where a task goes, once it is known to be valid.
+
+        A task never changes, so that is found out once for each. But for its
+        time to run, which comes nearer.
+        """
+        known = self._routes.get(id(task))
+        if known is not None and known[0] is task and known[1] is settings:
+            if task.run_after is not None:
+                _check_run_after(task.run_after)
+            return known[2]
+        self.validate_task(task)
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        route = self._find_route(settings, transport, task)
+        self._routes[id(task)] = (task, settings, route)
         return route
 
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
         target = transport.target(settings)
-        sending = _Sending.of(task)
         return Route(
             queue_path=target.queue_path(_queue(settings, task)),
             url=target.url or settings.require_url(),
@@ -236,44 +250,15 @@ class CloudTasksBackend(ConfiguredBackend):
                 BACKEND_HEADER: quote(self.alias),
                 **target.headers,
             },
-            deadline=sending.timeout or settings.deadline,
-            retry=sending.retry or settings.default_retry,
+            deadline=getattr(task, "timeout", None) or settings.deadline,
+            retry=getattr(task, "retry", None) or settings.default_retry,
             oidc=target.oidc,
         )
 
 
-class _Sending(NamedTuple):
-    """All of a task that its route depends on."""
-
-    queue_name: str
-    priority: int
-    timeout: timedelta | None
-    retry: RetryPolicy | None
-
-    @classmethod
-    def of(cls, task: Task[..., Any]) -> _Sending:
-        # A task of another backend may have been sent here by using().
-        return cls(
-            task.queue_name,
-            task.priority,
-            getattr(task, "timeout", None),
-            getattr(task, "retry", None),
-        )
-
-
-# Of the process: Django makes a backend for each thread.
-_routes: dict[str, tuple[Settings, dict[_Sending, Route]]] = {}
-
-
-def _routes_of(alias: str, settings: Settings) -> dict[_Sending, Route]:
-    known = _routes.get(alias)
-    if known is None or known[0] is not settings:
-        known = _routes[alias] = (settings, {})
-    return known[1]
-
-
 def _mark_sent(result: CloudTaskResult, name: str) -> None:
-    change(result, name=name, enqueued_at=timezone.now())
+    object.__setattr__(result, "name", name)
+    object.__setattr__(result, "enqueued_at", timezone.now())
 
 
 def _queue(settings: Settings, task: Task[..., Any]) -> str:
@@ -301,13 +286,14 @@ def _check_run_after(run_after: datetime) -> None:
 
 
 def _check_policies(task: Task[..., Any]) -> None:
-    sending = _Sending.of(task)
-    problem = deadline_problem(sending.timeout) if sending.timeout is not None else None
+    # A task of another backend, sent here by using(), has none.
+    timeout, retry = getattr(task, "timeout", None), getattr(task, "retry", None)
+    problem = deadline_problem(timeout) if timeout is not None else None
     if problem is not None:
         raise InvalidTask(f"{task.module_path}: timeout= {problem}")
-    if sending.retry is not None and not isinstance(sending.retry, RetryPolicy):
+    if retry is not None and not isinstance(retry, RetryPolicy):
         raise InvalidTask(
-            f"{task.module_path}: retry= must be a RetryPolicy, not {sending.retry!r}."
+            f"{task.module_path}: retry= must be a RetryPolicy, not {retry!r}."
         )
 
 

@@ -34,6 +34,7 @@ from cloudtask.framework import (
     TaskResult,
     TaskResultStatus,
     normalize_json,
+    task_backends,
     task_finished,
     task_started,
 )
@@ -78,6 +79,27 @@ class CloudTask(Task):  # type: ignore[type-arg]
 
     timeout: timedelta | None = None  # For one attempt; 15 s to 30 min.
     retry: RetryPolicy | None = None  # When a failed attempt is repeated.
+
+    def get_backend(self) -> BaseTaskBackend:
+        """
+        The backend that it is for.
+
+        Django makes one for each thread, and under ASGI for each request.
+        Those of this package are the same for all: they keep nothing that is
+        one caller's.
+        """
+        configured = task_backends.settings
+        shared = _shared.get(self.backend)
+        if shared is not None and shared[0] is configured:
+            return shared[1]
+        backend = task_backends[self.backend]
+        if isinstance(backend, ConfiguredBackend):
+            _shared[self.backend] = (configured, backend)
+        return backend
+
+
+# By alias, with the TASKS that they were made of.
+_shared: dict[str, tuple[object, ConfiguredBackend]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

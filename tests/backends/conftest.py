@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import auth, backends, transports
+from cloudtask import auth, django_kind, transports
 from cloudtask.backends import CloudTasksBackend
 from cloudtask.framework import task_backends
 from tests.backends.samples import TASKS, Told, recorded
@@ -27,7 +27,7 @@ def _own_tasks(settings: Any) -> Iterator[None]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    backends._routes.clear()
+    django_kind._shared.clear()
     auth._authenticators.clear()
 
 

@@ -7,6 +7,7 @@ import copy
 import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from cloudtask.backends import CloudTasksBackend
 from cloudtask.django_kind import CloudTaskResult
 from cloudtask.exceptions import ConfigurationError, EncodeError, PayloadTooLarge
 from cloudtask.framework import (
+    InvalidTask,
     Task,
     TaskResultDoesNotExist,
     TaskResultStatus,
@@ -33,6 +35,7 @@ from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks
 from tests.backends.samples import (
+    BACKEND,
     FRAMEWORK,
     Told,
     body_of,
@@ -305,7 +308,6 @@ def test_a_task_that_is_too_large_is_refused(
 def test_what_tasks_share_is_prepared_once(queue: MemoryTransport) -> None:
     for _ in range(3):
         tasks.add.enqueue()
-    tasks.aadd.enqueue()
     tasks.add.using(queue_name="emails").enqueue()
     tasks.patient.enqueue()
 
@@ -316,6 +318,49 @@ def test_what_tasks_share_is_prepared_once(queue: MemoryTransport) -> None:
         timedelta(minutes=20),
         tasks.patient.retry,
     )
+
+
+def test_what_is_known_of_tasks_does_not_grow_without_bounds(
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch, backend: CloudTasksBackend
+) -> None:
+    monkeypatch.setattr("cloudtask.backends._MAX_ROUTES", 3)
+    times = [datetime.now(UTC) + timedelta(minutes=number) for number in range(10)]
+    for each in times:
+        later = tasks.add.using(run_after=each)
+        backend.enqueue(later, (), {})
+        backend.enqueue(later, (), {})
+
+    assert [stored.due for stored in queue.tasks] == [t for t in times for _ in "12"]
+    assert len(backend._routes) <= 3
+
+
+def test_a_task_that_became_invalid_is_refused(settings: Any) -> None:
+    settings.TASKS = {"default": {"BACKEND": BACKEND, "QUEUES": ["default", "mail"]}}
+    mail = tasks.add.using(queue_name="mail")
+    with memory_queue() as queue:
+        mail.enqueue()
+        settings.TASKS = {"default": {"BACKEND": BACKEND, "QUEUES": ["default"]}}
+        with pytest.raises(InvalidTask, match="Queue 'mail' is not valid for backend"):
+            mail.enqueue()
+
+    assert len(queue.tasks) == 1
+
+
+def test_all_threads_share_one_backend() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(tasks.add.get_backend).result()
+
+    assert elsewhere is tasks.add.get_backend()
+
+
+def test_other_packages_backends_are_made_as_django_makes_them() -> None:
+    sent_there = tasks.add.using(backend="dummy")
+
+    with ThreadPoolExecutor(1) as pool:
+        elsewhere = pool.submit(sent_there.get_backend).result()
+
+    assert elsewhere is not sent_there.get_backend()
+    assert sent_there.get_backend() is sent_there.get_backend()
 
 
 def test_other_settings_make_other_routes(settings: Any) -> None:
