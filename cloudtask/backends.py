@@ -9,6 +9,7 @@ A backend's OPTIONS take the keys of CLOUDTASK and stand in for them.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
 
-
 #: Tasks whose route a backend remembers.
 _MAX_ROUTES = 1024
 
@@ -70,16 +70,16 @@ class CloudTasksBackend(ConfiguredBackend):
     supports_async_task = True
     supports_get_result = False
 
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        # Routes of tasks that were found valid, by the tasks' identity.
+        self._routes: dict[int, tuple[Task[..., Any], Settings, Route]] = {}
+
     @property
     def supports_priority(self) -> bool:  # type: ignore[override]
         """Whether PRIORITY_QUEUES says which queue serves a priority."""
         settings = self._settings_if_right()
         return settings is None or bool(settings.priority_queues)
-
-    def __init__(self, alias: str, params: dict[str, Any]) -> None:
-        super().__init__(alias, params)
-        # Routes of tasks that were found valid, by the tasks' identity.
-        self._routes: dict[int, tuple[Task[..., Any], Settings, Route]] = {}
 
     def validate_task(self, task: Task[..., Any]) -> None:
         """
@@ -116,11 +116,7 @@ class CloudTasksBackend(ConfiguredBackend):
         settings = self.settings
         transport = get_transport(settings)
         result, outgoing = self._prepared(settings, transport, task, args, kwargs)
-
-        def on_sent(name: str) -> None:
-            _mark_sent(result, name)
-            task_enqueued.send_robust(type(self), task_result=result)
-
+        on_sent = partial(self._sent, result)
         hand_over(transport, outgoing, on_sent, waits=settings.on_commit)
         return result
 
@@ -131,11 +127,7 @@ class CloudTasksBackend(ConfiguredBackend):
         settings = self.settings
         transport = get_transport(settings)
         result, outgoing = self._prepared(settings, transport, task, args, kwargs)
-
-        def on_sent(name: str) -> None:
-            _mark_sent(result, name)
-            task_enqueued.send_robust(type(self), task_result=result)
-
+        on_sent = partial(self._sent, result)
         name = await ahand_over(transport, outgoing, on_sent, waits=settings.on_commit)
         if name is not None:
             _mark_sent(result, name)
@@ -160,6 +152,10 @@ class CloudTasksBackend(ConfiguredBackend):
             *super().check(**kwargs),
             *checks.check_backend(self.alias, self.options, self.queues),
         ]
+
+    def _sent(self, result: CloudTaskResult, name: str) -> None:
+        _mark_sent(result, name)
+        task_enqueued.send_robust(type(self), task_result=result)
 
     def _settings_if_right(self) -> Settings | None:
         # Tasks are defined while modules load, which wrong settings must not
@@ -223,8 +219,8 @@ class CloudTasksBackend(ConfiguredBackend):
         """
         Where a task goes, once it is known to be valid.
 
-        A task never changes, so that is found out once for each. But for its
-        time to run, which comes nearer.
+        A task never changes, so that is found out once for each, but for its
+        time to run.
         """
         known = self._routes.get(id(task))
         if known is not None and known[0] is task and known[1] is settings:

@@ -43,10 +43,17 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     """All checks of this app. None of them asks the network."""
     try:
         settings = get_settings()
-        is_used = settings != Settings() or not own_backends()
-        return [*(_check_settings(settings) if is_used else []), *_check_tasks()]
+        found = [] if _is_unused(settings) else list(_check_settings(settings))
+        return [*found, *_check_tasks()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
+
+
+def _is_unused(settings: Settings) -> bool:
+    """Whether nothing is set but in the OPTIONS of task backends."""
+    backends = own_backends()
+    has_options = bool(backends) and all(each.options for each in backends)
+    return settings == Settings() and has_options
 
 
 def check_backend(

@@ -217,12 +217,12 @@ class DjangoAttempt(Attempt):
 
     def _settle(self, outcome: Outcome, error: Exception | None) -> None:
         if outcome.status is Status.RETRY:
-            change(self.result, status=TaskResultStatus.READY)
+            _change(self.result, status=TaskResultStatus.READY)
             return
         if error is not None:
             self.result.errors.append(_task_error(error))
         is_done = outcome.status is Status.DONE
-        change(
+        _change(
             self.result,
             status=TaskResultStatus.SUCCESSFUL if is_done else TaskResultStatus.FAILED,
             finished_at=timezone.now(),
@@ -260,16 +260,16 @@ def find_task(path: str) -> Task[..., Any]:
     return cast("Task[..., Any]", value)
 
 
-def change(result: CloudTaskResult, **values: Any) -> None:
-    """Set attributes of a result, which is frozen for all but its backend."""
-    for name, value in values.items():
-        object.__setattr__(result, name, value)
-
-
 @cache
 def worker_id(pid: int) -> str:
     """What tells this process from others, in at most 64 characters."""
     return f"{socket.gethostname()[:48]}-{pid}"
+
+
+def _change(result: CloudTaskResult, **values: Any) -> None:
+    # Frozen for all but its backend.
+    for name, value in values.items():
+        object.__setattr__(result, name, value)
 
 
 def _loaded(path: str) -> object:

@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 from django.test import override_settings
 
 from cloudtask.checks import check_cloudtask, check_deployment
+from cloudtask.dispatches import own_backends
 from cloudtask.framework import task_backends
 from tests.backends.samples import BACKEND, IS_BACKPORT, TASKS
 
@@ -374,3 +375,60 @@ def test_a_url_that_leads_to_the_view_of_another_backend_is_told(
     assert "cloudtask.W009" in [
         message.id for message in check(alias, URL="https://shop.example/_reports/")
     ]
+
+
+# The project's own checks
+
+
+def all_messages() -> list[CheckMessage]:
+    """What `check --deploy` says of this package."""
+    backends = [message for each in own_backends() for message in each.check()]
+    return [*check_cloudtask(), *check_deployment(), *backends]
+
+
+def all_ids() -> list[str | None]:
+    return [message.id for message in all_messages()]
+
+
+def test_a_project_may_set_all_in_the_options_of_its_backends(settings: Any) -> None:
+    settings.CLOUDTASK = {}
+    settings.TASKS = {"default": {"BACKEND": BACKEND, "OPTIONS": RIGHT}}
+
+    assert all_ids() == []
+
+
+def test_what_a_backend_without_options_lacks_is_told_once(settings: Any) -> None:
+    settings.CLOUDTASK = {}
+    settings.TASKS = {
+        "default": {"BACKEND": BACKEND},
+        "other": {"BACKEND": BACKEND, "OPTIONS": RIGHT},
+    }
+
+    assert all_ids().count("cloudtask.E002") == 1
+
+
+def test_what_is_fine_on_a_desk_is_told_of_each_backend(settings: Any) -> None:
+    settings.CLOUDTASK = RIGHT
+    own = {**RIGHT, "SAE": None, "ON_COMMIT": False}
+    settings.TASKS = {
+        "default": {"BACKEND": BACKEND},
+        "other": {"BACKEND": BACKEND, "OPTIONS": own},
+    }
+
+    [message] = [m for m in all_messages() if m.id == "cloudtask.W010"]
+    assert message.msg.startswith("TASKS['other']['OPTIONS']['ON_COMMIT'] is off: ")
+
+
+def test_wrong_options_are_told_once_under_deploy(settings: Any) -> None:
+    settings.TASKS = {"default": {"BACKEND": BACKEND, "OPTIONS": {"URL": 1}}}
+
+    assert all_ids() == ["cloudtask.E001"]
+
+
+def test_a_backend_that_cannot_be_made_is_djangos_to_tell(settings: Any) -> None:
+    settings.TASKS = {
+        "default": {"BACKEND": BACKEND},
+        "gone": {"BACKEND": "tests.gone.Backend"},
+    }
+
+    assert [backend.alias for backend in own_backends()] == ["default"]
