@@ -151,8 +151,8 @@ class DjangoAttempt(Attempt):
     backend: ConfiguredBackend
     result: CloudTaskResult
 
-    # Django's own logger reports the error.
-    failure_level: ClassVar[int] = logging.WARNING
+    # Django's own logger does.
+    reports_failure: ClassVar[bool] = False
 
     @classmethod
     def of(

@@ -61,8 +61,8 @@ class Attempt:
     payload: Payload
     request: CloudTaskRequest
 
-    #: How its final failure is logged here.
-    failure_level: ClassVar[int] = logging.ERROR
+    #: Whether its final failure is logged here as an error, traceback and all.
+    reports_failure: ClassVar[bool] = True
 
     def arguments(self) -> tuple[Any, ...]:
         """What the function gets by position."""
@@ -184,7 +184,7 @@ def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
 
 def _over(attempt: Attempt) -> Outcome:
     # The last attempt did not live to say so: its worker died.
-    _log(attempt.failure_level, attempt, Status.FAILED, "no attempts are left")
+    _log_failure(attempt, "no attempts are left")
     return Outcome(Status.FAILED)
 
 
@@ -198,13 +198,22 @@ def _raised(attempt: Attempt, error: Exception) -> Outcome:
         _log(logging.WARNING, attempt, Status.REJECTED, error.reason)
         return Outcome(Status.REJECTED)
     if attempt.request.is_last_attempt:
-        _log(attempt.failure_level, attempt, Status.FAILED, error=error)
+        _log_failure(attempt, error=error)
         return Outcome(Status.FAILED, error=error)
     if isinstance(error, Retry):
         _log(logging.INFO, attempt, Status.RETRY, error.reason)
         return Outcome(Status.RETRY, error=error, after=error.after)
     _log(logging.WARNING, attempt, Status.RETRY, error=error)
     return Outcome(Status.RETRY, error=error)
+
+
+def _log_failure(
+    attempt: Attempt, reason: str = "", error: Exception | None = None
+) -> None:
+    if attempt.reports_failure:
+        _log(logging.ERROR, attempt, Status.FAILED, reason, error)
+    else:
+        _log(logging.WARNING, attempt, Status.FAILED, reason)
 
 
 def _log(

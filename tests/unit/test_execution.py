@@ -141,11 +141,13 @@ class Told(Attempt):
     async def astarted(self) -> None:
         told.append(("astarted", *ran, sys.exception()))
 
-    def ended(self, outcome: Outcome) -> None:
-        told.append(("ended", outcome, sys.exception()))
+    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+        assert sys.exception() is error
+        told.append(("ended", outcome, error))
 
-    async def aended(self, outcome: Outcome) -> None:
-        told.append(("aended", outcome, sys.exception()))
+    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+        assert sys.exception() is error
+        told.append(("aended", outcome, error))
 
 
 class Elsewhere(Told):
@@ -248,15 +250,15 @@ def test_what_ends_the_process_is_no_end_of_the_attempt(
 @pytest.mark.parametrize(
     ("attempt", "how", "level", "reason"),
     [
-        (LAST, "fail", logging.DEBUG, ""),
-        (LAST + 1, "fail", logging.DEBUG, "no attempts are left"),
+        (LAST, "fail", logging.WARNING, ""),
+        (LAST + 1, "fail", logging.WARNING, "no attempts are left"),
         # No failure.
         (FIRST, "fail", logging.WARNING, ""),
         (LAST, "reject", logging.WARNING, "never"),
     ],
 )
 @both_ways
-def test_an_attempt_says_how_loud_its_failure_is(
+def test_a_failure_that_others_report_is_no_error_here(
     caplog: pytest.LogCaptureFixture,
     run: Run,
     attempt: int,
@@ -265,7 +267,7 @@ def test_an_attempt_says_how_loud_its_failure_is(
     reason: str,
 ) -> None:
     class Quiet(Attempt):
-        failure_level = logging.DEBUG
+        reports_failure = False
 
     caplog.set_level(logging.DEBUG, "cloudtask")
     asked = attempt_of(behave, how, settings=Settings(retry=THRICE), attempt=attempt)
@@ -274,6 +276,8 @@ def test_an_attempt_says_how_loud_its_failure_is(
     [record] = (r for r in caplog.records if r.name == "cloudtask")
     assert record.levelno == level
     assert record.getMessage().endswith(f" reason={reason!r}")
+    # Who reports it has the traceback.
+    assert bool(record.exc_info) is (attempt == FIRST)
 
 
 def test_an_attempt_says_what_its_function_gets(
@@ -289,7 +293,7 @@ def test_an_attempt_that_is_told_nothing_runs_as_well(run: Run) -> None:
     asked = attempt_of(add, 1, 2)
 
     assert asked.arguments() == (asked.request, 1, 2)
-    assert asked.failure_level == logging.ERROR
+    assert asked.reports_failure
     assert run(asked) == Outcome(Status.DONE, value=3)
 
 
