@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import pytest
-
 from cloudtask import framework
 from tests.backends.samples import FRAMEWORK
 from tests.fresh import run_fresh
@@ -43,7 +41,6 @@ def test_every_name_is_there() -> None:
 
 
 def test_the_backport_serves_where_django_has_none() -> None:
-    pytest.importorskip("django_tasks")
     names = run_fresh(
         HIDE.format(names=["django.tasks"])
         + SETTINGS
