@@ -83,7 +83,8 @@ def test_the_tests_of_the_project_pass_under(
     run = manage(notices, backend, "test", "notices", "--shuffle")
 
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^Ran 17 tests in ", run.stderr, re.MULTILINE)
+    # Python 3.12.1 does not count one that its decorator skips.
+    assert re.search(r"^Ran 1[67] tests in ", run.stderr, re.MULTILINE)
     assert re.search(rf"^OK \(skipped={skipped}\)$", run.stderr, re.MULTILINE)
 
 
