@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.stores import NO_CLAIM
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.http import HttpRequest
     from django.http.request import HttpHeaders
+
+    from cloudtask.stores import Claim
 
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
@@ -39,6 +43,7 @@ class CloudTaskRequest:
 
     # Headers are read when task code asks for them: most never does.
     __slots__ = (
+        "_claim",
         "_meta",
         "_started",
         "attempt",
@@ -58,6 +63,7 @@ class CloudTaskRequest:
         deadline: timedelta | None = None,
     ) -> None:
         self._meta = meta or {}
+        self._claim = NO_CLAIM
         self._started = monotonic()
         self.id = id
         self.request = request
@@ -113,6 +119,43 @@ class CloudTaskRequest:
         stays False.
         """
         return self.last_attempt is not None and self.attempt >= self.last_attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """
+        Whether this task is to stop: it was cancelled, or its lease lost.
+
+        Known a few seconds late. Always False without `cloudtask.results`.
+        """
+        return self._claim.is_cancelled
+
+    def check_cancelled(self) -> bool:
+        """See `cancelled`, asking the database now."""
+        return self._claim.look()
+
+    async def acheck_cancelled(self) -> bool:
+        """See check_cancelled()."""
+        from asgiref.sync import sync_to_async
+
+        return await sync_to_async(self._claim.look)()
+
+    def progress(self, done: int, total: int | None = None, message: str = "") -> None:
+        """
+        Note how far this task is, for the admin and for whoever waits.
+
+        Written at most once a second, and at the end. Kept by
+        `cloudtask.results` alone.
+
+        Args:
+            done: How much is done.
+            total: Of how much; None where that is not known.
+            message: One line.
+        """
+        self._claim.progress(done, total, message)
+
+    def hold(self, claim: Claim) -> None:
+        """Be told of by the store; called before the task is."""
+        self._claim = claim
 
     def remaining(self) -> timedelta | None:
         """Time until Cloud Tasks gives this attempt up, never negative."""

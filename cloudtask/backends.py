@@ -13,13 +13,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from cloudtask import checks, payload
+from cloudtask import checks
 from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
     ConfiguredBackend,
+    result_of,
+    task_of,
 )
 from cloudtask.exceptions import CloudTaskError, ConfigurationError
 from cloudtask.framework import (
@@ -30,9 +33,10 @@ from cloudtask.framework import (
     TaskResultStatus,
     task_enqueued,
 )
-from cloudtask.handover import ahand_over, hand_over
-from cloudtask.payload import Payload, Using, encode, new_id
+from cloudtask.handover import Handover
+from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.retry import RetryPolicy
+from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
@@ -68,7 +72,6 @@ class CloudTasksBackend(ConfiguredBackend):
     task_class = CloudTask
     supports_defer = True
     supports_async_task = True
-    supports_get_result = False
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
@@ -80,6 +83,12 @@ class CloudTasksBackend(ConfiguredBackend):
         """Whether PRIORITY_QUEUES says which queue serves a priority."""
         settings = self._settings_if_right()
         return settings is None or bool(settings.priority_queues)
+
+    @property
+    def supports_get_result(self) -> bool:  # type: ignore[override]
+        """Whether results are kept: by the app `cloudtask.results`."""
+        settings = self._settings_if_right()
+        return settings is not None and get_store(settings).keeps
 
     def validate_task(self, task: Task[..., Any]) -> None:
         """
@@ -115,9 +124,8 @@ class CloudTasksBackend(ConfiguredBackend):
         """
         settings = self.settings
         transport = get_transport(settings)
-        result, outgoing = self._prepared(settings, transport, task, args, kwargs)
-        on_sent = partial(self._sent, result)
-        hand_over(transport, outgoing, on_sent, waits=settings.on_commit)
+        result, handover = self._prepared(settings, transport, task, args, kwargs)
+        handover.make(waits=settings.on_commit)
         return result
 
     async def aenqueue(
@@ -126,9 +134,8 @@ class CloudTasksBackend(ConfiguredBackend):
         """See enqueue()."""
         settings = self.settings
         transport = get_transport(settings)
-        result, outgoing = self._prepared(settings, transport, task, args, kwargs)
-        on_sent = partial(self._sent, result)
-        name = await ahand_over(transport, outgoing, on_sent, waits=settings.on_commit)
+        result, handover = self._prepared(settings, transport, task, args, kwargs)
+        name = await handover.amake(waits=settings.on_commit)
         if name is not None:
             _mark_sent(result, name)
             await task_enqueued.asend_robust(type(self), task_result=result)
@@ -136,16 +143,31 @@ class CloudTasksBackend(ConfiguredBackend):
 
     def get_result(self, result_id: str) -> CloudTaskResult:
         """
+        What became of a task.
+
         Raises:
-            ResultsNotKept: Always.
+            TaskResultDoesNotExist: Nothing is known of it, or it is none of
+                this backend's. Without `cloudtask.results`, always.
         """
-        raise ResultsNotKept(
-            "This backend does not support retrieving or refreshing results."
-        )
+        store = get_store(self.settings)
+        if not store.keeps:
+            raise ResultsNotKept(
+                "This backend does not support retrieving or refreshing results."
+            )
+        stored = store.find(result_id)
+        if stored is None or stored.payload.backend != self.alias:
+            raise TaskResultDoesNotExist(result_id)
+        return result_of(stored)
 
     async def aget_result(self, result_id: str) -> CloudTaskResult:
         """See get_result()."""
-        return self.get_result(result_id)
+        if not get_store(self.settings).keeps:
+            return self.get_result(result_id)
+        return await sync_to_async(self.get_result)(result_id)
+
+    def route(self, payload: Payload) -> Route:
+        settings = self.settings
+        return self._find_route(settings, get_transport(settings), task_of(payload))
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
         return [
@@ -172,8 +194,8 @@ class CloudTasksBackend(ConfiguredBackend):
         task: Task[..., Any],
         args: Any,
         kwargs: dict[str, Any],
-    ) -> tuple[CloudTaskResult, OutgoingTask]:
-        """What the caller gets, and what is sent."""
+    ) -> tuple[CloudTaskResult, Handover]:
+        """What the caller gets, and what sends the task."""
         route = self._route(settings, transport, task)
         result = CloudTaskResult(
             task=task,
@@ -189,15 +211,24 @@ class CloudTasksBackend(ConfiguredBackend):
             errors=[],
             worker_ids=[],
         )
+        payload = self._payload(result)
         outgoing = OutgoingTask(
             id=result.id,
-            path=task.module_path,
+            path=payload.task,
             route=route,
-            body=encode(self._payload(result)),
+            body=encode(payload),
             schedule_time=_aware(task.run_after) if task.run_after else None,
         )
         check_size(outgoing)
-        return result, outgoing
+        handover = Handover(
+            transport,
+            outgoing,
+            payload,
+            store=get_store(settings),
+            using=None,
+            on_sent=partial(self._sent, result),
+        )
+        return result, handover
 
     def _payload(self, result: CloudTaskResult) -> Payload:
         task = result.task
@@ -207,7 +238,7 @@ class CloudTasksBackend(ConfiguredBackend):
             args=tuple(result.args),
             kwargs=result.kwargs,
             enqueued_at=datetime.now(UTC),
-            kind=payload.DJANGO,
+            kind=DJANGO,
             backend=self.alias,
             # Django takes 12.0 for a whole number, too.
             using=Using(task.queue_name, int(task.priority), task.run_after),

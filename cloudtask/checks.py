@@ -86,7 +86,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """What is fine on a desk, and not in production."""
     found: list[CheckMessage] = []
     try:
-        for settings in _all_settings():
+        for settings in all_settings():
             found += _check_on_commit(settings)
             found += _check_signer(settings)
     except ConfigurationError:
@@ -94,7 +94,8 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _all_settings() -> Iterator[Settings]:
+def all_settings() -> Iterator[Settings]:
+    """CLOUDTASK's, and those of the backends that have their own."""
     yield get_settings()
     for backend in own_backends():
         if backend.settings.backend is not None:

@@ -64,6 +64,7 @@ class Settings:
     queues: Mapping[str, QueueConfig] = field(default_factory=dict)
     transport: str = GOOGLE_TRANSPORT  # Dotted path of a Transport class.
     rpc_timeout: timedelta = timedelta(seconds=10)  # For one enqueue.
+    results: str = "all"  # What the app cloudtask.results keeps.
     imports: tuple[str, ...] = ()  # Modules with tasks beside each tasks.py.
 
     @classmethod

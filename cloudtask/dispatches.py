@@ -12,6 +12,7 @@ from cloudtask import registry
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidCredentials, TaskNotFound
 from cloudtask.execution import Attempt, make_request
+from cloudtask.stores import get_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ def settings_for(backend: str | None) -> Settings:
         InvalidCredentials: No backend of this package has that alias.
         ConfigurationError: The settings are wrong.
     """
-    return get_settings() if backend is None else _backend(backend).settings
+    return get_settings() if backend is None else backend_of(backend).settings
 
 
 def attempt_for(
@@ -54,12 +55,13 @@ def attempt_for(
     if payload.kind == payloads.DJANGO and payload.backend is not None:
         from cloudtask.django_kind import DjangoAttempt
 
-        return DjangoAttempt.of(payload, _backend(payload.backend), meta, request)
+        return DjangoAttempt.of(payload, backend_of(payload.backend), meta, request)
     if payload.kind != payloads.CLOUDTASK or payload.backend is not None:
         raise TaskNotFound(f"Payloads of kind {payload.kind!r} are not run here.")
     definition = registry.get(payload.task)
-    asked = make_request(payload, definition, get_settings(), meta, request)
-    return Attempt(definition, payload, asked)
+    settings = get_settings()
+    asked = make_request(payload, definition, settings, meta, request)
+    return Attempt(definition, payload, asked, store=get_store(settings))
 
 
 def own_backends() -> list[ConfiguredBackend]:
@@ -77,7 +79,13 @@ def own_backends() -> list[ConfiguredBackend]:
     return [each for each in found if isinstance(each, ConfiguredBackend)]
 
 
-def _backend(alias: str) -> ConfiguredBackend:
+def backend_of(alias: str) -> ConfiguredBackend:
+    """
+    The task backend of this package that has an alias.
+
+    Raises:
+        InvalidCredentials: There is none.
+    """
     # Anyone may name any alias: whatever goes wrong with it is a refusal.
     try:
         from cloudtask.django_kind import ConfiguredBackend

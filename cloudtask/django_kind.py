@@ -9,11 +9,10 @@ renamed, leads there just as well.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import sys
+from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
 from inspect import iscoroutinefunction
 from traceback import format_exception
 from types import ModuleType
@@ -27,6 +26,7 @@ from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
 from cloudtask.framework import (
+    TASK_REFRESH_ATTRS,
     BaseTaskBackend,
     Task,
     TaskContext,
@@ -38,7 +38,9 @@ from cloudtask.framework import (
     task_finished,
     task_started,
 )
+from cloudtask.stores import get_store
 from cloudtask.validation import MAX_PATH_LENGTH
+from cloudtask.workers import worker_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.payload import Payload
     from cloudtask.retry import RetryPolicy
+    from cloudtask.stores import StoredResult
+    from cloudtask.transports.base import Route
 
 logger = logging.getLogger("cloudtask")
 
@@ -66,6 +70,10 @@ class ConfiguredBackend(BaseTaskBackend):
             ConfigurationError: One of them is wrong.
         """
         return get_backend_settings(self.alias, self.options)
+
+    @abstractmethod
+    def route(self, payload: Payload) -> Route:
+        """Where the task of a payload goes, once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +121,17 @@ class CloudTaskResult(TaskResult):  # type: ignore[misc,type-arg]
     def attempts(self) -> int:
         return self.attempt
 
+    def refresh(self) -> None:
+        self._take(self.task.get_backend().get_result(self.id))
+
+    async def arefresh(self) -> None:
+        self._take(await self.task.get_backend().aget_result(self.id))
+
+    def _take(self, fresh: Any) -> None:
+        # All but what the task was enqueued with.
+        for name in {*TASK_REFRESH_ATTRS, "name", "attempt"}:
+            object.__setattr__(self, name, getattr(fresh, name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudTaskContext(TaskContext):  # type: ignore[misc,type-arg]
@@ -130,7 +149,6 @@ class DjangoDefinition:
     is_async: bool
     retry: RetryPolicy | None
     deadline: timedelta | None
-    aliases: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, task: Task[..., Any]) -> DjangoDefinition:
@@ -168,9 +186,10 @@ class DjangoAttempt(Attempt):
         Raises:
             TaskNotFound: No such task is loaded in this process.
         """
-        task = _as_enqueued(find_task(payload.task), payload)
+        task = task_of(payload)
         definition = DjangoDefinition.of(task)
-        asked = make_request(payload, definition, backend.settings, meta, request)
+        settings = backend.settings
+        asked = make_request(payload, definition, settings, meta, request)
         now = timezone.now()
         result = CloudTaskResult(
             task=task,
@@ -184,10 +203,11 @@ class DjangoAttempt(Attempt):
             kwargs=payload.kwargs,
             backend=backend.alias,
             errors=[],
-            worker_ids=[worker_id(os.getpid())],
+            worker_ids=[worker_id()],
             attempt=asked.attempt,
         )
-        return cls(definition, payload, asked, backend, result)
+        store = get_store(settings)
+        return cls(definition, payload, asked, backend, result, store=store)
 
     def arguments(self) -> tuple[Any, ...]:
         if not self.result.task.takes_context:
@@ -243,6 +263,38 @@ class DjangoAttempt(Attempt):
             return None
 
 
+def result_of(stored: StoredResult) -> CloudTaskResult:
+    """
+    What Django makes of what is known of a task.
+
+    Raises:
+        TaskNotFound: No module that is loaded has the task.
+    """
+    payload = stored.payload
+    result = CloudTaskResult(
+        task=task_of(payload),
+        id=payload.id,
+        status=TaskResultStatus(stored.status),
+        enqueued_at=stored.enqueued_at,
+        started_at=stored.started_at,
+        last_attempted_at=stored.last_attempted_at,
+        finished_at=stored.finished_at,
+        args=list(payload.args),
+        kwargs=payload.kwargs,
+        backend=payload.backend or "",
+        errors=[
+            TaskError(exception_class_path=each.type, traceback=each.traceback)
+            for each in stored.errors
+        ],
+        worker_ids=[stored.worker_id] if stored.worker_id else [],
+        attempt=stored.attempt,
+        name=stored.name,
+    )
+    with suppress(TypeError, ValueError):
+        _change(result, _return_value=normalize_json(stored.value))
+    return result
+
+
 def find_task(path: str) -> Task[..., Any]:
     """
     The Django task that a dotted path leads to.
@@ -258,12 +310,6 @@ def find_task(path: str) -> Task[..., Any]:
             "tasks.py of an app, or list its module in CLOUDTASK['IMPORTS']."
         )
     return cast("Task[..., Any]", value)
-
-
-@cache
-def worker_id(pid: int) -> str:
-    """What tells this process from others, in at most 64 characters."""
-    return f"{socket.gethostname()[:48]}-{pid}"
 
 
 def _change(result: CloudTaskResult, **values: Any) -> None:
@@ -289,8 +335,14 @@ def _member(module: ModuleType, names: list[str]) -> object:
     return value
 
 
-def _as_enqueued(task: Task[..., Any], payload: Payload) -> Task[..., Any]:
-    """The task as using() had changed it, without asking if it still may."""
+def task_of(payload: Payload) -> Task[..., Any]:
+    """
+    The task of a payload, as using() had changed it.
+
+    Raises:
+        TaskNotFound: No module that is loaded has it.
+    """
+    task = find_task(payload.task)
     changes: dict[str, Any] = {"backend": payload.backend}
     if payload.using is not None:
         changes |= payload.using._asdict()

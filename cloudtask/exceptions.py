@@ -18,6 +18,9 @@ Every error that cloudtask raises.
         MissingCredentials
         InvalidCredentials
       KeysUnavailable
+      StoreUnavailable
+      ResultNotFound            also LookupError
+      WorkerDied
 
 Retry and Reject are control flow: task code raises them to say what happens
 next.
@@ -144,6 +147,18 @@ class InvalidCredentials(DispatchRefused):
 
 class KeysUnavailable(CloudTaskError):
     """The keys that verify OIDC tokens cannot be fetched now."""
+
+
+class StoreUnavailable(CloudTaskError):
+    """What becomes of tasks cannot be kept now: the database is away."""
+
+
+class WorkerDied(CloudTaskError):
+    """Workers died with a task until it was given up."""
+
+
+class ResultNotFound(CloudTaskError, LookupError):
+    """Nothing is known of a task."""
 
 
 class Retry(Exception):

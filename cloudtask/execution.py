@@ -8,17 +8,19 @@ policy, or Cloud Tasks, says that it was the last time.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.exceptions import Reject, Retry
+from cloudtask.signals import task_failed
+from cloudtask.stores import NO_STORE, Ending, Standing
 from cloudtask.validation import DEFAULT_DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
 
     from django.http import HttpRequest
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.payload import Payload
     from cloudtask.registry import Definition
+    from cloudtask.stores import Claim, ResultStore
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger("cloudtask")
 
@@ -37,6 +42,11 @@ class Status(StrEnum):
     REJECTED = "rejected"  # It raised Reject: never again.
     FAILED = "failed"  # It raised in its last attempt, or none is left.
     RETRY = "retry"  # It raised, and attempts are left.
+    BUSY = "busy"  # Another worker has the task.
+    DUPLICATE = "duplicate"  # The task was over before.
+
+
+_FAILURES = frozenset({Status.REJECTED, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Attempt:
     definition: Definition
     payload: Payload
     request: CloudTaskRequest
+    store: ResultStore = field(default=NO_STORE, kw_only=True)
 
     #: Whether its final failure is logged here as an error, traceback and all.
     reports_failure: ClassVar[bool] = True
@@ -115,41 +126,125 @@ def make_request(
 
 
 def run(attempt: Attempt) -> Outcome:
-    """Run it. Only exceptions that end the process pass through."""
+    """
+    Run it. Only exceptions that end the process pass through.
+
+    Raises:
+        StoreUnavailable: Nothing was run, or nothing of it could be kept.
+    """
+    claim = attempt.store.claim(attempt.payload, attempt.request)
+    if claim.standing is not Standing.FREE:
+        return _refused(attempt, claim)
+    attempt.request.hold(claim)
     if attempt.is_over:
-        outcome = _over(attempt)
-        attempt.ended(outcome)
-        return outcome
+        return _end(attempt, claim, Outcome(Status.FAILED))
     attempt.started()
     try:
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
     except Exception as error:
-        outcome = _raised(attempt, error)
-        attempt.ended(outcome, error)
-    else:
-        outcome = _returned(attempt, value)
-        attempt.ended(outcome)
-    return outcome
+        return _end(attempt, claim, _outcome_of(attempt, error), error)
+    except BaseException:
+        claim.release()
+        raise
+    return _end(attempt, claim, Outcome(Status.DONE, value=value))
 
 
 async def arun(attempt: Attempt) -> Outcome:
     """See run(). An `async def` task runs on the running loop."""
+    claim = await _in_thread(
+        attempt, attempt.store.claim, attempt.payload, attempt.request
+    )
+    if claim.standing is not Standing.FREE:
+        return _refused(attempt, claim)
+    attempt.request.hold(claim)
     if attempt.is_over:
-        outcome = _over(attempt)
-        await attempt.aended(outcome)
-        return outcome
+        return await _aend(attempt, claim, Outcome(Status.FAILED))
     await attempt.astarted()
     try:
         value = await acall(
             attempt.definition, *attempt.arguments(), **attempt.payload.kwargs
         )
     except Exception as error:
-        outcome = _raised(attempt, error)
-        await attempt.aended(outcome, error)
-    else:
-        outcome = _returned(attempt, value)
-        await attempt.aended(outcome)
+        return await _aend(attempt, claim, _outcome_of(attempt, error), error)
+    except BaseException:
+        await _in_thread(attempt, claim.release)
+        raise
+    return await _aend(attempt, claim, Outcome(Status.DONE, value=value))
+
+
+def _end(
+    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+) -> Outcome:
+    if not claim.end(_ending(outcome, error)):
+        return _lost(attempt)
+    _log_outcome(attempt, outcome, error)
+    attempt.ended(outcome, error)
+    if outcome.status in _FAILURES:
+        _tell_failed(attempt, error)
     return outcome
+
+
+async def _aend(
+    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+) -> Outcome:
+    if not await _in_thread(attempt, claim.end, _ending(outcome, error)):
+        return _lost(attempt)
+    _log_outcome(attempt, outcome, error)
+    await attempt.aended(outcome, error)
+    if outcome.status in _FAILURES and task_failed.has_listeners():
+        from asgiref.sync import sync_to_async
+
+        await sync_to_async(_tell_failed)(attempt, error)
+    return outcome
+
+
+def _tell_failed(attempt: Attempt, error: Exception | None) -> None:
+    task_failed.send_robust(
+        attempt.definition.path,
+        task_id=attempt.payload.id,
+        request=attempt.request,
+        error=error,
+    )
+
+
+async def _in_thread(attempt: Attempt, function: Callable[..., _T], *args: Any) -> _T:
+    """Ask a store, which may wait, without keeping the loop from others."""
+    if attempt.store is NO_STORE:
+        return function(*args)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(function)(*args)
+
+
+def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
+    """What follows from what the function raised."""
+    if isinstance(error, Reject):
+        return Outcome(Status.REJECTED)
+    if attempt.request.is_last_attempt:
+        return Outcome(Status.FAILED, error=error)
+    after = error.after if isinstance(error, Retry) else None
+    return Outcome(Status.RETRY, error=error, after=after)
+
+
+def _ending(outcome: Outcome, error: Exception | None) -> Ending:
+    return Ending(
+        succeeded=outcome.status is Status.DONE,
+        final=outcome.status is not Status.RETRY,
+        value=outcome.value,
+        error=error,
+    )
+
+
+def _refused(attempt: Attempt, claim: Claim) -> Outcome:
+    is_busy = claim.standing is Standing.BUSY
+    outcome = Outcome(Status.BUSY if is_busy else Status.DUPLICATE)
+    _log(logging.INFO, attempt, outcome.status)
+    return outcome
+
+
+def _lost(attempt: Attempt) -> Outcome:
+    _log(logging.WARNING, attempt, Status.BUSY, "the lease was lost meanwhile")
+    return Outcome(Status.BUSY)
 
 
 def call(definition: Definition, *args: Any, **kwargs: Any) -> Any:
@@ -182,29 +277,21 @@ def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
     return value
 
 
-def _over(attempt: Attempt) -> Outcome:
-    # The last attempt did not live to say so: its worker died.
-    _log_failure(attempt, "no attempts are left")
-    return Outcome(Status.FAILED)
-
-
-def _returned(attempt: Attempt, value: Any) -> Outcome:
-    _log(logging.INFO, attempt, Status.DONE)
-    return Outcome(Status.DONE, value=value)
-
-
-def _raised(attempt: Attempt, error: Exception) -> Outcome:
-    if isinstance(error, Reject):
-        _log(logging.WARNING, attempt, Status.REJECTED, error.reason)
-        return Outcome(Status.REJECTED)
-    if attempt.request.is_last_attempt:
+def _log_outcome(attempt: Attempt, outcome: Outcome, error: Exception | None) -> None:
+    status = outcome.status
+    if status is Status.DONE:
+        _log(logging.INFO, attempt, status)
+    elif isinstance(error, Reject):
+        _log(logging.WARNING, attempt, status, error.reason)
+    elif error is None:
+        # The last attempt did not live to say so: its worker died.
+        _log_failure(attempt, "no attempts are left")
+    elif status is Status.FAILED:
         _log_failure(attempt, error=error)
-        return Outcome(Status.FAILED, error=error)
-    if isinstance(error, Retry):
-        _log(logging.INFO, attempt, Status.RETRY, error.reason)
-        return Outcome(Status.RETRY, error=error, after=error.after)
-    _log(logging.WARNING, attempt, Status.RETRY, error=error)
-    return Outcome(Status.RETRY, error=error)
+    elif isinstance(error, Retry):
+        _log(logging.INFO, attempt, status, error.reason)
+    else:
+        _log(logging.WARNING, attempt, status, error=error)
 
 
 def _log_failure(

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
+    from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
+    from cloudtask.transports.base import Route, Transport
 
 
 class Definition(Protocol):
-    """What the registry and the executor need of a task definition."""
+    """What the executor needs of a task definition."""
 
     @property
     def path(self) -> str: ...
-    @property
-    def aliases(self) -> tuple[str, ...]: ...
     @property
     def func(self) -> Callable[..., Any]: ...
     @property
@@ -31,13 +31,21 @@ class Definition(Protocol):
     def deadline(self) -> timedelta | None: ...
 
 
+class Registered(Definition, Protocol):
+    """What is needed of a definition that is looked up by its path."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
+    def route(self, settings: Settings, transport: Transport) -> Route: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """Two functions that claim one path. The owner keeps it."""
 
     path: str
-    owner: Definition
-    claimant: Definition
+    owner: Registered
+    claimant: Registered
 
     def __str__(self) -> str:
         return (
@@ -46,11 +54,11 @@ class Conflict:
         )
 
 
-_definitions: dict[str, Definition] = {}
+_definitions: dict[str, Registered] = {}
 _conflicts: dict[tuple[str, str], Conflict] = {}
 
 
-def register(definition: Definition) -> None:
+def register(definition: Registered) -> None:
     """
     Make a definition known under its path and aliases.
 
@@ -67,7 +75,7 @@ def register(definition: Definition) -> None:
             _conflicts[path, origin(definition)] = conflict
 
 
-def check_owner(definition: Definition) -> None:
+def check_owner(definition: Registered) -> None:
     """
     Raises:
         InvalidTask: Another function would run in this one's place.
@@ -86,7 +94,7 @@ def conflicts() -> Iterator[Conflict]:
     return iter(_conflicts.values())
 
 
-def get(path: str) -> Definition:
+def get(path: str) -> Registered:
     """
     The definition of a path or alias. Nothing is imported.
 
@@ -99,11 +107,11 @@ def get(path: str) -> Definition:
         raise TaskNotFound(f"No task is registered as {path!r}.") from None
 
 
-def all_definitions() -> Iterator[Definition]:
+def all_definitions() -> Iterator[Registered]:
     """Every definition, once."""
     return iter(dict.fromkeys(_definitions.values()))
 
 
-def origin(definition: Definition) -> str:
+def origin(definition: Registered) -> str:
     """Where the function is defined, as in `shop.tasks.add`."""
     return f"{definition.func.__module__}.{definition.func.__qualname__}"

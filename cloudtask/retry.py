@@ -8,6 +8,11 @@ from datetime import timedelta
 from cloudtask.exceptions import InvalidTask
 
 UNLIMITED = -1
+#: What a queue has that was made without a word on retries.
+_MIN_BACKOFF, _MAX_BACKOFF = timedelta(seconds=0.1), timedelta(hours=1)
+_MAX_DOUBLINGS = 16
+#: Doublings after which a wait is too long for a timedelta to hold.
+_MAX_SHIFT = 20
 #: What the API's fields hold.
 _MAX_INT = 2**31 - 1
 
@@ -60,6 +65,31 @@ class RetryPolicy:
         if self.max_retry_duration or self.max_attempts == UNLIMITED:
             return None
         return self.max_attempts
+
+    def lasts(self, time: timedelta) -> bool:
+        """
+        Whether a task that fails at once has an attempt left so much later.
+
+        What is left out is as a new queue has it.
+        """
+        if self.last_attempt is None:
+            return True
+        left = time
+        for retry in range(1, self.last_attempt):
+            wait = self._wait(retry)
+            left -= wait
+            if left <= timedelta(0) or not wait:
+                break
+        return left <= timedelta(0)
+
+    def _wait(self, retry: int) -> timedelta:
+        doublings = _MAX_DOUBLINGS if self.max_doublings is None else self.max_doublings
+        shortest = _MIN_BACKOFF if self.min_backoff is None else self.min_backoff
+        longest = _MAX_BACKOFF if self.max_backoff is None else self.max_backoff
+        if retry - 1 <= doublings:
+            return min(longest, shortest * (1 << min(retry - 1, _MAX_SHIFT)))
+        grown = shortest * (1 << min(doublings, _MAX_SHIFT))
+        return min(longest, grown * (retry - doublings))
 
 
 def _check_int(field: str, value: object, expected: str) -> None:

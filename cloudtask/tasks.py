@@ -18,10 +18,11 @@ from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
-from cloudtask.handover import ahand_over, hand_over
+from cloudtask.handover import Handover
 from cloudtask.options import TaskOptions, check_options, check_url
 from cloudtask.payload import Payload, encode, new_id
 from cloudtask.signatures import Arguments
+from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import (
     MAX_SCHEDULE,
@@ -262,10 +263,8 @@ class Task(Generic[R_co]):
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
         settings = get_settings()
-        transport = get_transport(settings)
-        outgoing, enqueued = self._checked(settings, transport, schedule_time)
-        waits = self._waits(settings, on_commit)
-        hand_over(transport, outgoing, enqueued.sent_as, waits=waits, using=using)
+        enqueued, handover = self._prepared(settings, schedule_time, using)
+        handover.make(waits=self._waits(settings, on_commit))
         self._enqueued = True
         return enqueued
 
@@ -273,12 +272,8 @@ class Task(Generic[R_co]):
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
         settings = get_settings()
-        transport = get_transport(settings)
-        outgoing, enqueued = self._checked(settings, transport, schedule_time)
-        waits = self._waits(settings, on_commit)
-        name = await ahand_over(
-            transport, outgoing, enqueued.sent_as, waits=waits, using=using
-        )
+        enqueued, handover = self._prepared(settings, schedule_time, using)
+        name = await handover.amake(waits=self._waits(settings, on_commit))
         if name is not None:
             enqueued.sent_as(name)
         self._enqueued = True
@@ -291,18 +286,29 @@ class Task(Generic[R_co]):
                 return choice
         return settings.on_commit
 
-    def _checked(
-        self, settings: Settings, transport: Transport, schedule_time: datetime | None
-    ) -> tuple[OutgoingTask, EnqueuedTask]:
-        """What is sent, and what the caller gets for it."""
-        outgoing = self._outgoing(settings, transport, schedule_time)
+    def _prepared(
+        self, settings: Settings, schedule_time: datetime | None, using: str | None
+    ) -> tuple[EnqueuedTask, Handover]:
+        """What the caller gets, and what sends the task."""
+        transport = get_transport(settings)
+        payload, outgoing = self._outgoing(settings, transport, schedule_time)
         check_size(outgoing)
-        queue = outgoing.route.queue
-        return outgoing, EnqueuedTask(outgoing.id, queue, schedule_time=schedule_time)
+        enqueued = EnqueuedTask(
+            outgoing.id, outgoing.route.queue, schedule_time=schedule_time
+        )
+        handover = Handover(
+            transport,
+            outgoing,
+            payload,
+            store=get_store(settings),
+            using=using,
+            on_sent=enqueued.sent_as,
+        )
+        return enqueued, handover
 
     def _outgoing(
         self, settings: Settings, transport: Transport, schedule_time: datetime | None
-    ) -> OutgoingTask:
+    ) -> tuple[Payload, OutgoingTask]:
         definition = self.definition
         registry.check_owner(definition)
         payload = Payload(
@@ -312,7 +318,7 @@ class Task(Generic[R_co]):
             kwargs=self.kwargs,
             enqueued_at=datetime.now(UTC),
         )
-        return OutgoingTask(
+        return payload, OutgoingTask(
             id=payload.id,
             path=definition.path,
             route=self._own_route(settings, transport),

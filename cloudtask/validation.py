@@ -177,6 +177,14 @@ def _auth(key: str, value: object) -> str:
     return str(value)
 
 
+def _results(key: str, value: object) -> str:
+    if value not in ("all", "errors", "none"):
+        raise ConfigurationError(
+            key, f"must be 'all', 'errors' or 'none', not {value!r}."
+        )
+    return str(value)
+
+
 def _boolean(key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigurationError(key, f"must be True or False, not {value!r}.")
@@ -296,6 +304,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "QUEUES": _queues,
     "TRANSPORT": _text,
     "RPC_TIMEOUT": _timeout,
+    "RESULTS": _results,
     "IMPORTS": _several(_text),
 }
 

@@ -25,6 +25,7 @@ from cloudtask.exceptions import (
     DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
+    StoreUnavailable,
     TaskNotFound,
 )
 from cloudtask.execution import Attempt, Outcome, Status
@@ -51,7 +52,7 @@ _MAX_LOGGED = 1000
 
 _BACKEND_KEY = "HTTP_" + BACKEND_HEADER.upper().replace("-", "_")
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
-_STATUS_CODES = {Status.RETRY: 500}
+_STATUS_CODES = {Status.RETRY: 500, Status.BUSY: 409}
 
 
 def _non_atomic(view: _View) -> _View:
@@ -79,7 +80,10 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         attempt = _attempt(request, backend)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
-    return _answer(execution.run(attempt))
+    try:
+        return _answer(execution.run(attempt))
+    except StoreUnavailable as error:
+        return _refuse(error)
 
 
 @csrf_exempt
@@ -94,7 +98,10 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
         attempt = _attempt(request, backend)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
-    return _answer(await execution.arun(attempt))
+    try:
+        return _answer(await execution.arun(attempt))
+    except StoreUnavailable as error:
+        return _refuse(error)
 
 
 class _Refusal(Exception):
@@ -167,7 +174,7 @@ def _refuse(error: CloudTaskError | _Refusal) -> HttpResponse:
         return _response(400, "malformed")
     if isinstance(error, TaskNotFound):
         return _response(404, "unknown task")
-    if isinstance(error, KeysUnavailable):
+    if isinstance(error, (KeysUnavailable, StoreUnavailable)):
         response = _response(503, "unavailable")
         response["Retry-After"] = str(_RETRY_AFTER)
         return response

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from cloudtask import auth, environment
+from cloudtask import auth, environment, stores
 from cloudtask.testing import memory_queue
 from tests import settings, tasks
 
@@ -23,14 +23,15 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """End a run for PostgreSQL where no server is, and say so."""
+    """End a run for a database server that is not here, and say so."""
     database = settings.DATABASES["default"]
-    if not database["ENGINE"].endswith("postgresql"):
+    if not database.get("HOST"):
         return
+    address = (database["HOST"], int(database["PORT"]))
     try:
-        socket.create_connection((database["HOST"], 5432), timeout=5).close()
+        socket.create_connection(address, timeout=5).close()
     except OSError as error:
-        pytest.exit(f"SKIPPED: no PostgreSQL at {database['HOST']}: {error}", 0)
+        pytest.exit(f"SKIPPED: no server at {address}: {error}", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,17 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     environment.reset()
     auth.forget_keys()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    CLOUDTASK of a test's own does not bring the database in.
+
+    Folders of tests about what is kept have a fixture of this name that does
+    nothing.
+    """
+    monkeypatch.setattr(stores, "_stores", {})
 
 
 @pytest.fixture

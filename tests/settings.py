@@ -1,13 +1,25 @@
 """Settings of the test project. Each test overrides what it needs."""
 
 import os
+from typing import Any
 
 SECRET_KEY = "only for the tests of this package"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.urls"
 USE_TZ = True
-INSTALLED_APPS = ["cloudtask", "tests"]
+INSTALLED_APPS = [
+    "cloudtask",
+    "cloudtask.results",
+    "tests",
+    # For the admin of results, whose tests bring its middleware and templates.
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+]
+SILENCED_SYSTEM_CHECKS = ["admin.E403", "admin.E408", "admin.E409", "admin.E410"]
 MIDDLEWARE: list[str] = []
 
 CLOUDTASK = {
@@ -17,18 +29,36 @@ CLOUDTASK = {
     "QUEUE": "default",
     "SECRET": "a secret for tests of 32 bytes..",
     "TRANSPORT": "cloudtask.transports.memory.MemoryTransport",
+    # Tests of cloudtask.results ask for it.
+    "RESULTS": "none",
 }
 
-if os.environ.get("CLOUDTASK_TEST_DATABASE") == "postgresql":
-    _DATABASE = {
+_SERVERS: dict[str, dict[str, Any]] = {
+    "postgresql": {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ.get("PGDATABASE", "postgres"),
         "HOST": os.environ.get("PGHOST", "127.0.0.1"),
+        "PORT": os.environ.get("PGPORT", "5432"),
         "USER": os.environ.get("PGUSER", "postgres"),
-    }
+    },
+    "mariadb": {
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": os.environ.get("MYSQL_DATABASE", "test"),
+        "HOST": os.environ.get("MYSQL_HOST", "127.0.0.1"),
+        "PORT": os.environ.get("MYSQL_TCP_PORT", "3306"),
+        "USER": os.environ.get("MYSQL_USER", "root"),
+        "OPTIONS": {"charset": "utf8mb4"},
+    },
+}
+_server = os.environ.get("CLOUDTASK_TEST_DATABASE")
+if _server == "mariadb":
+    import pymysql  # type: ignore[import-untyped, unused-ignore]
+
+    pymysql.install_as_MySQLdb()
+if _server:
     DATABASES = {
-        "default": {**_DATABASE, "TEST": {"NAME": "test_cloudtask"}},
-        "other": {**_DATABASE, "TEST": {"NAME": "test_cloudtask_other"}},
+        "default": {**_SERVERS[_server], "TEST": {"NAME": "test_cloudtask"}},
+        "other": {**_SERVERS[_server], "TEST": {"NAME": "test_cloudtask_other"}},
     }
 else:
     DATABASES = {

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+
 from cloudtask import naming
-from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import PayloadTooLarge, ResultNotFound, TaskAlreadyExists
+from cloudtask.stores import get_store
 from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
+    from cloudtask.stores import StoredResult
 
 #: How far ahead Cloud Tasks schedules.
 MAX_SCHEDULE = timedelta(days=30)
@@ -49,6 +56,56 @@ class EnqueuedTask:
 
     def sent_as(self, name: str) -> None:
         self.name = name
+
+    def result(self, timeout: float | None = None) -> StoredResult:
+        """
+        What is known of this task. Kept by `cloudtask.results`.
+
+        Args:
+            timeout: Wait until it has finished, up to so many seconds.
+
+        Raises:
+            ResultNotFound: Nothing is.
+            TimeoutError: It has not finished in time.
+        """
+        deadline = monotonic() + timeout if timeout is not None else None
+        pauses = _pauses()
+        while not (found := self._found()).is_finished and deadline is not None:
+            threading.Event().wait(_until(deadline, next(pauses)))
+        return found
+
+    async def aresult(self, timeout: float | None = None) -> StoredResult:
+        """See result()."""
+        deadline = monotonic() + timeout if timeout is not None else None
+        pauses = _pauses()
+        find = sync_to_async(self._found)
+        while not (found := await find()).is_finished and deadline is not None:
+            await asyncio.sleep(_until(deadline, next(pauses)))
+        return found
+
+    def _found(self) -> StoredResult:
+        found = get_store(get_settings()).find(self.id)
+        if found is None:
+            raise ResultNotFound(
+                f"Nothing is known of the task {self.id}: it was pruned, it was "
+                "rolled back, or cloudtask.results does not keep it."
+            )
+        return found
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between two looks: short first, for short tasks."""
+    pause = 0.05
+    while True:
+        yield pause
+        pause = min(1.0, pause * 1.5)
+
+
+def _until(deadline: float, pause: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("The task has not finished in time.")
+    return min(pause, left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +213,23 @@ class Transport(ABC):
     async def asend(self, task: OutgoingTask) -> str:
         """See send()."""
         return self.send(task)
+
+    def delete(self, name: str) -> None:  # noqa: B027 - most keep no tasks
+        """
+        Take a task out of its queue. One that is not there is no error.
+
+        Raises:
+            EnqueueError: Nobody answered.
+        """
+
+    def has(self, name: str) -> bool:
+        """
+        Whether a task is in its queue still.
+
+        Raises:
+            EnqueueError: Nobody answered.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Give back connections. Calling it twice does no harm."""

@@ -18,8 +18,13 @@ from google.cloud.tasks_v2 import CloudTasksClient, HttpMethod
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
-from google.cloud.tasks_v2.types import CreateTaskRequest
+from google.cloud.tasks_v2.types import (
+    CreateTaskRequest,
+    DeleteTaskRequest,
+    GetTaskRequest,
+)
 from google.cloud.tasks_v2.types import Task as GoogleTask
+from google.protobuf import empty_pb2
 
 from cloudtask.exceptions import (
     EnqueueError,
@@ -48,7 +53,11 @@ _FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
 
 _Request = CreateTaskRequest.pb()
 _POST = int(HttpMethod.POST)
-_METHOD = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
+_SERVICE = "/google.cloud.tasks.v2.CloudTasks"
+_METHOD = f"{_SERVICE}/CreateTask"
+_Empty: Any = empty_pb2.Empty  # type: ignore[attr-defined]
+_DeleteRequest = DeleteTaskRequest.pb()
+_GetRequest = GetTaskRequest.pb()
 
 #: Google's refusals that mean one thing. Others are a plain EnqueueError.
 _ERRORS: Mapping[grpc.StatusCode, type[EnqueueError]] = {
@@ -136,6 +145,27 @@ class GoogleTransport(Transport):
             else:
                 return str(answer.name)
 
+    def delete(self, name: str) -> None:
+        self._ask(self._connect().delete_task, _DeleteRequest(name=name), name)
+
+    def has(self, name: str) -> bool:
+        return self._ask(self._connect().get_task, _GetRequest(name=name), name)
+
+    def _ask(self, call: Any, request: Any, name: str) -> bool:
+        """Whether Cloud Tasks has the task that a call is for."""
+        metadata = (to_grpc_metadata({"name": name}),)
+        try:
+            call(request, timeout=self._timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            queue_path = name.partition("/tasks/")[0]
+            raise _ERRORS.get(error.code(), EnqueueError)(
+                f"{name}: {error.code().name}: {error.details()}",
+                queue_path=queue_path,
+            ) from error
+        return True
+
     def close(self) -> None:
         self._closing.set()
         atexit.unregister(self.close)
@@ -166,6 +196,16 @@ class _Connection:
         self.create_task = self.channel.unary_unary(
             _METHOD,
             request_serializer=_Request.SerializeToString,
+            response_deserializer=GoogleTask.pb().FromString,
+        )
+        self.delete_task = self.channel.unary_unary(
+            f"{_SERVICE}/DeleteTask",
+            request_serializer=_DeleteRequest.SerializeToString,
+            response_deserializer=_Empty.FromString,
+        )
+        self.get_task = self.channel.unary_unary(
+            f"{_SERVICE}/GetTask",
+            request_serializer=_GetRequest.SerializeToString,
             response_deserializer=GoogleTask.pb().FromString,
         )
 

@@ -21,6 +21,8 @@ from cloudtask.transports.base import (
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
 
+#: Before a task that another worker has is asked for again.
+BUSY_WAIT = timedelta(seconds=1)
 #: Cloud Tasks' own limit, for tasks without one.
 MAX_ATTEMPTS = 100
 
@@ -54,6 +56,12 @@ class MemoryTransport(Transport):
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
+    def delete(self, name: str) -> None:
+        self.tasks[:] = [task for task in self.tasks if task.name != name]
+
+    def has(self, name: str) -> bool:
+        return any(task.name == name for task in self.tasks)
+
     def clear(self) -> None:
         """Forget tasks and used names."""
         self.tasks.clear()
@@ -78,7 +86,7 @@ class MemoryTransport(Transport):
             outcomes.append(outcome)
             if _asks_again(outcome) and stored.attempt < MAX_ATTEMPTS:
                 stored.attempt += 1
-                stored.due = datetime.now(UTC) + (outcome.after or timedelta(0))
+                stored.due = datetime.now(UTC) + _wait(outcome)
                 self.tasks.append(stored)
             elif outcome.error is not None:
                 raise outcome.error
@@ -99,5 +107,13 @@ class MemoryTransport(Transport):
         return stored
 
 
+def _wait(outcome: Outcome) -> timedelta:
+    if outcome.status is Status.BUSY:
+        return BUSY_WAIT
+    return outcome.after or timedelta(0)
+
+
 def _asks_again(outcome: Outcome) -> bool:
+    if outcome.status is Status.BUSY:
+        return True
     return outcome.status is Status.RETRY and isinstance(outcome.error, Retry)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import os
-import socket
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -22,7 +20,6 @@ from cloudtask.django_kind import (
     CloudTaskContext,
     CloudTaskResult,
     DjangoAttempt,
-    worker_id,
 )
 from cloudtask.framework import (
     TaskResultStatus,
@@ -32,6 +29,7 @@ from cloudtask.framework import (
 from cloudtask.payload import Payload
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport, StoredTask
+from cloudtask.workers import worker_id
 from tests.backends import tasks
 from tests.backends.samples import (
     FIRST_SECRET,
@@ -113,19 +111,7 @@ def test_a_context_knows_the_attempt_and_the_request(
     assert (result.args, result.kwargs) == ([[1]], {})
     assert result.backend == "default"
     assert result.attempts == attempt
-    assert result.worker_ids == [worker_id(os.getpid())]
-
-
-def test_a_worker_is_known_by_host_and_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "h" * 99)
-    worker_id.cache_clear()
-    try:
-        assert worker_id(2**31) == f"{'h' * 48}-{2**31}"
-        assert len(worker_id(2**31)) <= 64
-    finally:
-        worker_id.cache_clear()
+    assert result.worker_ids == [worker_id()]
 
 
 def test_a_task_knows_how_it_was_used(send: Send) -> None:

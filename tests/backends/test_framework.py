@@ -84,7 +84,7 @@ with memory_queue() as queue:
 secret = {"X-Task-Secret": "a secret for tests of 32 bytes.."}
 status = send_wsgi(secret, payload(args=[3, 4])).status
 refused = send_wsgi({**secret, "X-Task-Backend": "default"}, payload()).status
-told = [message.id for message in checks.run_checks()]
+told = [m.id for m in checks.run_checks() if not m.is_silenced()]
 loaded = [name for name in sys.modules if name.startswith(("cloudtask.framework",
     "cloudtask.django_kind", "cloudtask.backends"))]
 print(json.dumps([ran, status, refused, told, loaded]))

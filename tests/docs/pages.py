@@ -11,6 +11,9 @@ module `shop.tasks`. The first line of a block may say otherwise:
 
 A block that begins with `# From Django 6.1 on` is left out on Django 6.0.
 
+Where a page installs `cloudtask.results`, what a block enqueues has run, if
+it is due, when the next one begins. Elsewhere nothing is kept of tasks.
+
 `await` may stand anywhere. What cannot run is not marked `python`. Imports
 from `django.tasks` lead to the backport where Django has no tasks.
 """
@@ -37,6 +40,7 @@ from django.test import SimpleTestCase, override_settings
 from cloudtask.checks import check_cloudtask
 from cloudtask.conf import get_settings
 from cloudtask.transports import get_transport
+from cloudtask.transports.memory import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,6 +126,8 @@ class Runner:
         self._module = ModuleType("shop.tasks")
         self._urls = ModuleType("page_urls")
         self._overrides = ExitStack()
+        self._cloudtask: dict[str, Any] = {}  # As the page has it.
+        self._keeps_results = False
         self._override(**_PROJECT)
         monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
         monkeypatch.setitem(sys.modules, self._module.__name__, self._module)
@@ -135,6 +141,13 @@ class Runner:
         get_transport(get_settings())  # Closes the page's.
 
     def run(self, block: Block) -> None:
+        self._run_by_name(block)
+        if self._keeps_results:
+            transport = get_transport(get_settings())
+            assert isinstance(transport, MemoryTransport)
+            transport.drain()
+
+    def _run_by_name(self, block: Block) -> None:
         match block.name:
             case "settings.py":
                 self._run_settings(block)
@@ -174,9 +187,16 @@ class Runner:
         installed = list(settings.INSTALLED_APPS)
         names: dict[str, Any] = {"INSTALLED_APPS": []}
         exec(block.compile(), names)  # noqa: S102 - our own page
-        assert set(names.pop("INSTALLED_APPS")) <= set(installed)
+        apps = set(names.pop("INSTALLED_APPS"))
+        assert apps <= set(installed)
+        self._keeps_results |= "cloudtask.results" in apps
         changed = {name: value for name, value in names.items() if name.isupper()}
-        changed["CLOUDTASK"] = {"TRANSPORT": _MEMORY, **changed["CLOUDTASK"]}
+        self._cloudtask = changed.get("CLOUDTASK", self._cloudtask)
+        defaults = {
+            "TRANSPORT": _MEMORY,
+            "RESULTS": "all" if self._keeps_results else "none",
+        }
+        changed["CLOUDTASK"] = {**defaults, **self._cloudtask}
         self._override(**changed)
         get_settings()
         found = [*check_cloudtask(), *(_check_backends() if "TASKS" in changed else [])]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
@@ -29,8 +31,15 @@ from cloudtask.emulator.arguments import OPTIONS, PREFIX
 from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
 from cloudtask.emulator.core.queues import QueueOptions
 from cloudtask.emulator.web import admin
+from cloudtask.management.commands.cloudtask import Command
 from cloudtask.options import TaskOptions
+from cloudtask.results import admin as results_admin
+from cloudtask.results import checks as results_checks
+from cloudtask.results import leases, store, sweeping, values
+from cloudtask.results.commands import add_actions
+from cloudtask.results.models import TaskRecord
 from cloudtask.retry import RetryPolicy
+from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.validation import CHECKS, PEERS_KEYS, SECRET_HEADER
@@ -65,6 +74,7 @@ GCLOUD = {
     "gcloud scheduler jobs create http": {
         *("--project", "--location", "--schedule", "--time-zone", "--uri"),
         *("--http-method", "--oidc-service-account-email", "--oidc-token-audience"),
+        "--oauth-service-account-email",
     },
     "gcloud iam service-accounts create": {"--project"},
     "gcloud iam service-accounts add-iam-policy-binding": {
@@ -73,6 +83,13 @@ GCLOUD = {
     "gcloud run deploy": {
         *("--project", "--region", "--source", "--service-account", "--timeout"),
         *("--allow-unauthenticated", "--no-allow-unauthenticated"),
+    },
+    "gcloud run jobs deploy": {
+        *("--project", "--region", "--image", "--service-account"),
+        *("--command", "--args"),
+    },
+    "gcloud run jobs add-iam-policy-binding": {
+        *("--project", "--region", "--member", "--role"),
     },
     "gcloud run services add-iam-policy-binding": {
         *("--project", "--region", "--member", "--role"),
@@ -293,6 +310,74 @@ def test_the_commands_on_the_pages_exist() -> None:
     assert any("-m cloudtask.emulator" in line for line in commands)
 
 
+def own_commands() -> list[list[str]]:
+    """The arguments of each `manage.py cloudtask` on the pages."""
+    start = "python manage.py cloudtask "
+    lines = [line for line in shell_lines(*PAGES) if line.startswith(start)]
+    return [shlex.split(line.removeprefix(start)) for line in lines]
+
+
+def test_own_commands_are_called_with_options_that_they_have() -> None:
+    parser = Command().create_parser("manage.py", "cloudtask")
+    called = own_commands()
+
+    for arguments in called:
+        assert parser.parse_args(arguments).action == arguments[0]
+    assert {arguments[0] for arguments in called} == {
+        *("emulator", "sweep", "redrive", "prune")
+    }
+
+
+@pytest.mark.parametrize("action", ["sweep", "redrive", "prune"])
+def test_every_option_of_a_command_is_listed(action: str) -> None:
+    table = page("results.md").partition(f"| `{action}` | default |")[2]
+    listed = re.findall(r"^\| `(--[a-z-]+)` \|", table.partition("\n\n")[0], re.M)
+
+    actions = argparse.ArgumentParser().add_subparsers()
+    add_actions(actions)
+    flags = {
+        flag
+        for each in actions.choices[action]._actions
+        for flag in each.option_strings
+    }
+    assert set(listed) == flags - {"-h", "--help"}
+
+
+def test_every_attribute_of_a_result_is_listed() -> None:
+    names = {name for name in dir(StoredResult) if name[0] != "_"}
+
+    assert names <= first_cells(page("results.md"))
+
+
+def test_every_permission_of_the_admin_is_listed() -> None:
+    text = page("results.md")
+
+    own = [codename for codename, _ in TaskRecord._meta.permissions]
+    assert own
+    for codename in own:
+        assert f"| `{codename}` |" in text
+
+
+LIMITS = {
+    "| a lease holds | {:.0f} seconds |": leases.LEASE.total_seconds(),
+    "| it is prolonged every | {:.0f} seconds |": leases.HEARTBEAT,
+    "| workers that may die with one task | {} |": store.MAX_INTERRUPTIONS,
+    "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
+    "its traceback | {:,} characters each": values.MAX_TEXT,
+    "| attempts whose errors are kept | the first {}, and the last |": store.MAX_ERRORS,
+    "sends it again, {:.0f} minutes after": sweeping.GRACE.total_seconds() / 60,
+    "none for a minute, over {} tasks": sweeping.TRAFFIC_LIMIT,
+    "| `--limit` | {} |": sweeping.LIMIT,
+    "it counts to {:,} and no further": results_admin.MAX_COUNT,
+    "An action takes up to {:,} tasks": results_admin.MAX_ACTION,
+}
+
+
+@pytest.mark.parametrize("text", LIMITS)
+def test_the_limits_on_the_page_on_results_are_right(text: str) -> None:
+    assert text.format(LIMITS[text]) in " ".join(page("results.md").split())
+
+
 def test_the_emulator_is_called_with_options_that_it_has() -> None:
     flags = {option.flag for option in OPTIONS.values()}
     commands = [
@@ -410,8 +495,12 @@ def in_words(default: object) -> str:
             return f"`{default}`"
 
 
+#: Where system checks are.
+CHECK_MODULES = (checks, results_checks)
+
+
 def test_every_system_check_is_listed() -> None:
-    source = Path(checks.__file__).read_text()
+    source = "".join(Path(each.__file__).read_text() for each in CHECK_MODULES)
     ids = re.findall(r'id="(cloudtask\.[EW]\d{3})"', source)
     listed = re.findall(r"^\| `(cloudtask\.\w+)` \|", page("settings.md"), re.M)
 
@@ -431,9 +520,8 @@ def test_every_field_of_a_policy_is_listed() -> None:
 def test_every_attribute_of_the_request_is_listed() -> None:
     public = {name for name in dir(cloudtask.CloudTaskRequest) if name[0] != "_"}
 
-    # is_last_attempt and remaining() say it better, and nothing that is over
-    # runs.
-    public -= {"last_attempt", "deadline", "is_over"}
+    # is_last_attempt and remaining() say it better, and the store holds it.
+    public -= {"last_attempt", "deadline", "hold"}
     assert public <= first_cells(page("tasks.md"))
 
 

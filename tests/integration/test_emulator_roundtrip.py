@@ -418,7 +418,8 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     assert caught.value.size == caught.value.limit + 1
     # and, sent all the same, there.
     transport = get_transport(get_settings())
-    outgoing = weigh("x" * (largest + 1))._outgoing(get_settings(), transport, at)
+    heavy = weigh("x" * (largest + 1))
+    _, outgoing = heavy._outgoing(get_settings(), transport, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
     assert stored_size(outgoing) == 1_048_570

@@ -233,6 +233,7 @@ SEE_A_REQUEST: dict[str, set[str]] = {
         "getattr(task, 'retry', None)",
         "getattr(task, 'timeout', None)",
         "getattr(task, name)",
+        "getattr(fresh, name)",
         "getattr(task, field.name)",
     },
     "execution": set(),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask import CloudTaskRequest, attempts
+from tests.unit.keeping import FakeClaim, FakeStore
 
 Dispatch = Callable[..., CloudTaskRequest]
 
@@ -240,3 +241,43 @@ def test_no_header_makes_a_request_raise(header: str) -> None:
     assert request.task_name in (header, None)
     assert request.previous_response in (*range(100, 600), None)
     assert request.eta is None or request.eta.year >= 1970
+
+
+# What the store tells of it
+
+
+def test_a_request_that_no_store_holds_is_never_cancelled() -> None:
+    request = CloudTaskRequest(id="1")
+    request.progress(1)
+
+    assert request.cancelled is False
+    assert request.check_cancelled() is False
+
+
+def test_a_request_asks_the_claim_that_holds_it() -> None:
+    store = FakeStore()
+    claim = FakeClaim(store)
+    request = CloudTaskRequest(id="1")
+    request.hold(claim)
+
+    assert (request.cancelled, request.check_cancelled()) == (False, False)
+    claim.cancelled = True
+    assert (request.cancelled, request.check_cancelled()) == (True, True)
+    # Only the method asks the database.
+    assert store.calls == [("look",), ("look",)]
+
+
+def test_progress_is_told_to_the_claim() -> None:
+    store = FakeStore()
+    request = CloudTaskRequest(id="1")
+    request.hold(FakeClaim(store))
+
+    request.progress(1)
+    request.progress(2, 10)
+    request.progress(3, total=10, message="rows")
+
+    assert store.calls == [
+        ("progress", 1, None, ""),
+        ("progress", 2, 10, ""),
+        ("progress", 3, 10, "rows"),
+    ]

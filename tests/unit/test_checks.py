@@ -33,6 +33,9 @@ RIGHT: dict[str, Any] = {
 #: All of what enqueues elsewhere than at Google.
 MEMORY = {"TRANSPORT": "cloudtask.transports.memory.MemoryTransport"}
 
+# Models with JSON ask their database what it can.
+pytestmark = pytest.mark.django_db(databases=["default", "other"])
+
 Check = Callable[..., list[CheckMessage]]
 
 

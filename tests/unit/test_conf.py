@@ -50,6 +50,7 @@ EVERY_KEY: dict[str, Any] = {
     "QUEUES": {},
     "TRANSPORT": "cloudtask.transports.memory.MemoryTransport",
     "RPC_TIMEOUT": timedelta(seconds=3),
+    "RESULTS": "errors",
     "IMPORTS": ("shop.jobs",),
 }
 
@@ -76,6 +77,7 @@ DEFAULTS: dict[str, Any] = {
     "QUEUES": {},
     "TRANSPORT": GOOGLE,
     "RPC_TIMEOUT": timedelta(seconds=10),
+    "RESULTS": "all",
     "IMPORTS": (),
 }
 

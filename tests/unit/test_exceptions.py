@@ -22,10 +22,13 @@ from cloudtask.exceptions import (
     PermissionDenied,
     QueueNotFound,
     Reject,
+    ResultNotFound,
     Retry,
     ServiceUnavailable,
+    StoreUnavailable,
     TaskAlreadyExists,
     TaskNotFound,
+    WorkerDied,
 )
 
 QUEUE = "projects/p/locations/l/queues/q"
@@ -49,6 +52,9 @@ BASES = {
     MissingCredentials: (DispatchRefused,),
     InvalidCredentials: (DispatchRefused,),
     KeysUnavailable: (CloudTaskError,),
+    StoreUnavailable: (CloudTaskError,),
+    WorkerDied: (CloudTaskError,),
+    ResultNotFound: (CloudTaskError, LookupError),
     # Control flow, which `except CloudTaskError` must not catch.
     Retry: (Exception,),
     Reject: (Exception,),

@@ -24,9 +24,12 @@ from cloudtask import (
 )
 from cloudtask.conf import Settings
 from cloudtask.decorators import task
+from cloudtask.exceptions import StoreUnavailable
 from cloudtask.execution import Attempt, Outcome, Status, arun, make_request, run
 from cloudtask.payload import Payload
+from cloudtask.stores import NO_STORE, Claim, Ending, Standing
 from tests.tasks import aadd, add, fail, ran
+from tests.unit.keeping import AWAY, FakeStore
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,14 @@ def try_thrice(request: CloudTaskRequest, how: str) -> object:
 @task(deadline=timedelta(seconds=30), aliases=("shop.hasten",))
 def hurry(request: CloudTaskRequest) -> CloudTaskRequest:
     return request
+
+
+@task
+def report(request: CloudTaskRequest) -> list[bool]:
+    request.progress(1, 2, "half")
+    before = request.check_cancelled()
+    request._claim.cancelled = True  # type: ignore[attr-defined]
+    return [before, request.cancelled]
 
 
 both_kinds = pytest.mark.parametrize(
@@ -673,3 +684,237 @@ def test_a_failing_task_is_an_error_once(caplog: pytest.LogCaptureFixture) -> No
         )
 
     assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING", "ERROR"]
+
+
+# With a store
+
+
+@pytest.fixture
+def fake() -> FakeStore:
+    return FakeStore()
+
+
+def kept(store: FakeStore, attempt: Attempt, kind: type[Attempt] = Told) -> Attempt:
+    """The same attempt, with a store that keeps what becomes of it."""
+    return kind(attempt.definition, attempt.payload, attempt.request, store=store)
+
+
+@pytest.fixture(autouse=True)
+def _told_nothing() -> Iterator[None]:
+    told.clear()
+    yield
+    told.clear()
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "attempt", "status", "ending"),
+    [
+        ("return", FIRST, Status.DONE, Ending(succeeded=True, value="value")),
+        ("retry", FIRST, Status.RETRY, Ending(final=False)),
+        ("retry later", FIRST, Status.RETRY, Ending(final=False)),
+        ("fail", FIRST, Status.RETRY, Ending(final=False)),
+        ("fail", LAST, Status.FAILED, Ending()),
+        ("reject", FIRST, Status.REJECTED, Ending()),
+        ("return", LAST + 1, Status.FAILED, Ending()),  # Never called.
+    ],
+)
+def test_a_store_is_told_how_an_attempt_ended(
+    fake: FakeStore,
+    run: Run,
+    definition: TaskDefinition[..., object],
+    how: str,
+    attempt: int,
+    status: Status,
+    ending: Ending,
+) -> None:
+    asked = kept(
+        fake,
+        attempt_of(definition, how, settings=Settings(retry=THRICE), attempt=attempt),
+    )
+
+    outcome = run(asked)
+
+    assert outcome.status is status
+    [claim, (word, told_ending)] = fake.calls
+    assert claim == ("claim", asked.payload, asked.request)
+    assert word == "end"
+    # What it raised is kept even where the outcome has none.
+    is_raised = how != "return"
+    assert (told_ending.error is not None) is is_raised
+    assert replace(told_ending, error=None) == ending
+    assert [name.removeprefix("a") for name, *_ in told][-1] == "ended"
+
+
+@both_ways
+def test_what_a_task_raised_is_what_the_store_is_told(
+    fake: FakeStore, run: Run
+) -> None:
+    outcome = run(kept(fake, attempt_of(behave, "fail")))
+
+    assert fake.calls[-1][1].error is outcome.error
+    assert type(outcome.error) is ValueError
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("standing", "status"),
+    [(Standing.BUSY, Status.BUSY), (Standing.FINISHED, Status.DUPLICATE)],
+)
+def test_a_task_that_is_not_free_is_not_run(
+    fake: FakeStore,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    definition: TaskDefinition[..., object],
+    standing: Standing,
+    status: Status,
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    fake.standing = standing
+
+    # Not even the attempt after the last one.
+    for attempt in (FIRST, LAST + 1):
+        asked = attempt_of(
+            definition, "fail", settings=Settings(retry=THRICE), attempt=attempt
+        )
+        assert run(kept(fake, asked)) == Outcome(status)
+
+    assert fake.words == ["claim", "claim"]
+    assert told == []
+    assert caplog.record_tuples == [
+        (
+            "cloudtask",
+            logging.INFO,
+            f"task={definition.path} id={'0' * 32} attempt={attempt} "
+            f"status={status.value} reason=''",
+        )
+        for attempt in (FIRST, LAST + 1)
+    ]
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "attempt"),
+    [
+        ("return", FIRST),
+        ("fail", FIRST),
+        ("fail", LAST),
+        ("reject", FIRST),
+        ("return", LAST + 1),
+    ],
+)
+def test_the_end_of_an_attempt_whose_lease_was_lost_is_told_to_nobody(
+    fake: FakeStore,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    definition: TaskDefinition[..., object],
+    how: str,
+    attempt: int,
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    fake.holds = False
+    asked = attempt_of(
+        definition, how, settings=Settings(retry=THRICE), attempt=attempt
+    )
+
+    # Another worker's end counts: nothing of this one surfaces.
+    assert run(kept(fake, asked)) == Outcome(Status.BUSY)
+
+    assert fake.words == ["claim", "end"]
+    assert "ended" not in [name.removeprefix("a") for name, *_ in told]
+    assert caplog.record_tuples == [
+        (
+            "cloudtask",
+            logging.WARNING,
+            f"task={definition.path} id={'0' * 32} attempt={attempt} status=busy "
+            "reason='the lease was lost meanwhile'",
+        )
+    ]
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("exit", SystemExit),
+        ("interrupt", KeyboardInterrupt),
+        ("cancel", asyncio.CancelledError),
+    ],
+)
+def test_a_task_is_let_go_of_by_a_process_that_ends(
+    fake: FakeStore,
+    run: Run,
+    definition: TaskDefinition[..., object],
+    how: str,
+    error: type[BaseException],
+) -> None:
+    with pytest.raises(error):
+        run(kept(fake, attempt_of(definition, how)))
+
+    assert fake.words == ["claim", "release"]
+    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
+
+
+@both_ways
+def test_nothing_is_run_while_the_store_is_away(fake: FakeStore, run: Run) -> None:
+    fake.is_away = True
+
+    with pytest.raises(StoreUnavailable, match=f"^{AWAY}$"):
+        run(kept(fake, attempt_of(add, 1, 2)))
+
+    assert (ran, told, fake.calls) == ([], [], [])
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize("how", ["return", "fail", "reject"])
+def test_an_end_that_cannot_be_kept_is_told_to_nobody(
+    fake: FakeStore,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    definition: TaskDefinition[..., object],
+    how: str,
+) -> None:
+    fake.is_away_at_the_end = True
+
+    with pytest.raises(StoreUnavailable, match=f"^{AWAY}$"):
+        run(kept(fake, attempt_of(definition, how)))
+
+    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
+    assert caplog.messages == []
+
+
+@both_ways
+def test_a_task_can_ask_the_claim_of_its_attempt(fake: FakeStore, run: Run) -> None:
+    asked = kept(fake, attempt_of(report))
+
+    assert run(asked).value == [False, True]
+    assert fake.words == ["claim", "progress", "look", "end"]
+    assert fake.calls[1] == ("progress", 1, 2, "half")
+
+
+def test_a_store_never_waits_on_the_loop(fake: FakeStore) -> None:
+    threads: list[threading.Thread] = []
+    claim = fake.claim
+
+    def note(*args: Any) -> Claim:
+        threads.append(threading.current_thread())
+        return claim(*args)
+
+    fake.claim = note  # type: ignore[method-assign]
+    asyncio.run(arun(kept(fake, attempt_of(aadd, 1, 2))))
+
+    assert ran == [("aadd", 1, 2)]
+    [thread] = threads
+    assert thread is not threading.current_thread()
+
+
+@pytest.mark.parametrize("make", [Attempt, Told])
+def test_an_attempt_keeps_nothing_unless_it_is_told_to(make: type[Attempt]) -> None:
+    asked = attempt_of(add, 1, 2)
+
+    assert make(asked.definition, asked.payload, asked.request).store is NO_STORE

@@ -1,6 +1,7 @@
 """When a task is sent: at once, at the commit, or never."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -14,17 +15,26 @@ from django.db.transaction import TransactionManagementError
 from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
-from cloudtask import Task
+from cloudtask import Task, stores
+from cloudtask.conf import get_settings
 from cloudtask.decorators import task
-from cloudtask.exceptions import TaskAlreadyExists
-from cloudtask.handover import ahand_over, hand_over
+from cloudtask.exceptions import (
+    EnqueueError,
+    PermissionDenied,
+    QueueNotFound,
+    ServiceUnavailable,
+    TaskAlreadyExists,
+)
+from cloudtask.handover import Handover
 from cloudtask.payload import Payload, encode
+from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask
+from cloudtask.transports.base import OutgoingTask, Transport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks
 from tests.outgoing import outgoing_task
 from tests.tasks import add
+from tests.unit.keeping import FakeStore
 
 pytestmark = [
     pytest.mark.django_db_backend,
@@ -296,11 +306,32 @@ QUEUE_PATH = "projects/project/locations/europe-west1/queues/default"
 NAME = f"{QUEUE_PATH}/tasks/first"
 
 
+PAYLOAD = Payload(
+    id="0" * 32, task=add.path, args=(1,), kwargs={}, enqueued_at=datetime.now(UTC)
+)
+
+
 def outgoing(task_id: str = "first") -> OutgoingTask:
-    payload = Payload(
-        id="0" * 32, task=add.path, args=(1,), kwargs={}, enqueued_at=datetime.now(UTC)
+    return outgoing_task(queue_path=QUEUE_PATH, body=encode(PAYLOAD), task_id=task_id)
+
+
+def handover(
+    transport: Transport,
+    names: list[str],
+    task_id: str = "first",
+    *,
+    using: str | None = None,
+    store: ResultStore = NO_STORE,
+) -> Handover:
+    """One that notes the name of what was sent."""
+    return Handover(
+        transport,
+        outgoing(task_id),
+        PAYLOAD,
+        store=store,
+        using=using,
+        on_sent=names.append,
     )
-    return outgoing_task(queue_path=QUEUE_PATH, body=encode(payload), task_id=task_id)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +349,7 @@ def test_what_need_not_wait_is_handed_over_at_once(
     names: list[str] = []
 
     with transaction.atomic() if inside else nullcontext():
-        hand_over(queue, outgoing(), names.append, waits=waits, using=using)
+        handover(queue, names, using=using).make(waits=waits)
         assert names == [NAME]
 
     assert names == [stored.name for stored in queue.tasks]
@@ -331,23 +362,23 @@ def test_what_waits_is_handed_over_at_the_commit(
     names: list[str] = []
 
     with transaction.atomic(using=using):
-        hand_over(queue, outgoing(), names.append, waits=True, using=using)
+        handover(queue, names, using=using).make(waits=True)
         assert (names, queue.tasks) == ([], [])
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
     with rolled_back(using=using):
-        hand_over(queue, outgoing("2"), names.append, waits=True, using=using)
+        handover(queue, names, "2", using=using).make(waits=True)
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
 
 def test_nobody_is_called_for_what_was_not_accepted(queue: MemoryTransport) -> None:
     names: list[str] = []
-    hand_over(queue, outgoing(), names.append, waits=True)
+    handover(queue, names).make(waits=True)
 
     with pytest.raises(TaskAlreadyExists):
-        hand_over(queue, outgoing(), names.append, waits=True)
+        handover(queue, names).make(waits=True)
     with pytest.raises(TaskAlreadyExists), transaction.atomic():
-        hand_over(queue, outgoing(), names.append, waits=True)
+        handover(queue, names).make(waits=True)
 
     assert names == [NAME]
 
@@ -367,9 +398,7 @@ def test_async_code_gets_the_name_of_what_is_handed_over_at_once(
     names: list[str] = []
 
     async def enqueue() -> str | None:
-        return await ahand_over(
-            queue, outgoing(), names.append, waits=waits, using=using
-        )
+        return await handover(queue, names, using=using).amake(waits=waits)
 
     with transaction.atomic() if inside else nullcontext():
         assert async_to_sync(enqueue)() == NAME
@@ -386,9 +415,7 @@ def test_async_code_is_told_the_name_after_the_commit(
     names: list[str] = []
 
     async def enqueue(task_id: str) -> str | None:
-        return await ahand_over(
-            queue, outgoing(task_id), names.append, waits=True, using=using
-        )
+        return await handover(queue, names, task_id, using=using).amake(waits=True)
 
     with transaction.atomic(using=using):
         assert async_to_sync(enqueue)("first") is None
@@ -404,12 +431,290 @@ def test_async_code_gets_the_error_of_what_is_not_accepted(
     queue: MemoryTransport,
 ) -> None:
     names: list[str] = []
-    hand_over(queue, outgoing(), names.append, waits=False)
+    handover(queue, names).make(waits=False)
 
     with pytest.raises(TaskAlreadyExists):
-        asyncio.run(ahand_over(queue, outgoing(), names.append, waits=False))
+        asyncio.run(handover(queue, names).amake(waits=False))
 
     assert names == [NAME]
+
+
+# With a store that keeps tasks
+
+
+class Refusing(MemoryTransport):
+    """Refuses every task with one error."""
+
+    error: Exception
+
+    def send(self, task: OutgoingTask) -> str:
+        raise self.error
+
+
+@pytest.fixture
+def refusing() -> Callable[[Exception], Transport]:
+    """Return a function that makes a transport that raises one error."""
+
+    def make(error: Exception) -> Transport:
+        transport = Refusing(get_settings())
+        transport.error = error
+        return transport
+
+    return make
+
+
+AWAY = ServiceUnavailable("try later", queue_path=QUEUE_PATH)
+REFUSED = [
+    EnqueueError("invalid", queue_path=QUEUE_PATH),
+    QueueNotFound("no queue", queue_path=QUEUE_PATH),
+    PermissionDenied("not you", queue_path=QUEUE_PATH),
+    TaskAlreadyExists("twice", queue_path=QUEUE_PATH, name=NAME),
+]
+
+KEPT_FOR_LATER = (
+    f"task=tests.tasks.add id={'0' * 32} is kept, and sent later: try later"
+)
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest) -> Callable[..., list[str]]:
+    """Make a handover by one way, then the other. Gives all names told of."""
+
+    def make(transport: Transport, *, waits: bool = True, **fields: Any) -> list[str]:
+        names: list[str] = []
+        asked = handover(transport, names, **fields)
+        if request.param == "sync":
+            asked.make(waits=waits)
+        else:
+            name = async_to_sync(asked.amake)(waits=waits)
+            names.extend([name] if name else [])
+        return names
+
+    return make
+
+
+@pytest.mark.parametrize("using", [None, "default", "other"])
+def test_a_task_is_kept_in_the_transaction_that_enqueues_it(
+    queue: MemoryTransport, make: Callable[..., list[str]], using: str | None
+) -> None:
+    store = FakeStore(using or "default")
+
+    with transaction.atomic(using=using):
+        names = make(queue, using=using, store=store)
+        # Before anything is sent, and where a rollback takes it back.
+        assert store.calls == [("add", PAYLOAD, NAME, True)]
+        assert (names, queue.tasks) == ([], [])
+
+    assert store.calls[1:] == [("sent", PAYLOAD, NAME)]
+    assert names == [stored.name for stored in queue.tasks] == [NAME]
+
+
+def test_a_store_in_another_database_is_told_after_the_commit(
+    queue: MemoryTransport, make: Callable[..., list[str]]
+) -> None:
+    # Its row would outlive a rollback.
+    store = FakeStore("other")
+
+    with transaction.atomic():
+        names = make(queue, store=store)
+        assert (names, store.calls) == ([], [])
+    assert store.calls == [
+        ("add", PAYLOAD, NAME, False),
+        ("sent", PAYLOAD, NAME),
+    ]
+    assert names == [NAME]
+
+    with rolled_back():
+        make(queue, task_id="2", store=store)
+    assert store.words == ["add", "sent"]
+
+
+def test_a_store_in_another_database_keeps_what_cannot_be_sent_at_the_commit(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FakeStore("other")
+
+    with transaction.atomic():
+        make(refusing(AWAY), store=store)
+
+    assert store.words == ["add"]
+    assert caplog.messages == [KEPT_FOR_LATER]
+
+
+def test_a_name_that_is_used_already_is_forgotten_at_the_commit(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # To be sent later, it would be refused again.
+    store = FakeStore()
+
+    with transaction.atomic():
+        names = make(refusing(REFUSED[-1]), store=store)
+
+    assert names == []
+    assert store.words == ["add", "drop"]
+    assert caplog.record_tuples == [
+        ("cloudtask", logging.WARNING, f"task=tests.tasks.add id={'0' * 32}: twice")
+    ]
+
+
+def test_what_was_rolled_back_is_never_said_to_be_sent(
+    queue: MemoryTransport, make: Callable[..., list[str]]
+) -> None:
+    store = FakeStore()
+
+    with rolled_back():
+        names = make(queue, store=store)
+
+    assert store.words == ["add"]
+    assert (names, queue.tasks) == ([], [])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_task_that_waits_for_nothing_is_kept_and_then_sent(
+    queue: MemoryTransport, make: Callable[..., list[str]], waits: bool
+) -> None:
+    store = FakeStore()
+
+    assert make(queue, waits=waits, store=store) == [NAME]
+
+    assert store.calls == [
+        ("add", PAYLOAD, NAME, False),
+        ("sent", PAYLOAD, NAME),
+    ]
+    assert [stored.name for stored in queue.tasks] == [NAME]
+
+
+def test_a_task_that_is_not_to_wait_is_sent_inside_the_transaction(
+    queue: MemoryTransport, make: Callable[..., list[str]]
+) -> None:
+    store = FakeStore()
+
+    with transaction.atomic():
+        assert make(queue, waits=False, store=store) == [NAME]
+        assert store.words == ["add", "sent"]
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_task_that_was_refused_for_good_is_forgotten_and_the_error_raised(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+    error: EnqueueError,
+    waits: bool,
+) -> None:
+    store = FakeStore()
+
+    with pytest.raises(EnqueueError) as caught:
+        make(refusing(error), waits=waits, using="other", store=store)
+
+    assert caught.value is error
+    assert store.words == ["add", "drop"]
+    assert store.calls[1] == ("drop", PAYLOAD)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_task_that_cannot_be_sent_now_is_kept_and_logged(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+    waits: bool,
+) -> None:
+    store = FakeStore()
+
+    # Nobody is told a name: there is none yet.
+    assert make(refusing(AWAY), waits=waits, store=store) == []
+
+    assert store.words == ["add"]
+    assert caplog.record_tuples == [("cloudtask", logging.WARNING, KEPT_FOR_LATER)]
+
+
+@pytest.mark.parametrize(
+    "error", [AWAY, *REFUSED[:-1]], ids=lambda error: type(error).__name__
+)
+def test_the_commit_never_raises_for_a_task_that_is_kept(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    queue: MemoryTransport,
+    caplog: pytest.LogCaptureFixture,
+    error: EnqueueError,
+) -> None:
+    store = FakeStore()
+
+    with transaction.atomic():
+        names = make(refusing(error), store=store)
+        others = make(queue, task_id="second")
+
+    assert names == []
+    assert store.words == ["add"]
+    # What was to be sent after it is.
+    assert len(others) == 1
+    assert caplog.record_tuples == [
+        (
+            "cloudtask",
+            logging.WARNING,
+            f"task=tests.tasks.add id={'0' * 32} is kept, and sent later: {error}",
+        )
+    ]
+
+
+@pytest.mark.parametrize("error", [AWAY, *REFUSED], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("inside", [True, False])
+def test_without_a_store_every_error_is_raised(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    caplog: pytest.LogCaptureFixture,
+    error: EnqueueError,
+    inside: bool,
+) -> None:
+    with (
+        pytest.raises(EnqueueError) as caught,
+        transaction.atomic() if inside else nullcontext(),
+    ):
+        make(refusing(error))
+
+    assert caught.value is error
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_error_that_is_no_refusal_surfaces_and_the_task_stays(
+    refusing: Callable[[Exception], Transport],
+    make: Callable[..., list[str]],
+    inside: bool,
+) -> None:
+    # As from a task that runs in place.
+    store, error = FakeStore(), ValueError("broken")
+
+    with (
+        pytest.raises(ValueError, match=r"^broken$"),
+        transaction.atomic() if inside else nullcontext(),
+    ):
+        make(refusing(error), store=store)
+
+    assert store.words == ["add"]
+
+
+@pytest.mark.parametrize("enqueue", [Task.delay, async_to_sync(Task.adelay)])
+def test_a_bound_task_is_kept_by_the_store_of_the_settings(
+    queue: MemoryTransport, enqueue: Callable[..., Any]
+) -> None:
+    store = FakeStore()
+    stores.register({"none": store})
+
+    enqueued = enqueue(add(1), using="other")
+
+    [(_, payload, _, inside), sent] = store.calls
+    assert store.words == ["add", "sent"]
+    assert payload == queue.tasks[0].payload
+    assert payload.id == enqueued.id
+    assert inside is False
+    assert sent == ("sent", payload, enqueued.name)
 
 
 class TestInsideATestCase(TestCase):

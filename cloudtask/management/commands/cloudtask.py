@@ -1,4 +1,4 @@
-"""`manage.py cloudtask emulator`: what a project needs beside its code."""
+"""`manage.py cloudtask`: what a project needs beside its code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtask.conf import Settings, get_settings
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from cloudtask.validation import QueueConfig
 
 
+_EMULATOR = "Run the Cloud Tasks emulator with the queues of this project."
+
+
 class Command(BaseCommand):
-    help = "Run the Cloud Tasks emulator with the queues of this project."
+    help = "What a project with cloudtask needs beside its code."
     # The emulator is wanted most while the settings are not complete yet.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django has it
 
@@ -29,14 +33,23 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         emulator = actions.add_parser(
             "emulator",
-            help=self.help,
-            description=f"{self.help} The defaults of --project, --location, --host "
+            help=_EMULATOR,
+            description=f"{_EMULATOR} The defaults of --project, --location, --host "
             "and the ports come from the CLOUDTASK setting; --queue adds to its "
             "queues or declares one of them differently.",
         )
         commandline.add_arguments(emulator)
+        if apps.is_installed("cloudtask.results"):
+            from cloudtask.results import commands
+
+            commands.add_actions(actions)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] != "emulator":
+            from cloudtask.results import commands
+
+            commands.run(options, self.stdout)
+            return
         backends = [(each.settings, each.queues) for each in own_backends()]
         implied = emulator_defaults(get_settings(), backends)
         status = commandline.run(argparse.Namespace(**options), implied)

@@ -200,3 +200,25 @@ def test_tasks_can_be_forgotten(queue: MemoryTransport) -> None:
 
     assert queue.tasks == []
     assert queue.drain() == []
+
+
+def test_a_task_is_in_the_queue_until_it_is_deleted(queue: MemoryTransport) -> None:
+    first, second = (str(add(n, 0).delay().name) for n in (1, 2))
+    kept = queue.tasks
+    assert queue.has(first)
+
+    queue.delete(first)
+    queue.delete(first)  # One that is not there is no error.
+
+    assert (queue.has(first), queue.has(second)) == (False, True)
+    # Who holds the list sees it, too.
+    assert [task.name for task in kept] == [second]
+    assert len(queue.drain()) == 1
+    assert ran == [("add", 2, 0)]
+
+
+def test_a_task_that_ran_is_in_the_queue_no_more(queue: MemoryTransport) -> None:
+    name = str(add(1, 2).delay().name)
+    queue.drain()
+
+    assert not queue.has(name)

@@ -1,0 +1,214 @@
+"""`manage.py cloudtask sweep`, `redrive` and `prune`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from cloudtask.results import control
+from cloudtask.results.models import TaskRecord
+from cloudtask.results.sweeping import LIMIT, Swept, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.core.management.base import OutputWrapper
+    from django.db.models import QuerySet
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_BAR = 30
+
+
+def add_actions(actions: Any) -> None:
+    """Add the actions to the parsers of `manage.py cloudtask`."""
+    _add_sweep(actions)
+    _add_redrive(actions)
+    _add_prune(actions)
+
+
+def run(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    """Do what the command line says."""
+    _ACTIONS[options["action"]](options, stdout)
+
+
+def age(text: str) -> timedelta:
+    """Read `30d`, `12h`, `90m` or `45s`."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no age. Write 30d, 12h, 90m or 45s."
+        )
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not 0 < rate <= 500:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no rate: above 0, up to 500 a second."
+        )
+    return rate
+
+
+def _add_sweep(actions: Any) -> None:
+    parser = actions.add_parser(
+        "sweep",
+        help="Send tasks that were not sent, and free those whose worker died.",
+        description="Makes passes until there is nothing left to do. Any number of "
+        "sweepers may run at once. Have Cloud Scheduler or cron run it now and then.",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=LIMIT,
+        metavar="N",
+        help="tasks of one pass (default: %(default)s)",
+    )
+    parser.add_argument("--once", action="store_true", help="make one pass only")
+
+
+def _add_redrive(actions: Any) -> None:
+    parser = actions.add_parser(
+        "redrive",
+        help="Have tasks that failed for good run again.",
+        description="They are sent again as they were, with all their attempts.",
+    )
+    parser.add_argument(
+        "--id", action="append", default=[], help="this task; repeat it"
+    )
+    parser.add_argument("--path", help="tasks of this dotted path")
+    parser.add_argument("--queue", help="tasks of this queue")
+    parser.add_argument(
+        "--failed-within", type=age, metavar="AGE", help="as in 12h; default is all"
+    )
+    parser.add_argument(
+        "--rate", type=_rate, default=100.0, metavar="N", help="a second (default: 100)"
+    )
+    _add_dry_run(parser)
+
+
+def _add_prune(actions: Any) -> None:
+    parser = actions.add_parser(
+        "prune",
+        help="Delete old tasks.",
+        description="Deletes what is known of tasks that have finished long ago.",
+    )
+    parser.add_argument(
+        "--older-than",
+        type=age,
+        default=timedelta(days=30),
+        metavar="AGE",
+        help="successful ones (default: 30d)",
+    )
+    parser.add_argument(
+        "--failed-older-than",
+        type=age,
+        default=timedelta(days=90),
+        metavar="AGE",
+        help="failed ones (default: 90d)",
+    )
+    _add_dry_run(parser)
+
+
+def _add_dry_run(parser: Any) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say how many, and change nothing"
+    )
+
+
+def _sweep(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    total = Swept()
+    while True:
+        swept = sweep(options["limit"])
+        total.sent += swept.sent
+        total.unsent += swept.unsent
+        total.freed += swept.freed
+        # What could not be sent now waits for a while.
+        if options["once"] or not (swept.sent or swept.freed):
+            break
+    stdout.write(
+        f"Sent {total.sent} tasks, freed {total.freed}; "
+        f"{total.unsent} could not be sent."
+    )
+
+
+def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    rows = _failed(options)
+    count = rows.count()
+    if options["dry_run"]:
+        stdout.write(f"{count} tasks would run again.")
+        return
+    bar = Bar(stdout, count)
+    pause = threading.Event()
+    chunk = max(1, min(LIMIT, int(options["rate"])))
+    while ids := list(rows.order_by("pk").values_list("pk", flat=True)[:chunk]):
+        bar.add(control.redrive(TaskRecord.objects.filter(pk__in=ids)))
+        sweep(chunk)
+        pause.wait(len(ids) / options["rate"])
+    bar.end("run again")
+
+
+def _failed(options: dict[str, Any]) -> QuerySet[TaskRecord]:
+    failed = TaskRecord.Status.FAILED
+    rows = TaskRecord.objects.filter(status=failed, cancelled_at=None).exclude(body="")
+    if options["id"]:
+        rows = rows.filter(pk__in=options["id"])
+    if options["path"]:
+        rows = rows.filter(path=options["path"])
+    if options["queue"]:
+        rows = rows.filter(queue=options["queue"])
+    if options["failed_within"]:
+        rows = rows.filter(finished_at__gte=timezone.now() - options["failed_within"])
+    return rows
+
+
+def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    now = timezone.now()
+    rows = control.prunable(
+        now - options["older_than"], now - options["failed_older_than"]
+    )
+    count = rows.count()
+    if options["dry_run"]:
+        stdout.write(f"{count} tasks would be deleted.")
+        return
+    bar = Bar(stdout, count)
+    for deleted in control.prune(rows):
+        bar.add(deleted)
+    bar.end("deleted")
+
+
+class Bar:
+    """How far a long work is: a bar on a terminal, and one line at the end."""
+
+    def __init__(self, stdout: OutputWrapper, total: int) -> None:
+        self._stdout = stdout
+        self._total = total
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if self._stdout.isatty():
+            filled = _BAR * min(self._done, self._total) // max(1, self._total)
+            bar = "#" * filled + "." * (_BAR - filled)
+            self._stdout.write(f"\r[{bar}] {self._done}/{self._total}", ending="")
+            self._stdout.flush()
+
+    def end(self, verb: str) -> None:
+        if self._stdout.isatty():
+            self._stdout.write("")
+        self._stdout.write(f"{self._done} tasks {verb}.")
+
+
+_ACTIONS: dict[str, Callable[[dict[str, Any], Any], None]] = {
+    "sweep": _sweep,
+    "redrive": _redrive,
+    "prune": _prune,
+}

@@ -1,0 +1,126 @@
+"""One row for each task, and one for each attempt of it that failed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from cloudtask.results.fields import JSONTextField
+
+
+class TaskRecord(models.Model):
+    """What is known of a task, of whichever layer enqueued it."""
+
+    class Status(models.TextChoices):
+        """Django's four words."""
+
+        READY = "READY", "ready"
+        RUNNING = "RUNNING", "running"
+        SUCCESSFUL = "SUCCESSFUL", "successful"
+        FAILED = "FAILED", "failed"
+
+    id = models.CharField(primary_key=True, max_length=32)
+    path = models.CharField(max_length=500, help_text="Dotted path of the task.")
+    kind = models.CharField(max_length=16, help_text="Which layer enqueued it.")
+    backend = models.CharField(max_length=100, blank=True, help_text="Alias in TASKS.")
+    queue = models.CharField(max_length=100, help_text="Name of the queue.")
+    name = models.CharField(
+        max_length=1024, blank=True, help_text="Full name at Cloud Tasks."
+    )
+    status = models.CharField(
+        max_length=10, choices=Status.choices, default=Status.READY
+    )
+
+    body = models.TextField(blank=True, help_text="The payload, to send it again.")
+    url = models.CharField(max_length=2083, blank=True, help_text="Its own URL.")
+    task_id = models.CharField(
+        max_length=500, blank=True, help_text="The id that a named task was given."
+    )
+    schedule_time = models.DateTimeField(null=True, blank=True)
+
+    enqueued_at = models.DateTimeField(help_text="When the code enqueued it.")
+    sent_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Cloud Tasks took it."
+    )
+    send_at = models.DateTimeField(
+        null=True, blank=True, help_text="When to send it; empty once it is sent."
+    )
+    look_at = models.DateTimeField(
+        null=True, blank=True, help_text="When to see if its queue has it still."
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_attempted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    attempt = models.PositiveIntegerField(default=0, help_text="The latest one.")
+    worker_id = models.CharField(max_length=64, blank=True)
+    return_value = JSONTextField(null=True, blank=True)
+    is_value_dropped = models.BooleanField(
+        default=False, help_text="It returned what cannot be stored."
+    )
+
+    progress_done = models.BigIntegerField(null=True, blank=True)
+    progress_total = models.BigIntegerField(null=True, blank=True)
+    progress_message = models.CharField(max_length=200, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+
+    lease = models.CharField(max_length=32, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    interruptions = models.PositiveSmallIntegerField(
+        default=0, help_text="Workers that died with it."
+    )
+
+    class Meta:
+        verbose_name = "task"
+        permissions: ClassVar = [
+            ("cancel_taskrecord", "Can cancel task"),
+            ("redrive_taskrecord", "Can redrive task"),
+            ("rerun_taskrecord", "Can run task again"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["-enqueued_at"], name="cloudtask_enqueued"),
+            models.Index(
+                fields=["status", "-enqueued_at"], name="cloudtask_status_enqueued"
+            ),
+            models.Index(
+                fields=["path", "-enqueued_at"], name="cloudtask_path_enqueued"
+            ),
+            models.Index(fields=["finished_at"], name="cloudtask_finished"),
+            models.Index(
+                fields=["send_at"],
+                name="cloudtask_to_send",
+                condition=Q(send_at__isnull=False),
+            ),
+            models.Index(
+                fields=["look_at"],
+                name="cloudtask_to_look_for",
+                condition=Q(look_at__isnull=False),
+            ),
+            models.Index(
+                fields=["lease_expires_at"],
+                name="cloudtask_leases",
+                condition=Q(lease_expires_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.id}"
+
+
+class TaskError(models.Model):
+    """What an attempt raised."""
+
+    task = models.ForeignKey(TaskRecord, models.CASCADE, related_name="errors")
+    attempt = models.PositiveIntegerField()
+    type = models.CharField(max_length=255, help_text="Dotted path of the exception.")
+    message = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    happened_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.type} in attempt {self.attempt}"

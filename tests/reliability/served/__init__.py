@@ -1,0 +1,1 @@
+"""The project that is served, to be killed."""

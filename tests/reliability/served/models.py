@@ -1,0 +1,21 @@
+"""Business data."""
+
+from django.db import models
+
+
+class Effect(models.Model):
+    """What a run of a task did."""
+
+    task = models.CharField(max_length=32)
+
+    def __str__(self) -> str:
+        return self.task
+
+
+class Order(models.Model):
+    """Enqueues a task in the transaction that makes it."""
+
+    number = models.CharField(max_length=32)
+
+    def __str__(self) -> str:
+        return self.number

@@ -1,0 +1,293 @@
+"""Leases are prolonged by one thread, by the database's clock."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, OperationalError, connection, connections
+from django.db.models.functions import Now
+
+from cloudtask.results import leases
+from cloudtask.results.control import cancel
+from cloudtask.results.leases import HEARTBEAT, LEASE, Heart, Lease
+from cloudtask.results.models import TaskRecord
+from cloudtask.results.sweeping import GRACE
+from cloudtask.stores import Ending
+from tests.results.samples import (
+    add,
+    ago,
+    claim,
+    expire,
+    payload,
+    row,
+    statements,
+    verbs,
+)
+
+pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
+
+needs_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql",
+    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
+)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    tick = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        tick.wait(0.01)
+
+
+@pytest.fixture
+def lease(heart: Heart) -> Lease:
+    """The lease of a task that is claimed."""
+    claim(add().delay().id)
+    [held] = heart._leases.values()
+    return held
+
+
+def test_signs_of_life_come_often_enough() -> None:
+    assert timedelta(seconds=3 * HEARTBEAT) < LEASE < GRACE
+
+
+def test_all_leases_are_prolonged_at_once(heart: Heart) -> None:
+    ids = [add().delay().id for _ in range(3)]
+    for each in ids:
+        claim(each)
+        expire(each)
+    with statements() as queries:
+        heart.prolong()
+
+    assert verbs(queries) == ["UPDATE", "SELECT"]
+    alive = TaskRecord.objects.filter(lease_expires_at__gt=Now() + timedelta(seconds=5))
+    assert alive.count() == 3
+
+
+def test_leases_hold_by_the_clock_of_the_database(
+    heart: Heart, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.utils.timezone.now", lambda: ago(timedelta(days=9)))
+    heart.prolong()
+
+    alive = TaskRecord.objects.filter(lease_expires_at__gt=Now() + timedelta(seconds=5))
+    assert alive.count() == 1
+
+
+def test_what_others_hold_is_not_prolonged(heart: Heart, lease: Lease) -> None:
+    expire(lease.task_id)
+    claim(lease.task_id)
+    heart.remove(next(each for each in heart._leases.values() if each is not lease))
+    before = row(lease.task_id).lease_expires_at
+    heart.prolong()
+
+    assert row(lease.task_id).lease_expires_at == before
+    assert lease.is_cancelled is True
+
+
+def test_a_lease_that_holds_is_not_cancelled(heart: Heart, lease: Lease) -> None:
+    heart.prolong()
+    assert lease.is_cancelled is False
+
+
+@pytest.mark.parametrize("how", ["cancelled", "gone"])
+def test_a_lease_is_told_that_its_task_is_to_stop(
+    heart: Heart, lease: Lease, how: str
+) -> None:
+    if how == "cancelled":
+        assert cancel(lease.task_id)
+    else:
+        TaskRecord.objects.all().delete()
+    heart.prolong()
+
+    assert lease.is_cancelled is True
+
+
+def test_leases_are_found_by_key_among_a_million_rows(
+    heart: Heart, lease: Lease
+) -> None:
+    with statements() as queries:
+        heart.prolong()
+    for query in queries.captured_queries:
+        if query["sql"].startswith(("UPDATE", "SELECT")):
+            where = query["sql"].partition("WHERE")[2]
+            assert lease.task_id in where, "no index serves this query"
+
+
+def test_ended_tasks_are_not_prolonged(heart: Heart) -> None:
+    held = claim(add().delay().id)
+    assert len(heart._leases) == 1
+    held.end(Ending(succeeded=True))
+    assert heart._leases == {}
+    held = claim(add().delay().id)
+    held.release()
+    assert heart._leases == {}
+
+
+def test_one_thread_serves_all_tasks(heart: Heart) -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        claim(add().delay().id)
+
+    assert threading.active_count() == before + 1
+    assert heart._thread is not None
+    assert (heart._thread.name, heart._thread.daemon) == ("cloudtask-leases", True)
+
+
+def test_the_thread_ends_when_nothing_is_held_and_starts_anew(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    idle = Lease("0" * 32, "0" * 32)
+    monkeypatch.setattr(heart, "prolong", lambda: None)
+    heart.add(idle)
+    first = heart._thread
+    assert first is not None
+    heart.remove(idle)
+    first.join(10)
+    assert not first.is_alive()
+    assert heart._thread is None
+
+    heart.add(idle)
+    assert heart._thread is not None
+    assert heart._thread is not first
+
+
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
+def test_the_heart_beats_on_after_an_error_of_the_database(
+    heart: Heart,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[Exception],
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    beats: list[int] = []
+
+    def prolong() -> None:
+        beats.append(1)
+        if len(beats) == 1:
+            raise kind("away")
+
+    monkeypatch.setattr(heart, "prolong", prolong)
+    heart.add(Lease("0" * 32, "0" * 32))
+
+    wait_for(lambda: len(beats) > 2)
+    assert caplog.messages == [f"leases could not be prolonged: {kind('away')!r}"]
+
+
+@needs_postgresql
+def test_the_heart_finds_the_database_again(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    pids: list[int] = []
+    prolong = heart.prolong
+
+    def noted() -> None:
+        prolong()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            pids.append(cursor.fetchone()[0])
+
+    monkeypatch.setattr(heart, "prolong", noted)
+    claim(add().delay().id)
+    wait_for(lambda: pids)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pids[0]])
+
+    wait_for(lambda: len(set(pids)) == 2)
+    assert "leases could not be prolonged" in caplog.text
+
+
+@needs_postgresql
+def test_a_running_task_stays_held_and_is_told_when_it_is_cancelled(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    enqueued = add().delay()
+    held = claim(enqueued.id)
+    expire(enqueued.id)
+    wait_for(
+        lambda: (
+            TaskRecord.objects.filter(lease_expires_at__gt=Now()).exists()
+            or held.is_cancelled
+        )
+    )
+    assert held.is_cancelled is False
+    cancel(enqueued.id)
+    wait_for(lambda: held.is_cancelled)
+
+
+@needs_postgresql
+def test_the_thread_leaves_no_connection_open(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    opened: list[Any] = []
+    prolong = heart.prolong
+
+    def noted() -> None:
+        prolong()
+        opened.append(connections["default"])
+
+    monkeypatch.setattr(heart, "prolong", noted)
+    held = claim(add().delay().id)
+    thread = heart._thread
+    assert thread is not None
+    wait_for(lambda: opened)
+    held.end(Ending(succeeded=True))
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert opened[0].connection is None
+
+
+def test_a_forked_child_has_a_thread_and_leases_of_its_own(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Lease("a" * 32, "a" * 32)
+    heart.add(mine)
+    parents = heart._thread
+    assert parents is not None
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    theirs = Lease("b" * 32, "b" * 32)
+    heart.add(theirs)
+
+    assert list(heart._leases.values()) == [theirs]
+    assert heart._thread is not None
+    assert heart._thread is not parents
+    # In a real child the parent's thread is not there.
+    heart._wake.set()
+    heart.remove(theirs)
+    parents.join(10)
+
+
+def test_unknown_tasks_are_held_like_others(heart: Heart) -> None:
+    unknown = payload()
+    claim(unknown)
+    expire(unknown.id)
+    heart.prolong()
+
+    assert TaskRecord.objects.filter(lease_expires_at__gt=Now()).count() == 1
+
+
+def test_progress_is_written_more_often_than_leases_are_prolonged(
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(leases, "PROGRESS", 0.01)
+    monkeypatch.setattr(heart, "write_progress", lambda: done.append("progress"))
+    monkeypatch.setattr(heart, "prolong", lambda: done.append("prolong"))
+    heart.add(Lease("0" * 32, "0" * 32))
+
+    wait_for(lambda: len(done) > 3)
+    assert set(done) == {"progress"}

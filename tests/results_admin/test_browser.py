@@ -1,0 +1,113 @@
+"""The admin in a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import connection, connections
+
+from cloudtask.transports.memory import MemoryTransport
+from tests.chromium import Chromium, Page, needs_chromium
+from tests.results_admin.rows import Status, make_error, make_person, make_row
+from tests.results_admin.test_list import URL
+
+pytestmark = [pytest.mark.external, needs_chromium]
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """One thread for each connection, all of them joined when it closes."""
+
+    shared: Any = None
+
+    def process_request_thread(self, *args: Any) -> None:
+        if self.shared is not None:
+            connections["default"] = self.shared
+        super().process_request_thread(*args)
+
+
+class Handler(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def origin(transactional_db: None) -> Iterator[str]:
+    """Where the site is, served from this process."""
+    site = StaticFilesHandler(WSGIHandler())
+    with ExitStack() as stack:
+        server = stack.enter_context(make_server("127.0.0.1", 0, site, Server, Handler))
+        if connection.vendor == "sqlite":
+            # In memory, it is one connection's alone.
+            connection.inc_thread_sharing()
+            stack.callback(connection.dec_thread_sharing)
+            server.shared = connections["default"]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def do(page: Page, action: str, row: str) -> None:
+    """Select a task of the list, and an action for it."""
+    page.click(f'input[name="_selected_action"][value="{row}"]')
+    page.evaluate(f'document.querySelector("select[name=action]").value = "{action}"')
+    page.click(".actions button")
+
+
+def see(page: Page, text: str, selector: str) -> None:
+    """Wait until an element of this page, or of a next one, shows a text."""
+    for _ in range(5):
+        with suppress(RuntimeError):  # The page was left while it was read.
+            page.wait_for_text(text, selector)
+            return
+    raise AssertionError(f"no {text!r} in {selector}")
+
+
+def test_tasks_are_found_read_cancelled_and_redriven(
+    origin: str, tmp_path: Path, queue: MemoryTransport
+) -> None:
+    make_person("view", "cancel", "redrive")
+    waiting = make_row(path="tests.tasks.add")
+    failed = make_row(Status.FAILED, path="tests.tasks.fail", kwargs={"order": 42})
+    make_error(failed, message="No stock.")
+
+    with Chromium(tmp_path / "browser") as browser:
+        page = browser.open(f"{origin}/admin/login/?next={URL}")
+        page.fill("#id_username", "ada")
+        page.fill("#id_password", "a password")
+        page.press("Enter")
+        see(page, "tests.tasks.add", "#result_list")
+        see(page, "failed 1", ".cloudtask-counts")
+
+        page.click('.cloudtask-counts a[href$="FAILED"]')
+        see(page, "1 task", ".paginator")
+        see(page, "tests.tasks.fail", "#result_list")
+        assert "tests.tasks.add" not in page.text("#result_list")
+
+        page.click("#result_list .field-path a")
+        see(page, '"order": 42', ".field-arguments")
+        see(page, "No stock.", ".field-raised details[open]")
+
+        page.go(f"{origin}{URL}")
+        do(page, "cancel", waiting.pk)
+        see(page, "1 of 1 selected tasks cancelled.", ".messagelist")
+        see(page, "failed 2", ".cloudtask-counts")
+
+        do(page, "redrive", failed.pk)
+        see(page, "1 of 1 selected tasks redriven.", ".messagelist")
+        see(page, "ready 1", ".cloudtask-counts")
+
+    assert page.problems == []
+    waiting.refresh_from_db()
+    assert waiting.cancelled_at is not None
+    assert [task.payload.id for task in queue.tasks] == [failed.pk]

@@ -1,0 +1,254 @@
+"""`manage.py cloudtask sweep`, `redrive` and `prune`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from cloudtask.results import commands
+from cloudtask.results.commands import Bar, age
+from cloudtask.results.models import TaskRecord
+from cloudtask.testing import memory_queue
+from cloudtask.transports.memory import MemoryTransport
+from tests import tasks
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.django_db_backend,
+]
+
+
+@pytest.fixture
+def queue() -> Iterator[MemoryTransport]:
+    kept = {**django_settings.CLOUDTASK, "RESULTS": "all"}
+    with override_settings(CLOUDTASK=kept), memory_queue() as queue:
+        yield queue
+
+
+def run(action: str, *args: str) -> str:
+    out = StringIO()
+    call_command("cloudtask", action, *args, stdout=out)
+    return out.getvalue()
+
+
+def row(letter: str, **values: Any) -> TaskRecord:
+    """A row as a task leaves it that was enqueued just now."""
+    return TaskRecord.objects.create(
+        **{
+            "id": letter * 32,
+            "path": "tests.tasks.add",
+            "kind": "cloudtask",
+            "queue": "default",
+            "url": "https://shop.example/_tasks/",
+            "enqueued_at": datetime.now(UTC),
+            "body": f'{{"v":1,"id":"{letter * 32}","task":"tests.tasks.add",'
+            '"kind":"cloudtask","args":[1,2],"kwargs":{},'
+            '"enqueued_at":"2026-01-31T12:00:00+00:00"}',
+            **values,
+        }
+    )
+
+
+def ago(**time: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**time)
+
+
+# Ages
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30d", timedelta(days=30)),
+        ("12h", timedelta(hours=12)),
+        ("90m", timedelta(minutes=90)),
+        ("45s", timedelta(seconds=45)),
+        ("0s", timedelta(0)),
+    ],
+)
+def test_an_age_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
+    assert age(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1w", "٣d", "1d "])
+def test_another_text_is_no_age(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        age(text)
+    assert str(caught.value) == f"{text!r} is no age. Write 30d, 12h, 90m or 45s."
+
+
+# Sweep
+
+
+def test_what_was_not_sent_is_sent(queue: MemoryTransport) -> None:
+    row("a", send_at=ago(minutes=2))
+    row("b", send_at=ago(minutes=1))
+    row("c", send_at=datetime.now(UTC) + timedelta(minutes=1))
+
+    assert run("sweep") == "Sent 2 tasks, freed 0; 0 could not be sent.\n"
+
+    assert [task.payload.id[0] for task in queue.tasks] == ["a", "b"]
+    queue.drain()
+    assert tasks.ran == [("add", 1, 2)] * 2
+    assert run("sweep") == "Sent 0 tasks, freed 0; 0 could not be sent.\n"
+
+
+def test_passes_go_on_until_nothing_is_left(queue: MemoryTransport) -> None:
+    for name in "abcde":
+        row(name, send_at=ago(minutes=1))
+
+    assert run("sweep", "--limit", "2", "--once").startswith("Sent 2 tasks")
+    assert run("sweep", "--limit", "2").startswith("Sent 3 tasks")
+
+
+@pytest.mark.usefixtures("queue")
+def test_what_cannot_be_sent_ends_the_passes() -> None:
+    row("a", send_at=ago(minutes=1), path="tests.tasks.gone", body=_body("gone"))
+
+    assert run("sweep") == "Sent 0 tasks, freed 0; 1 could not be sent.\n"
+
+
+def _body(name: str) -> str:
+    return (
+        f'{{"v":1,"id":"{"a" * 32}","task":"tests.tasks.{name}","kind":"cloudtask",'
+        '"args":[],"kwargs":{},"enqueued_at":"2026-01-31T12:00:00+00:00"}'
+    )
+
+
+# Redrive
+
+
+def failed(letter: str, **values: Any) -> TaskRecord:
+    return row(letter, **{"status": "FAILED", "finished_at": ago(hours=1), **values})
+
+
+def test_what_failed_runs_again(queue: MemoryTransport) -> None:
+    failed("a", attempt=5, interruptions=2, name="projects/p/gone", task_id="used")
+    row("b", status="SUCCESSFUL", finished_at=ago(hours=1))
+    failed("c", body="")
+
+    assert run("redrive", "--rate", "500") == "1 tasks run again.\n"
+
+    [sent] = queue.tasks
+    assert (sent.payload.id, sent.sent.task_id) == ("a" * 32, None)
+    queue.drain()
+    again = TaskRecord.objects.get(pk="a" * 32)
+    assert (again.status, again.attempt, again.interruptions) == ("SUCCESSFUL", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "abcd"),
+        (["--id", "a" * 32, "--id", "b" * 32], "ab"),
+        (["--path", "tests.tasks.aadd"], "b"),
+        (["--queue", "emails"], "c"),
+        (["--failed-within", "30m"], "d"),
+        (["--path", "tests.tasks.add", "--failed-within", "2h"], "acd"),
+    ],
+)
+def test_what_runs_again_can_be_chosen(
+    queue: MemoryTransport, arguments: list[str], expected: str
+) -> None:
+    failed("a")
+    failed("b", path="tests.tasks.aadd")
+    failed("c", queue="emails")
+    failed("d", finished_at=ago(minutes=5))
+
+    told = run("redrive", "--dry-run", *arguments)
+    assert told == f"{len(expected)} tasks would run again.\n"
+    assert queue.tasks == []
+
+    run("redrive", "--rate", "500", *arguments)
+    assert sorted(task.payload.id[0] for task in queue.tasks) == sorted(expected)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "501", "fast", "nan"])
+def test_a_rate_is_a_number_of_tasks_a_second(rate: str) -> None:
+    with pytest.raises(CommandError, match=f"'{rate}' is no rate: above 0, up to 500"):
+        run("redrive", "--rate", rate)
+
+
+# Prune
+
+
+def test_what_finished_long_ago_is_deleted() -> None:
+    row("a", status="SUCCESSFUL", finished_at=ago(days=31))
+    row("b", status="SUCCESSFUL", finished_at=ago(days=29))
+    row("c", status="FAILED", finished_at=ago(days=31))
+    row("d", status="FAILED", finished_at=ago(days=91))
+    row("e", enqueued_at=ago(days=365))
+
+    assert run("prune", "--dry-run") == "2 tasks would be deleted.\n"
+    assert TaskRecord.objects.count() == 5
+    assert run("prune") == "2 tasks deleted.\n"
+    assert sorted(pk[0] for pk in TaskRecord.objects.values_list("pk", flat=True)) == [
+        "b",
+        "c",
+        "e",
+    ]
+
+
+def test_how_long_ago_can_be_said() -> None:
+    row("a", status="SUCCESSFUL", finished_at=ago(hours=2))
+    row("b", status="FAILED", finished_at=ago(hours=2))
+
+    told = run("prune", "--older-than", "1h", "--failed-older-than", "3h")
+    assert told == "1 tasks deleted.\n"
+    with pytest.raises(CommandError, match="'1 hour' is no age"):
+        run("prune", "--older-than", "1 hour")
+
+
+# Progress
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar() -> None:
+    from django.core.management.base import OutputWrapper
+
+    out = Terminal()
+    bar = Bar(OutputWrapper(out), 4)
+    bar.add(1)
+    bar.add(3)
+    bar.end("deleted")
+
+    first, second, *rest = out.getvalue().split("\r")[1:]
+    assert first == f"[{'#' * 7}{'.' * 23}] 1/4"
+    assert second.startswith(f"[{'#' * 30}] 4/4")
+    assert rest == []
+    assert second.endswith("\n4 tasks deleted.\n")
+
+
+def test_a_bar_of_nothing_does_not_fail() -> None:
+    from django.core.management.base import OutputWrapper
+
+    out = Terminal()
+    bar = Bar(OutputWrapper(out), 0)
+    bar.add(0)
+    assert out.getvalue() == f"\r[{'.' * 30}] 0/0"
+
+
+# The command
+
+
+def test_without_the_app_there_is_the_emulator_alone(settings: Any) -> None:
+    settings.INSTALLED_APPS = ["cloudtask", "tests"]
+
+    with pytest.raises(CommandError, match="invalid choice: 'sweep'"):
+        run("sweep")
+
+
+def test_every_action_can_be_run() -> None:
+    assert sorted(commands._ACTIONS) == ["prune", "redrive", "sweep"]

@@ -1,0 +1,98 @@
+"""A store that keeps what it is told, for tests of those that tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from cloudtask.exceptions import StoreUnavailable
+from cloudtask.stores import Claim, Ending, ResultStore, Standing, StoredResult
+
+if TYPE_CHECKING:
+    from cloudtask.attempts import CloudTaskRequest
+    from cloudtask.payload import Payload
+    from cloudtask.transports.base import OutgoingTask
+
+AWAY = "The database of results: away"
+
+
+class FakeClaim(Claim):
+    """A hold that notes what it is told, and answers as it is made to."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.standing = store.standing
+        self.cancelled = False
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+    def look(self) -> bool:
+        self._store.calls.append(("look",))
+        return self.cancelled
+
+    def progress(self, done: int, total: int | None, message: str) -> None:
+        self._store.calls.append(("progress", done, total, message))
+
+    def end(self, ending: Ending) -> bool:
+        if self._store.is_away_at_the_end:
+            raise StoreUnavailable(AWAY)
+        self._store.calls.append(("end", ending))
+        return self._store.holds
+
+    def release(self) -> None:
+        self._store.calls.append(("release",))
+
+
+class FakeStore(ResultStore):
+    """
+    Keeps what it is told, in order.
+
+    Attributes:
+        results: What find() knows, by id.
+        database: Alias of the one that it is in.
+    """
+
+    keeps = True
+
+    def __init__(self, database: str = "default") -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.results: dict[str, StoredResult] = {}
+        self.database = database
+        self.standing = Standing.FREE
+        self.holds = True  # Whether an attempt has the task still, at its end.
+        self.is_away = False
+        self.is_away_at_the_end = False
+        self.claims: list[FakeClaim] = []
+
+    @property
+    def words(self) -> list[str]:
+        """The names of what was called."""
+        return [call[0] for call in self.calls]
+
+    def shares(self, using: str | None) -> bool:
+        return (using or "default") == self.database
+
+    def add(self, payload: Payload, task: OutgoingTask) -> None:
+        # Asked in the thread that has the connection.
+        inside = connections[self.database].in_atomic_block
+        self.calls.append(("add", payload, task.name, inside))
+
+    def sent(self, payload: Payload, name: str) -> None:
+        self.calls.append(("sent", payload, name))
+
+    def drop(self, payload: Payload) -> None:
+        self.calls.append(("drop", payload))
+
+    def find(self, id: str) -> StoredResult | None:  # noqa: A002
+        return self.results.get(id)
+
+    def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
+        if self.is_away:
+            raise StoreUnavailable(AWAY)
+        self.calls.append(("claim", payload, request))
+        claim = FakeClaim(self)
+        self.claims.append(claim)
+        return claim
