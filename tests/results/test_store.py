@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
 from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
@@ -834,3 +834,23 @@ def test_the_final_failure_is_kept_however_many_came_before() -> None:
     assert held.end(Ending(error=ValueError("the last")))
 
     assert [each.message for each in row(enqueued.id).errors.all()] == ["the last"]
+
+
+def test_a_task_that_was_sent_is_sent_even_if_that_cannot_be_noted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr("cloudtask.results.store.look_at", broken)
+
+    enqueued = add().delay()
+
+    assert enqueued.name is not None
+    found = row(enqueued.id)
+    # The sweeper sends it again, and the second copy finds it over.
+    assert (found.name, found.sent_at) == ("", None)
+    assert found.send_at is not None
+    assert caplog.messages == [
+        f"id={enqueued.id} was sent, which is not noted: OperationalError('away')"
+    ]

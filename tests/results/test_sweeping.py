@@ -494,3 +494,20 @@ def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(
 
 def test_a_pass_counts_what_it_did() -> None:
     assert Swept(sent=1, unsent=2, freed=3).total == 6
+
+
+def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enqueued = add().delay()
+    queue().clear()
+    TaskRecord.objects.update(look_at=ago(HOUR))
+
+    def is_queued(found: TaskRecord) -> bool:
+        TaskRecord.objects.filter(pk=found.pk).update(status="RUNNING")
+        return False
+
+    monkeypatch.setattr(sweeping.sending, "is_queued", is_queued)
+
+    assert sweep().freed == 0
+    assert row(enqueued.id).status == "RUNNING"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -281,3 +282,15 @@ def test_progress_is_told_to_the_claim() -> None:
         ("progress", 2, 10, ""),
         ("progress", 3, 10, "rows"),
     ]
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_asynchronous_code_can_ask_whether_it_is_cancelled(is_cancelled: bool) -> None:
+    store = FakeStore()
+    claim = FakeClaim(store)
+    claim.cancelled = is_cancelled
+    request = CloudTaskRequest(id="0" * 32)
+    request.hold(claim)
+
+    assert async_to_sync(request.acheck_cancelled)() is is_cancelled
+    assert store.calls == [("look",)]

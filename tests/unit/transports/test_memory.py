@@ -8,7 +8,7 @@ from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy
 from cloudtask.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
 from cloudtask.execution import Outcome, Status
-from cloudtask.transports.memory import MAX_ATTEMPTS, MemoryTransport
+from cloudtask.transports.memory import BUSY_WAIT, MAX_ATTEMPTS, MemoryTransport
 from tests import tasks
 from tests.tasks import add, ran
 
@@ -222,3 +222,20 @@ def test_a_task_that_ran_is_in_the_queue_no_more(queue: MemoryTransport) -> None
     queue.drain()
 
     assert not queue.has(name)
+
+
+def test_a_task_that_another_worker_has_is_asked_for_again(
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = iter([Status.BUSY, Status.DONE])
+    monkeypatch.setattr(
+        "cloudtask.transports.memory.execution.run", lambda _: Outcome(next(statuses))
+    )
+    add().delay()
+
+    assert [outcome.status for outcome in queue.drain()] == [Status.BUSY]
+    [waiting] = queue.tasks
+    assert waiting.attempt == 2
+    assert timedelta(0) < waiting.due - datetime.now(UTC) <= BUSY_WAIT
+    assert [o.status for o in queue.drain(now=waiting.due)] == [Status.DONE]
+    assert queue.tasks == []

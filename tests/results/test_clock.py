@@ -1,0 +1,40 @@
+"""The database's clock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from cloudtask.results.clock import Now, after
+from cloudtask.results.models import TaskRecord
+
+pytestmark = [pytest.mark.django_db, pytest.mark.django_db_backend]
+
+
+@pytest.mark.parametrize(
+    ("use_tz", "word"),
+    [(True, "UTC_TIMESTAMP(6)"), (False, "CURRENT_TIMESTAMP(6)")],
+)
+def test_mysql_is_asked_in_the_zone_in_which_django_stores(
+    settings: Any, use_tz: bool, word: str
+) -> None:
+    settings.USE_TZ = use_tz
+
+    sql, params = Now().as_mysql(None, connection)
+    assert (sql, list(params)) == (word, [])
+
+
+def test_it_is_about_the_time_of_this_machine() -> None:
+    TaskRecord.objects.create(id="a", enqueued_at=timezone.now())
+    TaskRecord.objects.update(started_at=Now(), finished_at=after(timedelta(hours=1)))
+
+    row = TaskRecord.objects.get()
+    assert row.started_at is not None
+    assert row.finished_at is not None
+    assert abs(row.started_at - timezone.now()) < timedelta(minutes=1)
+    assert timedelta(minutes=59) < row.finished_at - row.started_at
+    assert row.finished_at - row.started_at < timedelta(minutes=61)
