@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks import dispatch, emulator, enqueue, import_time
+from benchmarks import dispatch, emulator, enqueue, import_time, results
 
 if TYPE_CHECKING:
     from benchmarks.measure import Result
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "import": import_time.run,
     "enqueue": enqueue.run,
     "dispatch": dispatch.run,
+    "results": results.run,
     "emulator": emulator.run,
 }
 QUICK = BENCHMARKS | {"emulator": partial(emulator.run, emulator.QUICK)}

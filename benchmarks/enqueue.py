@@ -1,5 +1,5 @@
 """
-`.delay()` and a Django task's `.enqueue()` beside a bare gRPC call.
+`.delay()` and a Django task's `.enqueue()` beside a bare call of the stub.
 
 And beside other packages' `.enqueue()`, where they are installed:
 `pip install django-tasks-gcp django-tasks-cloud-tasks django-tasks-google`.
@@ -81,17 +81,38 @@ def _message_of(call: Callable[[], object]) -> Any:
 
 @contextmanager
 def _bare_call(address: str, message: Any) -> Iterator[Callable[[], object]]:
-    """The least that a CreateTask of a message can cost."""
+    """A CreateTask by hand: a request for each task, its route, a deadline."""
     import grpc
+    from google.api_core.gapic_v1.routing_header import to_grpc_metadata
     from google.cloud.tasks_v2.types import CreateTaskRequest, Task
 
+    request_class, task_class = CreateTaskRequest.pb(), Task.pb()
+    queue_path, http = message.parent, message.task.http_request
+    headers = dict(http.headers)
     with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(
+        stub = channel.unary_unary(
             _METHOD,
-            request_serializer=CreateTaskRequest.pb().SerializeToString,
-            response_deserializer=Task.pb().FromString,
+            request_serializer=request_class.SerializeToString,
+            response_deserializer=task_class.FromString,
         )
-        yield lambda: call(message)
+
+        def call() -> object:
+            request = request_class(
+                parent=queue_path,
+                task=task_class(
+                    http_request={
+                        "url": http.url,
+                        "http_method": http.http_method,
+                        "headers": headers,
+                        "body": http.body,
+                        "oidc_token": http.oidc_token,
+                    }
+                ),
+            )
+            metadata = (to_grpc_metadata({"parent": queue_path}),)
+            return stub(request, timeout=10, metadata=metadata)
+
+        yield call
 
 
 def _configure(address: str) -> None:

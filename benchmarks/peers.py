@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -46,6 +47,10 @@ _PATIENT = frozenset({"django_tasks_cloud_tasks", "django_tasks_google"})
 #: Those with tables of their own.
 _APPS = frozenset({"django_tasks_google"})
 
+#: Where django-tasks-google is dispatched to, for whom, and as what.
+EXECUTE, AUDIENCE = "/peer/execute/", "https://shop.example"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
 
 def backends() -> dict[str, dict[str, Any]]:
     """The entries in TASKS of those that are installed, by package."""
@@ -81,3 +86,30 @@ def clients_at(address: str) -> Iterator[None]:
     client.queue_path = real.queue_path  # type: ignore[attr-defined]
     with mock.patch.object(tasks_v2, "CloudTasksClient", client):
         yield
+
+
+def urls() -> list[Any]:
+    """The dispatch view of django-tasks-google."""
+    from django.urls import include, path
+
+    return [path("peer/", include(f"{name}.urls")) for name in apps()]
+
+
+def trust(keys_host: str) -> None:
+    """Have django-tasks-google take the keys there for Google's."""
+    if apps():
+        from google.oauth2 import id_token
+
+        id_token._GOOGLE_OAUTH2_CERTS_URL = f"http://{keys_host}/"
+
+
+def kept_tasks(number: int) -> dict[str, list[str]]:
+    """Tasks that wait for their dispatch, as it is posted, by package."""
+    made: dict[str, list[str]] = {}
+    for name in apps():
+        model = import_module(f"{name}.models").TaskExecution
+        task = {"module_path": "benchmarks.django_tasks.noop", "kwargs": {"a": 1}}
+        rows = [model(backend_alias=name, **task) for _ in range(number)]
+        model.objects.bulk_create(rows)
+        made[name] = [f"execution_id={row.pk}&backend={name}" for row in rows]
+    return made

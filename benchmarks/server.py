@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 
-from benchmarks.dispatch import EMAIL, SECRET, URL
+from benchmarks.serving import EMAIL, SECRET, URL
 
 settings.configure(
     SECRET_KEY="benchmark",  # noqa: S106

@@ -7,11 +7,11 @@ Values that JSON lacks become objects with one reserved key:
 
 from __future__ import annotations
 
-import json
 import math
 from base64 import b64encode
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,8 +20,6 @@ from cloudtask.strict_json import MAX_DEPTH, TYPE, VALUE, ZONE_KEY, text_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Unwritable(Exception):
@@ -117,7 +115,7 @@ def _dump_str(value: str, depth: int) -> str:
     problem = text_problem(value)
     if problem:
         raise Unwritable(f"{problem}.")
-    return _quoted(value)
+    return encode_basestring(value)
 
 
 def _dump_list(value: list[Any], depth: int) -> str:
@@ -197,7 +195,7 @@ def _dump_key(key: object) -> str:
     problem = text_problem(key)
     if problem:
         raise Unwritable(f"has a key that {problem}.")
-    return _quoted(key)
+    return encode_basestring(key)
 
 
 def _deeper(depth: int) -> int:

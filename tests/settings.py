@@ -20,6 +20,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
 ]
 SILENCED_SYSTEM_CHECKS = ["admin.E403", "admin.E408", "admin.E409", "admin.E410"]
+if os.environ.get("CLOUDTASK_TEST_APPS") == "core":
+    INSTALLED_APPS = ["cloudtask", "tests"]
 MIDDLEWARE: list[str] = []
 
 CLOUDTASK = {
