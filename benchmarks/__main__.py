@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks import dispatch, emulator, enqueue, import_time, results
+from benchmarks import admin, dispatch, emulator, enqueue, import_time, results
 
 if TYPE_CHECKING:
     from benchmarks.measure import Result
@@ -17,9 +17,13 @@ BENCHMARKS = {
     "enqueue": enqueue.run,
     "dispatch": dispatch.run,
     "results": results.run,
+    "admin": admin.run,
     "emulator": emulator.run,
 }
-QUICK = BENCHMARKS | {"emulator": partial(emulator.run, emulator.QUICK)}
+QUICK = BENCHMARKS | {
+    "admin": partial(admin.run, admin.QUICK),
+    "emulator": partial(emulator.run, emulator.QUICK),
+}
 
 
 def main() -> int:

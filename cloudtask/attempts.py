@@ -39,6 +39,7 @@ class CloudTaskRequest:
         last_attempt: After which no other follows; None where the queue
             decides.
         deadline: Time for this attempt; None where nothing waits for it.
+        run_once: Whether the task never runs again once it began.
     """
 
     # Headers are read when task code asks for them: most never does.
@@ -51,6 +52,7 @@ class CloudTaskRequest:
         "id",
         "last_attempt",
         "request",
+        "run_once",
     )
 
     def __init__(
@@ -61,6 +63,7 @@ class CloudTaskRequest:
         request: HttpRequest | None = None,
         last_attempt: int | None = None,
         deadline: timedelta | None = None,
+        run_once: bool = False,
     ) -> None:
         self._meta = meta or {}
         self._claim = NO_CLAIM
@@ -70,6 +73,7 @@ class CloudTaskRequest:
         self.attempt = _count(self._header("TASKRETRYCOUNT")) + 1
         self.last_attempt = last_attempt
         self.deadline = deadline
+        self.run_once = run_once
 
     def __repr__(self) -> str:
         return (

@@ -65,6 +65,8 @@ class Settings:
     transport: str = GOOGLE_TRANSPORT  # Dotted path of a Transport class.
     rpc_timeout: timedelta = timedelta(seconds=10)  # For one enqueue.
     results: str = "all"  # What the app cloudtask.results keeps.
+    lease: timedelta | None = None  # How long it holds without a sign of life.
+    max_errors: int = 20  # Attempts of one task whose errors are kept.
     imports: tuple[str, ...] = ()  # Modules with tasks beside each tasks.py.
 
     @classmethod
@@ -119,7 +121,7 @@ class Settings:
     @property
     def default_retry(self) -> RetryPolicy | None:
         """The policy of tasks that have none of their own."""
-        return _ONE_ATTEMPT if self.run_once else self.retry
+        return ONCE if self.run_once else self.retry
 
     def require_project(self) -> str:
         return self.project or environment.project() or self._missing("PROJECT")
@@ -240,7 +242,9 @@ class Settings:
         )
 
 
-_ONE_ATTEMPT = RetryPolicy(max_attempts=1)
+#: The policy of what is not to run a second time, even if its worker died.
+#: It is told from others of one attempt by its identity.
+ONCE = RetryPolicy(max_attempts=1)
 
 _cached: tuple[object, Settings] | None = None
 _overridden: dict[str, tuple[Settings, object, Settings]] = {}

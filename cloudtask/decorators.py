@@ -12,7 +12,8 @@ from typing import (
     overload,
 )
 
-from cloudtask.options import read_options
+from cloudtask.options import TaskOptions, read_options
+from cloudtask.signatures import check_sensitive
 from cloudtask.tasks import TaskDefinition
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def task(
     on_commit: bool | None = None,
     path: str | None = None,
     aliases: tuple[str, ...] = (),
+    run_once: bool = False,
+    sensitive: tuple[str, ...] = (),
 ) -> _Decorator: ...
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
@@ -77,11 +80,21 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         on_commit: False sends inside a transaction, too.
         path: Registered path, in place of the function's own.
         aliases: Former paths. Tasks that were enqueued under them still run.
+        run_once: In place of `retry`: one attempt. With `cloudtask.results` it
+            is not run again if its worker dies, either.
+        sensitive: Names of arguments whose values nobody is to see.
 
     Raises:
         InvalidTask: An option or the function's signature is wrong.
     """
     checked = read_options(options)
     if func is not None:
-        return TaskDefinition(func, checked)
-    return lambda function: TaskDefinition(function, checked)
+        return _definition(func, checked)
+    return lambda function: _definition(function, checked)
+
+
+def _definition(
+    func: Callable[..., Any], options: TaskOptions
+) -> TaskDefinition[..., Any]:
+    check_sensitive(func, options.sensitive)
+    return TaskDefinition(func, options)

@@ -28,6 +28,7 @@ from cloudtask.execution import Attempt, Outcome, Status, make_request
 from cloudtask.framework import (
     TASK_REFRESH_ATTRS,
     BaseTaskBackend,
+    InvalidTask,
     Task,
     TaskContext,
     TaskError,
@@ -38,6 +39,7 @@ from cloudtask.framework import (
     task_finished,
     task_started,
 )
+from cloudtask.redaction import sensitive_problem
 from cloudtask.stores import get_store
 from cloudtask.validation import MAX_PATH_LENGTH
 from cloudtask.workers import worker_id
@@ -71,6 +73,13 @@ class ConfiguredBackend(BaseTaskBackend):
         """
         return get_backend_settings(self.alias, self.options)
 
+    def validate_task(self, task: Task[..., Any]) -> None:
+        super().validate_task(task)
+        names = getattr(task, "sensitive", ())
+        problem = sensitive_problem(task.func, names, int(task.takes_context))
+        if problem is not None:
+            raise InvalidTask(f"{task.module_path}: sensitive= {problem}")
+
     @abstractmethod
     def route(self, payload: Payload) -> Route:
         """Where the task of a payload goes, once more."""
@@ -87,6 +96,7 @@ class CloudTask(Task):  # type: ignore[type-arg]
 
     timeout: timedelta | None = None  # For one attempt; 15 s to 30 min.
     retry: RetryPolicy | None = None  # When a failed attempt is repeated.
+    sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
 
     def get_backend(self) -> BaseTaskBackend:
         """
@@ -116,6 +126,13 @@ class CloudTaskResult(TaskResult):  # type: ignore[misc,type-arg]
 
     name: str | None = None  # Full resource name; None until it is sent.
     attempt: int = 0  # The one that runs or ran, 1 for the first.
+
+    def __repr__(self) -> str:
+        # Without arguments, which may be sensitive.
+        return (
+            f"<CloudTaskResult {self.task.module_path} id={self.id} "
+            f"status={self.status.value}>"
+        )
 
     @property
     def attempts(self) -> int:
@@ -209,6 +226,12 @@ class DjangoAttempt(Attempt):
         store = get_store(settings)
         return cls(definition, payload, asked, backend, result, store=store)
 
+    @property
+    def sensitive_names(self) -> tuple[str, ...]:
+        task = self.result.task
+        names: tuple[str, ...] = getattr(task, "sensitive", ())
+        return names
+
     def arguments(self) -> tuple[Any, ...]:
         if not self.result.task.takes_context:
             return self.payload.args
@@ -240,13 +263,20 @@ class DjangoAttempt(Attempt):
             _change(self.result, status=TaskResultStatus.READY)
             return
         if error is not None:
-            self.result.errors.append(_task_error(error))
+            self.result.errors.append(self._task_error(error))
         is_done = outcome.status is Status.DONE
         _change(
             self.result,
             status=TaskResultStatus.SUCCESSFUL if is_done else TaskResultStatus.FAILED,
             finished_at=timezone.now(),
             _return_value=self._normalized(outcome.value),
+        )
+
+    def _task_error(self, error: Exception) -> TaskError:
+        kind = type(error)
+        return TaskError(
+            exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
+            traceback=self.scrubbed("".join(format_exception(error))),
         )
 
     def _normalized(self, value: Any) -> Any:
@@ -361,11 +391,3 @@ def _as_django_has_it(moment: datetime) -> datetime:
     if django_settings.USE_TZ:
         return moment
     return timezone.make_naive(moment, timezone.get_default_timezone())
-
-
-def _task_error(error: Exception) -> TaskError:
-    kind = type(error)
-    return TaskError(
-        exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
-        traceback="".join(format_exception(error)),
-    )

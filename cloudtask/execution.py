@@ -11,10 +11,13 @@ import logging
 from dataclasses import dataclass, field
 from enum import StrEnum
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from traceback import format_exception
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from cloudtask.attempts import CloudTaskRequest
+from cloudtask.conf import ONCE
 from cloudtask.exceptions import Reject, Retry
+from cloudtask.redaction import NOTHING_SENSITIVE, Sensitive
 from cloudtask.signals import task_failed
 from cloudtask.stores import NO_STORE, Ending, Standing
 from cloudtask.validation import DEFAULT_DEADLINE
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from cloudtask.payload import Payload
     from cloudtask.registry import Definition
     from cloudtask.stores import Claim, ResultStore
+    from cloudtask.tasks import TaskDefinition
 
 _T = TypeVar("_T")
 
@@ -92,6 +96,23 @@ class Attempt:
         """See ended()."""
 
     @property
+    def sensitive_names(self) -> tuple[str, ...]:
+        """Names of arguments whose values nobody is to see."""
+        return cast("TaskDefinition[..., Any]", self.definition).options.sensitive
+
+    @property
+    def sensitive(self) -> Sensitive:
+        """Which of its arguments nobody is to see."""
+        if not self.sensitive_names:
+            return NOTHING_SENSITIVE
+        leading = len(self.arguments()) - len(self.payload.args)
+        return Sensitive(self.definition.func, self.sensitive_names, leading)
+
+    def scrubbed(self, text: str) -> str:
+        """A text without the values of its sensitive arguments."""
+        return self.sensitive.scrubbed(text, self.payload.args, self.payload.kwargs)
+
+    @property
     def is_over(self) -> bool:
         """Whether the task's own policy had its last attempt before this."""
         last = self.request.last_attempt
@@ -122,6 +143,7 @@ def make_request(
         request=request,
         last_attempt=retry.last_attempt if retry else None,
         deadline=definition.deadline or settings.deadline or DEFAULT_DEADLINE,
+        run_once=retry is ONCE,
     )
 
 
@@ -310,13 +332,26 @@ def _log(
     reason: str = "",
     error: Exception | None = None,
 ) -> None:
-    logger.log(
-        level,
-        "task=%s id=%s attempt=%d status=%s reason=%r",
+    line = "task=%s id=%s attempt=%d status=%s reason=%r"
+    values = [
         attempt.definition.path,
         attempt.payload.id,
         attempt.request.attempt,
         status.value,
-        reason,
-        exc_info=error,
-    )
+        reason and attempt.scrubbed(reason),
+    ]
+    trace = _scrubbed_trace(attempt, error)
+    if trace is not None:
+        # The exception itself would tell.
+        error, line = None, f"{line}\n%s"
+        values.append(trace)
+    logger.log(level, line, *values, exc_info=error)
+
+
+def _scrubbed_trace(attempt: Attempt, error: Exception | None) -> str | None:
+    """What to log in place of an error that tells what is sensitive."""
+    if error is None or attempt.sensitive is NOTHING_SENSITIVE:
+        return None
+    trace = "".join(format_exception(error))
+    scrubbed = attempt.scrubbed(trace)
+    return scrubbed if scrubbed != trace else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -11,11 +13,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from cloudtask.exceptions import EnqueueError, TaskAlreadyExists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cloudtask.payload import Payload
     from cloudtask.stores import ResultStore
-    from cloudtask.transports.base import OutgoingTask, Transport
+    from cloudtask.transports.base import OutgoingTask, Patience, Transport
 
 logger = logging.getLogger("cloudtask")
 
@@ -45,7 +47,7 @@ class Handover:
         on_sent: Callable[[str], None],
     ) -> None:
         self._transport = transport
-        self._task = task
+        self.task = task
         self._payload = payload
         self._store = store
         self._using = using
@@ -66,7 +68,7 @@ class Handover:
         """
         if waits and self._waits_for_commit():
             return
-        self._store.add(self._payload, self._task)
+        self._store.add(self._payload, self.task)
         try:
             self._send()
         except EnqueueError as error:
@@ -85,48 +87,51 @@ class Handover:
         if waits and await sync_to_async(self._waits_for_commit)():
             return None
         if self._store.keeps:
-            await sync_to_async(self._store.add)(self._payload, self._task)
+            await sync_to_async(self._store.add)(self._payload, self.task)
         try:
-            name = await self._transport.asend(self._task)
+            name = await self._transport.asend(self.task)
         except EnqueueError as error:
             await sync_to_async(self._refused)(error)
             return None
         if self._store.keeps:
-            await sync_to_async(self._store.sent)(self._payload, name)
+            await sync_to_async(self._store.sent)({self.task.id: name})
         return name
 
     def _waits_for_commit(self) -> bool:
         """Have the task sent at the commit; False where none is to be."""
-        is_shared = self._store.shares(self._using)
-        send = self._send_at_commit if is_shared else self._add_and_send
-        if not _at_commit(send, self._using):
+        connection = connections[self._using or DEFAULT_DB_ALIAS]
+        by_hand = connection.connection is not None and not connection.autocommit
+        if not connection.in_atomic_block and not by_hand:
             return False
+        is_shared = self._store.shares(self._using)
+        # Refused by Django in a transaction that is managed by hand, where
+        # nothing tells when it ends.
+        connection.on_commit(self._callback(connection, is_shared))
         if is_shared:
-            self._store.add(self._payload, self._task)
+            self._store.add(self._payload, self.task)
         return True
 
-    def _send(self) -> None:
-        name = self._transport.send(self._task)
-        self._store.sent(self._payload, name)
-        self._on_sent(name)
+    def _callback(self, connection: Any, is_shared: bool) -> Callable[[], None]:
+        if not self._store.keeps:
+            return self._send
+        if not is_shared:
+            return self._add_and_send
+        if self._transport.batch_size == 1:
+            return self._send_kept
+        return _batch_of(connection, self._transport, self._store).callback(self)
 
     def _add_and_send(self) -> None:
         # The store is in another database, where nothing is rolled back.
-        self._store.add(self._payload, self._task)
-        self._send_at_commit()
+        self._store.add(self._payload, self.task)
+        self._send_kept()
 
-    def _send_at_commit(self) -> None:
-        try:
-            self._send()
-        except TaskAlreadyExists as error:
-            self._store.drop(self._payload)
-            if not self._store.keeps:
-                raise
-            logger.warning("task=%s id=%s: %s", self._task.path, self._task.id, error)
-        except EnqueueError as error:
-            if not self._store.keeps:
-                raise
-            self._log(error)
+    def _send_kept(self) -> None:
+        _send_all([self], self._transport, self._store, self._transport.patience())
+
+    def _send(self) -> None:
+        name = self._transport.send(self.task)
+        self._store.sent({self.task.id: name})
+        self._on_sent(name)
 
     def _refused(self, error: EnqueueError) -> None:
         if self._store.keeps and error.retryable:
@@ -135,22 +140,86 @@ class Handover:
         self._store.drop(self._payload)
         raise error
 
+    def answered(self, answer: str | EnqueueError) -> None:
+        """What came of a task that is kept, and was committed."""
+        if isinstance(answer, str):
+            self._on_sent(answer)
+        elif isinstance(answer, TaskAlreadyExists):
+            self._store.drop(self._payload)
+            logger.warning("task=%s id=%s: %s", self.task.path, self.task.id, answer)
+        else:
+            self._log(answer)
+
     def _log(self, error: EnqueueError) -> None:
         logger.warning(
             "task=%s id=%s is kept, and sent later: %s",
-            self._task.path,
-            self._task.id,
+            self.task.path,
+            self.task.id,
             error,
         )
 
 
-def _at_commit(send: Callable[[], None], using: str | None) -> bool:
-    """Have `send` called at the commit; False where there is none to be."""
-    connection = connections[using or DEFAULT_DB_ALIAS]
-    by_hand = connection.connection is not None and not connection.autocommit
-    if not connection.in_atomic_block and not by_hand:
-        return False
-    # Refused by Django in a transaction that is managed by hand, where
-    # nothing tells when it ends.
-    connection.on_commit(send)
-    return True
+class _Batch:
+    """
+    Tasks that one transaction keeps, and one transport is to send together.
+
+    Each has a callback of its own, which Django drops with the savepoint that
+    it belongs to. The first that is called sends all from its task on: what
+    comes before it was rolled back, and of what comes after the store knows.
+    """
+
+    def __init__(self, transport: Transport, store: ResultStore) -> None:
+        self._transport = transport
+        self._store = store
+        self._handovers: list[Handover] = []
+        self._done = 0  # How many of them are over.
+
+    def callback(self, handover: Handover) -> Callable[[], None]:
+        self._handovers.append(handover)
+        return partial(self._send_from, len(self._handovers) - 1)
+
+    def _send_from(self, first: int) -> None:
+        if first < self._done:
+            return
+        self._done = len(self._handovers)
+        patience = self._transport.patience()
+        for start in range(first, self._done, self._transport.batch_size):
+            some = self._handovers[start : start + self._transport.batch_size]
+            if start > first or len(some) > 1:
+                unsent = self._store.unsent([each.task.id for each in some])
+                some = [each for each in some if each.task.id in unsent]
+            _send_all(some, self._transport, self._store, patience)
+
+
+#: Those of transactions that are open, for as long as Django has a callback.
+_batches: WeakValueDictionary[tuple[int, Transport, ResultStore], _Batch] = (
+    WeakValueDictionary()
+)
+
+
+def _batch_of(connection: Any, transport: Transport, store: ResultStore) -> _Batch:
+    # A connection is used by one thread at a time.
+    key = (id(connection), transport, store)
+    batch = _batches.get(key)
+    if batch is None:
+        batch = _batches[key] = _Batch(transport, store)
+    return batch
+
+
+def _send_all(
+    handovers: Sequence[Handover],
+    transport: Transport,
+    store: ResultStore,
+    patience: Patience,
+) -> None:
+    """Send tasks that are kept and committed. None that is refused is lost."""
+    answers = transport.send_many([each.task for each in handovers], patience)
+    names = {
+        each.task.id: answer
+        for each, answer in zip(handovers, answers, strict=True)
+        if isinstance(answer, str)
+    }
+    if names:
+        store.sent(names)
+    for each, answer in zip(handovers, answers, strict=True):
+        each.answered(answer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cloudtask import naming
+from cloudtask.conf import ONCE
 from cloudtask.exceptions import InvalidTask
 from cloudtask.retry import RetryPolicy
 from cloudtask.validation import (
@@ -35,6 +36,12 @@ class TaskOptions:
     on_commit: bool | None = None  # Wait for the transaction's commit.
     path: str | None = None  # Registered path; the function's by default.
     aliases: tuple[str, ...] = ()  # Former paths, still in payloads.
+    run_once: bool = False  # In place of a policy: never a second time.
+    sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
+
+    def __post_init__(self) -> None:
+        if self.run_once and self.retry is None:
+            object.__setattr__(self, "retry", ONCE)
 
 
 _DEFAULTS = TaskOptions()
@@ -48,6 +55,8 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "on_commit": (bool, "True, False or None"),
     "path": (str, "a dotted path"),
     "aliases": ((tuple, list), "a tuple of dotted paths"),
+    "run_once": (bool, "True or False"),
+    "sensitive": ((tuple, list), "a tuple of the names of arguments"),
 }
 
 
@@ -73,6 +82,8 @@ def check_options(path: str, options: TaskOptions) -> None:
         raise InvalidTask(
             f"{path}: priority= chooses the queue; leave queue= out, or the priority."
         )
+    if options.run_once and options.retry is not ONCE:
+        raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
     _check_headers(path, options.headers or {})
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,8 +53,9 @@ class Payload:
 
     id: str  # 128 bits in hex; the same over all attempts.
     task: str  # Registered path of the task definition.
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any]
+    # Not shown: some may be secret.
+    args: tuple[Any, ...] = field(default=(), repr=False)
+    kwargs: dict[str, Any] = field(repr=False)
     enqueued_at: datetime  # Aware.
     kind: str = CLOUDTASK  # Which layer enqueued it.
     backend: str | None = None  # Alias of its task backend.

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import InvalidTask
+from cloudtask.redaction import sensitive_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,20 @@ class Arguments:
             return self._signature.bind(None, *args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self._path}(): {error}") from None
+
+
+def check_sensitive(func: Callable[..., Any], names: object) -> None:
+    """
+    Raises:
+        InvalidTask: The function has no such argument, or can be no task.
+    """
+    if not names:
+        return
+    _task_signature(func)
+    problem = sensitive_problem(func, names, leading=1)
+    if problem is not None:
+        path = f"{func.__module__}.{func.__qualname__}"
+        raise InvalidTask(f"{path}: sensitive= {problem}")
 
 
 def _simple_calls(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from cloudtask.attempts import CloudTaskRequest
@@ -146,8 +146,12 @@ class ResultStore:
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         """Keep a task that is to be sent."""
 
-    def sent(self, payload: Payload, name: str) -> None:
-        """Note that Cloud Tasks has a task."""
+    def unsent(self, ids: Collection[str]) -> Collection[str]:
+        """Those of these tasks that are committed and to be sent."""
+        return ()
+
+    def sent(self, names: Mapping[str, str]) -> None:
+        """Note that Cloud Tasks has tasks: their full names by their ids."""
 
     def drop(self, payload: Payload) -> None:
         """Forget a task that was refused."""

@@ -15,6 +15,9 @@ from cloudtask.retry import RetryPolicy
 
 #: Range of a dispatch deadline for HTTP targets.
 MIN_DEADLINE, MAX_DEADLINE = timedelta(seconds=15), timedelta(minutes=30)
+#: Range of a lease: a shorter one is lost in a pause, and a longer one keeps
+#: the task of a dead worker waiting.
+MIN_LEASE, MAX_LEASE = timedelta(seconds=5), timedelta(minutes=10)
 #: What Cloud Tasks gives a task without a deadline.
 DEFAULT_DEADLINE = timedelta(minutes=10)
 #: Characters of a task's path.
@@ -26,6 +29,8 @@ MAX_URL_LENGTH = 2083
 SECRET_HEADER = "X-Task-Secret"  # noqa: S105 - its name
 #: Header that tells the dispatch view whose settings a task comes under.
 BACKEND_HEADER = "X-Task-Backend"
+#: Header that tells tasks apart which were created by one call.
+BATCH_HEADER = "X-Task-Batch-Index"
 #: Bytes that a task's own headers may have; Cloud Tasks takes under 80 KB.
 MAX_HEADER_BYTES = 64 * 1024
 
@@ -39,6 +44,7 @@ _OWN_HEADERS = frozenset(
         "transfer-encoding",
         "user-agent",
         BACKEND_HEADER.lower(),
+        BATCH_HEADER.lower(),
         SECRET_HEADER.lower(),
     }
 )
@@ -204,6 +210,22 @@ def _timeout(key: str, value: object) -> timedelta:
     return value
 
 
+def _lease(key: str, value: object) -> timedelta:
+    if not isinstance(value, timedelta) or not MIN_LEASE <= value <= MAX_LEASE:
+        raise ConfigurationError(
+            key, f"must be a timedelta from 5 seconds to 10 minutes, not {value!r}."
+        )
+    return value
+
+
+def _positive(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(
+            key, f"must be a whole number of at least 1, not {value!r}."
+        )
+    return value
+
+
 def _retry(key: str, value: object) -> RetryPolicy:
     if isinstance(value, RetryPolicy):
         return value
@@ -305,6 +327,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "TRANSPORT": _text,
     "RPC_TIMEOUT": _timeout,
     "RESULTS": _results,
+    "LEASE": _lease,
+    "MAX_ERRORS": _positive,
     "IMPORTS": _several(_text),
 }
 
@@ -312,6 +336,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
 PROJECT_WIDE: Mapping[str, str] = {
     "QUEUE": "a Django task always names its queue. Map it with QUEUE_ALIASES.",
     "IMPORTS": "tasks are found once for all backends.",
+    "LEASE": "one thread prolongs the leases of all backends.",
+    "MAX_ERRORS": "the rows of all backends are kept alike.",
 }
 
 #: What other packages call these settings, in capitals.

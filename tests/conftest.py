@@ -27,6 +27,7 @@ if "cloudtask.results" not in settings.INSTALLED_APPS:
     sys.modules["cloudtask.results"] = None  # type: ignore[assignment]
     collect_ignore = [
         *("results", "results_admin", "results_commands", "reliability"),
+        "seeds/test_django_tasks_google_results.py",
         # Its pages are about all of the package.
         "docs",
     ]

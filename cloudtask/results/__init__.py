@@ -3,3 +3,108 @@ What became of each task, kept in the database. An optional Django app.
 
     INSTALLED_APPS += ["cloudtask.results"]
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from cloudtask.attempts import CloudTaskRequest
+
+if TYPE_CHECKING:
+    from cloudtask.framework import TaskContext
+    from cloudtask.stores import StoredResult
+
+# Models cannot be imported before the apps are ready, and this module is
+# imported to make them so.
+
+__all__ = [
+    "acancel",
+    "aget_result",
+    "ais_cancelled",
+    "cancel",
+    "get_result",
+    "is_cancelled",
+]
+
+
+def get_result(id: str) -> StoredResult:  # noqa: A002
+    """
+    What is known of a task, of whichever layer enqueued it.
+
+    Args:
+        id: Its id, as `delay()` and `enqueue()` return it.
+
+    Raises:
+        ResultNotFound: Nothing is.
+    """
+    from cloudtask.results.store import found
+
+    return found(id)
+
+
+async def aget_result(id: str) -> StoredResult:  # noqa: A002
+    """See get_result()."""
+    return await sync_to_async(get_result)(id)
+
+
+def cancel(id: str) -> bool:  # noqa: A002
+    """
+    Cancel a task.
+
+    One that waits never runs, and leaves the queue. One that runs is told, by
+    `is_cancelled()`. One that is over stays as it is.
+
+    Args:
+        id: Its id, as `delay()` and `enqueue()` return it.
+
+    Returns:
+        Whether there was anything to cancel.
+    """
+    from cloudtask.results import control
+
+    return control.cancel(id)
+
+
+async def acancel(id: str) -> bool:  # noqa: A002
+    """See cancel()."""
+    return await sync_to_async(cancel)(id)
+
+
+def is_cancelled(
+    context: TaskContext[Any, Any] | CloudTaskRequest, *, refresh: bool = False
+) -> bool:
+    """
+    Whether the task that runs is to stop: it was cancelled, or its lease lost.
+
+    Args:
+        context: What the task got: a Django task's context, or the request.
+        refresh: Ask the database now. Without it the answer costs nothing and
+            is a few seconds late.
+
+    Returns:
+        False, always, under task backends of other packages.
+    """
+    request = _request_of(context)
+    if request is None:
+        return False
+    return request.check_cancelled() if refresh else request.cancelled
+
+
+async def ais_cancelled(
+    context: TaskContext[Any, Any] | CloudTaskRequest, *, refresh: bool = False
+) -> bool:
+    """See is_cancelled()."""
+    if not refresh:
+        return is_cancelled(context)
+    return await sync_to_async(is_cancelled)(context, refresh=True)
+
+
+def _request_of(
+    context: TaskContext[Any, Any] | CloudTaskRequest,
+) -> CloudTaskRequest | None:
+    if isinstance(context, CloudTaskRequest):
+        return context
+    request: CloudTaskRequest | None = getattr(context, "request", None)
+    return request

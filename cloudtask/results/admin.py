@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,13 +21,11 @@ from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import connections, router, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from cloudtask.exceptions import PayloadError
-from cloudtask.payload import decode, encode, new_id
 from cloudtask.results import control
+from cloudtask.results.loaded import payload_of, sensitive_of
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 
@@ -51,95 +48,53 @@ Status = TaskRecord.Status
 MAX_COUNT = 10_000
 #: Tasks that one action takes.
 MAX_ACTION = 1000
-#: Tasks that are sent before an action answers. The sweeper sends the others.
+#: Tasks that are sent, or dispatched, before an action answers. What is to be
+#: sent besides is the sweeper's.
 MAX_SENT = 20
 #: Values that a filter offers.
 MAX_CHOICES = 100
 #: Paths among which a search looks for a part of one.
 MAX_SEARCHED = 1000
 
-_FINISHED = (Status.SUCCESSFUL, Status.FAILED)
 _ID = re.compile(r"[0-9a-f]{32}")
 
-# One look into the index for each path, however many rows have it.
-_PATHS = """
+# Looks into the index once for each value, however many rows have it.
+_VALUES = """
 WITH RECURSIVE found (number, value) AS (
-    SELECT 1, (SELECT MIN({path}) FROM {table})
+    SELECT 1, (SELECT MIN({column}) FROM {table})
     UNION ALL
-    SELECT number + 1, (SELECT MIN({path}) FROM {table} WHERE {path} > value)
+    SELECT number + 1, (SELECT MIN({column}) FROM {table} WHERE {column} > value)
     FROM found WHERE value IS NOT NULL AND number < %s
 )
-SELECT {what} FROM found WHERE value IS NOT NULL
+SELECT value FROM found WHERE value IS NOT NULL
 """
-# Queues have no index that begins with them. What is asked for is where the
-# index of paths is entered; `=` would leave the choice of one to the database.
-_LATEST_QUEUE = """
-DISTINCT (
-    SELECT {queue} FROM {table} WHERE {path} >= value
-    ORDER BY {path}, {enqueued_at} DESC LIMIT 1
-)
-"""
-
-
-def run_again(row: TaskRecord) -> str:
-    """
-    Enqueue a task that is over once more, as a new one with its arguments.
-
-    It is sent by the sweeper.
-
-    Returns:
-        The new task's id.
-
-    Raises:
-        DecodeError: What is kept of the task cannot be read.
-    """
-    payload = decode(row.body.encode())
-    using = payload.using and payload.using._replace(run_after=None)
-    again = replace(payload, id=new_id(), enqueued_at=timezone.now(), using=using)
-    TaskRecord.objects.create(
-        id=again.id,
-        path=row.path,
-        kind=row.kind,
-        backend=row.backend,
-        queue=row.queue,
-        body=encode(again).decode(),
-        url=row.url,
-        enqueued_at=again.enqueued_at,
-        send_at=Now(),
-    )
-    return again.id
 
 
 def rendered_arguments(row: TaskRecord) -> str:
     """A task's arguments, as the text that people get to see of them."""
     try:
         document = json.loads(row.body)
-        arguments = {"args": document["args"], "kwargs": document["kwargs"]}
-    except (ValueError, KeyError, TypeError):
+        sensitive = sensitive_of(payload_of(row))
+        args, kwargs = sensitive.masked(document["args"], document["kwargs"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return row.body
-    return _pretty(arguments)
+    return _pretty({"args": args, "kwargs": kwargs})
 
 
 def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def paths(limit: int, using: str) -> list[str]:
-    """The first paths of all tasks."""
-    return _found("value", limit, using)
-
-
-def queues(limit: int, using: str) -> list[str]:
-    """The queues that the latest tasks of these paths went to."""
-    return _found(_LATEST_QUEUE, limit, using)
-
-
-def _found(what: str, limit: int, using: str) -> list[str]:
+def values(column: str, limit: int, using: str) -> list[str]:
+    """The first values of a column that an index begins with."""
     connection = connections[using]
+    if connection.vendor == "mysql":
+        # It does so by itself, and reads the whole index in the query below.
+        rows = TaskRecord.objects.using(using).order_by(column).distinct()
+        return list(rows.values_list(column, flat=True)[:limit])
     quote = connection.ops.quote_name
-    names = {name: quote(name) for name in ("path", "queue", "enqueued_at")}
-    names["table"] = quote(TaskRecord._meta.db_table)
-    sql = _PATHS.format(what=what.format(**names), **names)
+    table = quote(TaskRecord._meta.db_table)
+    sql = _VALUES.format(column=quote(column), table=table)
     with connection.cursor() as cursor:
         cursor.execute(sql, [limit])
         return sorted(value for [value] in cursor.fetchall())
@@ -160,28 +115,27 @@ def _count(rows: Any) -> int:
 class ColumnFilter(admin.SimpleListFilter):
     """Offers what a column holds."""
 
-    choices_of: Callable[[int, str], list[str]]
+    parameter_name: str
 
     def lookups(
         self, request: HttpRequest, model_admin: Any
     ) -> Iterable[tuple[str, str]]:
         using = model_admin.get_queryset(request).db
-        return [(value, value) for value in self.choices_of(MAX_CHOICES, using)]
+        known = values(self.parameter_name, MAX_CHOICES, using)
+        return [(value, value) for value in known]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() is None:
             return queryset
-        return queryset.filter(**{str(self.parameter_name): self.value()})
+        return queryset.filter(**{self.parameter_name: self.value()})
 
 
 class QueueFilter(ColumnFilter):
     title = parameter_name = "queue"
-    choices_of = staticmethod(queues)
 
 
 class PathFilter(ColumnFilter):
     title = parameter_name = "path"
-    choices_of = staticmethod(paths)
 
 
 class TaskList(ChangeList):
@@ -215,7 +169,7 @@ class TaskAdmin(_ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     paginator = CappedPaginator
     change_list_template = "cloudtask_results/change_list.html"
-    actions = ("cancel", "redrive", "run_again", "delete_selected")
+    actions = ("cancel", "retry", "redrive", "run_again", "delete_selected")
     readonly_fields = ("progress", "duration", "arguments", "returned", "raised")
     fieldsets = (
         (None, {"fields": ("path", "status", "progress", "duration", "attempt")}),
@@ -271,12 +225,15 @@ class TaskAdmin(_ModelAdmin):
         self, request: HttpRequest, obj: TaskRecord | None = None
     ) -> bool:
         # Without its row, a task that is not over would run unseen.
-        if obj is not None and obj.status not in _FINISHED:
+        if obj is not None and obj.status not in control.FINISHED:
             return False
         return super().has_delete_permission(request, obj)
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return self._may("cancel", request)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        return self._may("retry", request)
 
     def has_redrive_permission(self, request: HttpRequest) -> bool:
         return self._may("redrive", request)
@@ -294,6 +251,10 @@ class TaskAdmin(_ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
+        asked = {*request.POST.getlist("action")} & {*self.actions}
+        if not asked <= {*self.get_actions(request)}:
+            # Django's form would tell that no action was selected.
+            raise PermissionDenied
         # Called by the template alone, and so not for who may not see it.
         context = {
             "status_counts": partial(self._status_counts, request),
@@ -318,12 +279,13 @@ class TaskAdmin(_ModelAdmin):
         if _ID.fullmatch(compact):
             return queryset.filter(pk=compact), False
         if "/" in term:
-            return _first(queryset, name=term), False
-        known = paths(MAX_SEARCHED, queryset.db)
+            last = term.rpartition("/")[2]
+            return queryset.filter(short_name=last, name=term), False
+        known = values("path", MAX_SEARCHED, queryset.db)
         found = [path for path in known if term.lower() in path.lower()]
         if found:
             return queryset.filter(path__in=found), False
-        return _first(queryset, name__endswith=f"/tasks/{term}"), False
+        return queryset.filter(short_name=term), False
 
     @admin.display(description="progress")
     def progress(self, row: TaskRecord) -> str:
@@ -381,18 +343,34 @@ class TaskAdmin(_ModelAdmin):
 
     @admin.action(permissions=["cancel"], description="Cancel selected tasks")
     def cancel(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
-        self._act(request, queryset, "cancel", "cancelled", control.cancel)
+        self._act(request, queryset, "cancel", "cancelled", control.cancel_many)
+
+    @admin.action(permissions=["retry"], description="Retry selected tasks now")
+    def retry(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
+        def retry(ids: list[str]) -> list[str]:
+            return control.retry_now(_rows(ids))
+
+        self._act(request, queryset, "retry", "retried", retry, limit=MAX_SENT)
 
     @admin.action(permissions=["redrive"], description="Redrive selected failed tasks")
     def redrive(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
-        def redrive(id: str) -> bool:  # noqa: A002
-            return bool(control.redrive(TaskRecord.objects.filter(pk=id)))
+        def redrive(ids: list[str]) -> list[str]:
+            failed = control.redrivable(_rows(ids)).values_list("pk", flat=True)
+            redriven = list(failed)
+            control.redrive(_rows(redriven))
+            self._send(len(redriven))
+            return redriven
 
         self._act(request, queryset, "redrive", "redriven", redrive)
 
     @admin.action(permissions=["rerun"], description="Run selected tasks again")
     def run_again(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
-        self._act(request, queryset, "rerun", "enqueued again", _ran_again)
+        def run_again(ids: list[str]) -> list[str]:
+            copied = list(control.run_again(_rows(ids)))
+            self._send(len(copied))
+            return copied
+
+        self._act(request, queryset, "rerun", "enqueued again", run_again)
 
     @admin.action(permissions=["delete"], description="Delete selected finished tasks")
     def delete_selected(
@@ -400,15 +378,30 @@ class TaskAdmin(_ModelAdmin):
     ) -> HttpResponse | None:
         if not self.has_delete_permission(request):
             raise PermissionDenied
-        ids = self._chosen(request, queryset.filter(status__in=_FINISHED))
+        over = queryset.filter(status__in=control.FINISHED)
+        ids = self._chosen(request, over, MAX_ACTION)
         if ids is None:
             return None
         if not ids:
             text = "None of the selected tasks is over."
             self.message_user(request, text, messages.WARNING)
             return None
-        rows = self.get_queryset(request).filter(pk__in=ids, status__in=_FINISHED)
-        return delete_selected(self, request, rows)
+        rows = self.get_queryset(request).filter(
+            pk__in=ids, status__in=control.FINISHED
+        )
+        return delete_selected(self, request, rows.defer("body", "return_value"))
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[TaskRecord]
+    ) -> None:
+        control.delete(queryset)
+
+    def get_deleted_objects(
+        self, objs: Iterable[TaskRecord], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        # Django's reads all errors of all tasks, to list them.
+        tasks = [str(row) for row in objs]
+        return tasks, {str(self.opts.verbose_name_plural): len(tasks)}, set(), []
 
     def _act(
         self,
@@ -416,67 +409,55 @@ class TaskAdmin(_ModelAdmin):
         queryset: QuerySet[TaskRecord],
         verb: str,
         done: str,
-        act: Callable[[str], bool],
+        act: Callable[[list[str]], list[str]],
+        limit: int | None = None,
     ) -> None:
-        """Do something with each task, and tell with how many it was done."""
+        """Do something with tasks, and tell with how many it was done."""
         if not self._may(verb, request):
             raise PermissionDenied
-        ids = self._chosen(request, queryset)
+        ids = self._chosen(request, queryset, limit or MAX_ACTION)
         if ids is None:
             return
-        changed = [id for id in ids if act(id)]  # noqa: A001
-        rows = TaskRecord.objects.filter(pk__in=changed).only("pk", "path")
+        changed = act(ids)
         if changed:
             LogEntry.objects.log_actions(
                 str(request.user.pk),
-                rows,
+                _rows(changed).only("pk", "path"),
                 CHANGE,
                 change_message=f"{done.capitalize()}.",
             )
-        if changed and verb != "cancel":
-            self._send(min(len(changed), MAX_SENT))
         self.message_user(
             request,
             f"{len(changed)} of {len(ids)} selected tasks {done}.",
             messages.SUCCESS if changed else messages.WARNING,
         )
 
-    def _send(self, limit: int) -> None:
+    def _send(self, count: int) -> None:
+        """Send some of what is to be sent; the sweeper sends the others."""
+        if not count:
+            return
+
         # Not a partial: Django asks for the name of what fails.
         def send() -> None:
-            sweep(limit)
+            sweep(min(count, MAX_SENT))
 
         transaction.on_commit(send, router.db_for_write(TaskRecord), robust=True)
 
     def _chosen(
-        self, request: HttpRequest, queryset: QuerySet[TaskRecord]
+        self, request: HttpRequest, queryset: QuerySet[TaskRecord], limit: int
     ) -> list[str] | None:
         """The ids of what was selected; None where that is too much."""
-        ids = list(queryset.values_list("pk", flat=True)[: MAX_ACTION + 1])
-        if len(ids) <= MAX_ACTION:
+        ids = list(queryset.values_list("pk", flat=True)[: limit + 1])
+        if len(ids) <= limit:
             return ids
         self.message_user(
-            request, f"Select at most {MAX_ACTION} tasks at once.", messages.ERROR
+            request, f"Select at most {limit} tasks at once.", messages.ERROR
         )
         return None
 
 
-def _first(rows: QuerySet[TaskRecord], **lookup: str) -> QuerySet[TaskRecord]:
-    # Names have no index: they are read once, and not to count them too.
-    ids = list(rows.filter(**lookup).order_by().values_list("pk", flat=True)[:1])
-    return rows.filter(pk__in=ids)
-
-
-def _ran_again(id: str) -> bool:  # noqa: A002
-    over = TaskRecord.objects.filter(pk=id, status__in=_FINISHED).exclude(body="")
-    row = over.first()
-    if row is None:
-        return False
-    try:
-        run_again(row)
-    except PayloadError:
-        return False
-    return True
+def _rows(ids: list[str]) -> QuerySet[TaskRecord]:
+    return TaskRecord.objects.filter(pk__in=ids)
 
 
 def _preformatted(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 from django.db import models
-from django.db.models import ExpressionWrapper, Value, functions
+from django.db.models import Expression, ExpressionWrapper, Value, functions
 from django.utils import timezone
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ class Now(functions.Now):
         return self.as_sql(compiler, connection, template=f"{word}(6)", **context)
 
 
-def after(wait: timedelta, moment: Any = None) -> Any:
+def after(wait: timedelta | Expression, moment: Any = None) -> Any:
     """The database's time, or another moment, so much later or earlier."""
-    later = (Now() if moment is None else moment) + Value(wait, models.DurationField())
+    if not isinstance(wait, Expression):
+        wait = Value(wait, models.DurationField())
+    later = (Now() if moment is None else moment) + wait
     return ExpressionWrapper(later, models.DateTimeField())
 
 

@@ -1,4 +1,4 @@
-"""`manage.py cloudtask sweep`, `redrive` and `prune`."""
+"""`manage.py cloudtask sweep`, `cancel`, `redrive` and `prune`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from cloudtask.results import control
@@ -15,18 +16,21 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, Swept, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.core.management.base import OutputWrapper
     from django.db.models import QuerySet
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _BAR = 30
+#: Options that say which tasks.
+_CHOICES = ("id", "path", "queue", "status")
 
 
 def add_actions(actions: Any) -> None:
     """Add the actions to the parsers of `manage.py cloudtask`."""
     _add_sweep(actions)
+    _add_cancel(actions)
     _add_redrive(actions)
     _add_prune(actions)
 
@@ -75,17 +79,29 @@ def _add_sweep(actions: Any) -> None:
     parser.add_argument("--once", action="store_true", help="make one pass only")
 
 
+def _add_cancel(actions: Any) -> None:
+    parser = actions.add_parser(
+        "cancel",
+        help="Cancel tasks.",
+        description="Those that wait never run, and leave their queues. Those that "
+        "run are told.",
+    )
+    _add_choices(parser)
+    parser.add_argument(
+        "--status",
+        choices=[TaskRecord.Status.READY.value, TaskRecord.Status.RUNNING.value],
+        help="tasks that wait, or that run",
+    )
+    _add_dry_run(parser)
+
+
 def _add_redrive(actions: Any) -> None:
     parser = actions.add_parser(
         "redrive",
         help="Have tasks that failed for good run again.",
         description="They are sent again as they were, with all their attempts.",
     )
-    parser.add_argument(
-        "--id", action="append", default=[], help="this task; repeat it"
-    )
-    parser.add_argument("--path", help="tasks of this dotted path")
-    parser.add_argument("--queue", help="tasks of this queue")
+    _add_choices(parser)
     parser.add_argument(
         "--failed-within", type=age, metavar="AGE", help="as in 12h; default is all"
     )
@@ -118,6 +134,14 @@ def _add_prune(actions: Any) -> None:
     _add_dry_run(parser)
 
 
+def _add_choices(parser: Any) -> None:
+    parser.add_argument(
+        "--id", action="append", default=[], help="this task; repeat it"
+    )
+    parser.add_argument("--path", help="tasks of this dotted path")
+    parser.add_argument("--queue", help="tasks of this queue")
+
+
 def _add_dry_run(parser: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say how many, and change nothing"
@@ -140,8 +164,26 @@ def _sweep(options: dict[str, Any], stdout: OutputWrapper) -> None:
     )
 
 
+def _cancel(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    if not any(options[name] for name in _CHOICES):
+        raise CommandError("Say which tasks: --id, --path, --queue or --status.")
+    rows = control.cancellable(_chosen(options))
+    if options["status"]:
+        rows = rows.filter(status=options["status"])
+    count = rows.count()
+    if options["dry_run"]:
+        stdout.write(f"{count} tasks would be cancelled.")
+        return
+    bar = Bar(stdout, count)
+    for ids in _chunks(rows, control.CHUNK):
+        bar.add(len(control.cancel_many(ids)))
+    bar.end("cancelled")
+
+
 def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
-    rows = _failed(options)
+    rows = control.redrivable(_chosen(options))
+    if options["failed_within"]:
+        rows = rows.filter(finished_at__gte=timezone.now() - options["failed_within"])
     count = rows.count()
     if options["dry_run"]:
         stdout.write(f"{count} tasks would run again.")
@@ -149,25 +191,33 @@ def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
     bar = Bar(stdout, count)
     pause = threading.Event()
     chunk = max(1, min(LIMIT, int(options["rate"])))
-    while ids := list(rows.order_by("pk").values_list("pk", flat=True)[:chunk]):
+    for ids in _chunks(rows, chunk):
         bar.add(control.redrive(TaskRecord.objects.filter(pk__in=ids)))
         sweep(chunk)
         pause.wait(len(ids) / options["rate"])
     bar.end("run again")
 
 
-def _failed(options: dict[str, Any]) -> QuerySet[TaskRecord]:
-    failed = TaskRecord.Status.FAILED
-    rows = TaskRecord.objects.filter(status=failed, cancelled_at=None).exclude(body="")
+def _chosen(options: dict[str, Any]) -> QuerySet[TaskRecord]:
+    """The tasks that the options are about; all of them without any."""
+    rows = TaskRecord.objects.all()
     if options["id"]:
         rows = rows.filter(pk__in=options["id"])
     if options["path"]:
         rows = rows.filter(path=options["path"])
     if options["queue"]:
         rows = rows.filter(queue=options["queue"])
-    if options["failed_within"]:
-        rows = rows.filter(finished_at__gte=timezone.now() - options["failed_within"])
     return rows
+
+
+def _chunks(rows: QuerySet[TaskRecord], size: int) -> Iterator[list[str]]:
+    """The ids of rows, each but once: what failed may fail again meanwhile."""
+    last = ""
+    while ids := list(
+        rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:size]
+    ):
+        yield ids
+        last = ids[-1]
 
 
 def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
@@ -209,6 +259,7 @@ class Bar:
 
 _ACTIONS: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "sweep": _sweep,
+    "cancel": _cancel,
     "redrive": _redrive,
     "prune": _prune,
 }

@@ -17,8 +17,10 @@ from django.db import Error, connections, router, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from cloudtask.conf import get_settings
 from cloudtask.exceptions import WorkerDied
 from cloudtask.results.clock import Now, after
+from cloudtask.results.loaded import payload_of, runs_once
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.signals import task_failed
 
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cloudtask")
 
+Status = TaskRecord.Status
+
 #: Workers that may die with a task before it is given up.
 MAX_INTERRUPTIONS = 3
-#: How long a lease holds without a sign of life.
+#: How long a lease holds without a sign of life, unless the settings say.
 LEASE = timedelta(seconds=30)
-#: Seconds between two signs of life.
-HEARTBEAT = 8.0
+#: Signs of life in that time.
+BEATS = 4
 #: Seconds between two writes of a task's progress.
 PROGRESS = 1.0
 
@@ -56,24 +60,42 @@ class Lease:
         return TaskRecord.objects.filter(pk=self.task_id, lease=self.token)
 
 
+def lease_time() -> timedelta:
+    """How long a lease holds without a sign of life."""
+    return get_settings().lease or LEASE
+
+
+def heartbeat() -> float:
+    """Seconds between two signs of life."""
+    return lease_time().total_seconds() / BEATS
+
+
 def expiry() -> Any:
     """When a lease that is taken now expires, by the database's clock."""
-    return after(LEASE)
+    return after(lease_time())
 
 
 class Heart:
     """Prolongs the leases of this process while there are any."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """
+        Forget everything, as a forked child has to.
+
+        It has neither its parent's threads nor its tasks, and who holds the
+        lock there will not let go of it here.
+        """
         self._lock = threading.Lock()
         self._leases: dict[str, Lease] = {}
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._pid = os.getpid()
+        # Waiting for it is a pause: only tests end one early.
+        self._pause = threading.Event()
 
     def add(self, lease: Lease) -> None:
         with self._lock:
-            self._after_fork()
             self._leases[lease.token] = lease
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -85,20 +107,13 @@ class Heart:
         with self._lock:
             self._leases.pop(lease.token, None)
 
-    def _after_fork(self) -> None:
-        # A child has none of its parent's threads, nor its tasks.
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._thread = None
-            self._leases.clear()
-
     def _beat(self) -> None:
         try:
-            due = monotonic() + HEARTBEAT
+            due = monotonic() + heartbeat()
             while self._wait():
                 is_due = monotonic() >= due
                 if is_due:
-                    due = monotonic() + HEARTBEAT
+                    due = monotonic() + heartbeat()
                 self._tick(is_due=is_due)
         finally:
             connections.close_all()
@@ -115,7 +130,7 @@ class Heart:
 
     def _wait(self) -> bool:
         """Wait a while. False once there is nothing to prolong."""
-        self._wake.wait(min(PROGRESS, HEARTBEAT))
+        self._pause.wait(min(PROGRESS, heartbeat()))
         with self._lock:
             if self._leases:
                 return True
@@ -158,32 +173,47 @@ class Heart:
 HEART = Heart()
 
 
+def _after_fork() -> None:
+    HEART.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def give_up(row: TaskRecord) -> bool:
     """
     Have a task failed that no worker is to run again.
 
-    Its worker died, and was one too many, or the task was cancelled before.
+    Its worker died, and was one too many, or the task was cancelled before,
+    or is to run once.
 
     Returns:
         False if it is no such task.
     """
-    is_hopeless = Q(interruptions__gte=MAX_INTERRUPTIONS - 1) | Q(
-        cancelled_at__isnull=False
-    )
+    is_once = runs_once(payload_of(row))
+    is_last = row.interruptions >= MAX_INTERRUPTIONS - 1
+    if not (is_once or is_last or row.cancelled_at is not None):
+        # Its worker may be about to end it: without need, no lock is taken.
+        return False
     dead = TaskRecord.objects.filter(
-        is_hopeless,
-        pk=row.pk,
-        status=TaskRecord.Status.RUNNING,
-        lease_expires_at__lte=Now(),
+        _dead_once() if is_once else _dead_for_good(), pk=row.pk
     )
-    error = WorkerDied(f"{row.interruptions + 1} workers died with this task.")
+    # A sweeper that did not know the task has counted, and freed it.
+    deaths = int(row.status == Status.RUNNING)
+    error = WorkerDied(
+        "The worker of this task died, and it is to run once."
+        if is_once
+        else f"{row.interruptions + deaths} workers died with this task."
+    )
     with transaction.atomic():
         is_given_up = dead.update(
-            status=TaskRecord.Status.FAILED,
-            interruptions=F("interruptions") + 1,
+            status=Status.FAILED,
+            interruptions=F("interruptions") + deaths,
             lease="",
             lease_expires_at=None,
             finished_at=Now(),
+            send_at=None,
+            look_at=None,
         )
         if is_given_up:
             TaskError.objects.create(
@@ -199,3 +229,16 @@ def give_up(row: TaskRecord) -> bool:
         )
         task_failed.send_robust(row.path, task_id=row.pk, request=None, error=error)
     return bool(is_given_up)
+
+
+def _dead_for_good() -> Q:
+    is_last = Q(interruptions__gte=MAX_INTERRUPTIONS - 1)
+    return _is_dead() & (is_last | Q(cancelled_at__isnull=False))
+
+
+def _dead_once() -> Q:
+    return _is_dead() | Q(status=Status.READY, started_at__isnull=False)
+
+
+def _is_dead() -> Q:
+    return Q(status=Status.RUNNING, lease_expires_at__lte=Now())

@@ -33,7 +33,8 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from cloudtask.exceptions import StoreUnavailable
+from cloudtask.conf import get_settings
+from cloudtask.exceptions import ResultNotFound, StoreUnavailable
 from cloudtask.payload import decode, encode, new_id
 from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.leases import (
@@ -43,8 +44,9 @@ from cloudtask.results.leases import (
     expiry,
     give_up,
 )
+from cloudtask.results.loaded import sensitive_of
 from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.results.sweeping import LOOK_AFTER, look_at, sweep_by_traffic
+from cloudtask.results.sweeping import LOOK_AFTER, note_sent, sweep_by_traffic
 from cloudtask.results.values import restored, storable, text
 from cloudtask.stores import (
     Claim,
@@ -58,7 +60,7 @@ from cloudtask.stores import (
 from cloudtask.workers import worker_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from cloudtask.attempts import CloudTaskRequest
     from cloudtask.payload import Payload
@@ -70,10 +72,14 @@ logger = logging.getLogger("cloudtask")
 
 Status = TaskRecord.Status
 
-#: Errors that are kept of one task.
-MAX_ERRORS = 20
 #: After which a task that was not sent is sent by the sweeper.
 SEND_AFTER = timedelta(minutes=1)
+#: Times that a write is tried which the database undoes for another's sake.
+TRIES = 4
+#: SQLSTATE of those: a serialization failure and a deadlock.
+_CONFLICTS = frozenset({"40001", "40P01"})
+#: What MySQL calls a deadlock.
+_MYSQL_DEADLOCK = 1213
 
 
 class DatabaseStore(ResultStore):
@@ -87,14 +93,23 @@ class DatabaseStore(ResultStore):
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         _row(payload, task).save(force_insert=True)
 
-    def sent(self, payload: Payload, name: str) -> None:
-        # Its attempt may have begun by now, and ended.
-        row = TaskRecord.objects.filter(pk=payload.id)
+    def unsent(self, ids: Collection[str]) -> Collection[str]:
         try:
-            row.update(name=name, sent_at=Now(), send_at=None, look_at=look_at())
+            # Where they were committed, whatever is read elsewhere.
+            rows = TaskRecord.objects.using(router.db_for_write(TaskRecord))
+            kept = rows.filter(pk__in=ids, status=Status.READY, send_at__isnull=False)
+            return set(kept.values_list("pk", flat=True))
         except (DatabaseError, InterfaceError) as error:
-            # It was sent. The sweeper may send it again, for nothing.
-            logger.warning("id=%s was sent, which is not noted: %r", payload.id, error)
+            logger.warning("%d tasks are sent later: %r", len(ids), error)
+            return ()
+
+    def sent(self, names: Mapping[str, str]) -> None:
+        try:
+            note_sent(names)
+        except (DatabaseError, InterfaceError) as error:
+            # They were sent. The sweeper may send them again, for nothing.
+            ids = ", ".join(names)
+            logger.warning("id=%s was sent, which is not noted: %r", ids, error)
 
     def drop(self, payload: Payload) -> None:
         unsent = TaskRecord.objects.filter(pk=payload.id, sent_at=None)
@@ -142,14 +157,17 @@ class ErrorClaim(Claim):
         row.finished_at = timezone.now()
         with transaction.atomic():
             row.save()
-            _keep_error(row.pk, self._request, ending)
+            _keep_error(self._payload, self._request, ending)
 
 
 class LeaseClaim(Claim):
     """A claim that holds while its lease does."""
 
-    def __init__(self, lease: Lease, request: CloudTaskRequest) -> None:
+    def __init__(
+        self, lease: Lease, payload: Payload, request: CloudTaskRequest
+    ) -> None:
         self._lease = lease
+        self._payload = payload
         self._request = request
         HEART.add(lease)
 
@@ -181,9 +199,16 @@ class LeaseClaim(Claim):
         HEART.remove(self._lease)
         # Without a database it lapses. The process is ending.
         with suppress(DatabaseError, InterfaceError):
-            self._lease.held.update(
-                **self._lease.progress, **_ended(Ending(final=False))
-            )
+            self._let_go()
+
+    def _let_go(self) -> None:
+        held, progress = self._lease.held, self._lease.progress
+        if not self._request.run_once:
+            held.update(**progress, **_ended(Ending(final=False)))
+            return
+        held.update(**progress, lease_expires_at=Now())
+        for row in held:
+            give_up(row)
 
     def _end(self, ending: Ending) -> bool:
         values = {**self._lease.progress, **_ended(ending)}
@@ -192,7 +217,7 @@ class LeaseClaim(Claim):
         with transaction.atomic():
             if self._lease.held.update(**values) == 0:
                 return False
-            _keep_error(self._lease.task_id, self._request, ending)
+            _keep_error(self._payload, self._request, ending)
         return True
 
 
@@ -203,11 +228,22 @@ class Refusal(Claim):
         self.standing = standing
 
 
-def _answered(ask: Callable[[], _T]) -> _T:
+def _answered(ask: Callable[[], _T], tries: int = TRIES) -> _T:
     try:
         return ask()
     except (DatabaseError, InterfaceError) as error:
+        # Nothing was written. Within a transaction, more than that is undone.
+        is_alone = not transaction.get_connection().in_atomic_block
+        if tries > 1 and is_alone and _is_conflict(error):
+            return _answered(ask, tries - 1)
         raise StoreUnavailable(f"The database of results: {error!r}") from error
+
+
+def _is_conflict(error: Exception) -> bool:
+    cause = error.__cause__
+    # As psycopg names it, or its predecessor.
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state in _CONFLICTS or error.args[:1] == (_MYSQL_DEADLOCK,)
 
 
 def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
@@ -231,8 +267,11 @@ def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
         "send_at": None,
         "look_at": None,
     }
-    if _claimable(payload.id).update(**values):
-        return LeaseClaim(Lease(payload.id, token), request)
+    claimable = _claimable(payload.id)
+    if request.run_once:
+        claimable = claimable.filter(status=Status.READY, started_at=None)
+    if claimable.update(**values):
+        return LeaseClaim(Lease(payload.id, token), payload, request)
     return _unclaimed(payload, request, token)
 
 
@@ -269,7 +308,7 @@ def _claim_unknown(payload: Payload, request: CloudTaskRequest, token: str) -> C
             row.save(force_insert=True)
     except IntegrityError:
         return Refusal(Standing.BUSY)
-    return LeaseClaim(Lease(row.pk, token), request)
+    return LeaseClaim(Lease(row.pk, token), payload, request)
 
 
 def _ended(ending: Ending) -> dict[str, Any]:
@@ -296,17 +335,23 @@ def _ended(ending: Ending) -> dict[str, Any]:
     }
 
 
-def _keep_error(task_id: str, request: CloudTaskRequest, ending: Ending) -> None:
+def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> None:
     error = ending.error
-    if error is None or (request.attempt >= MAX_ERRORS and not ending.final):
+    is_one_too_many = request.attempt > get_settings().max_errors
+    if error is None or (is_one_too_many and not ending.final):
         return
     kind = type(error)
+    sensitive = sensitive_of(payload)
+
+    def shown(words: str) -> str:
+        return text(sensitive.scrubbed(words, payload.args, payload.kwargs))
+
     TaskError.objects.create(
-        task_id=task_id,
+        task_id=payload.id,
         attempt=request.attempt,
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
-        message=text(_message(error)),
-        traceback=text("".join(format_exception(error))),
+        message=shown(_message(error)),
+        traceback=shown("".join(format_exception(error))),
         happened_at=timezone.now(),
     )
 
@@ -316,6 +361,22 @@ def _message(error: Exception) -> str:
         return str(error)
     except Exception:  # Its own __str__ is broken.
         return ""
+
+
+def found(task_id: str) -> StoredResult:
+    """
+    What is known of a task.
+
+    Raises:
+        ResultNotFound: Nothing is.
+    """
+    result = _found(task_id)
+    if result is None:
+        raise ResultNotFound(
+            f"Nothing is known of the task {task_id}: it was pruned, it was rolled "
+            "back, or cloudtask.results does not keep it."
+        )
+    return result
 
 
 def _found(task_id: str) -> StoredResult | None:

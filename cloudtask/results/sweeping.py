@@ -9,32 +9,43 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from random import shuffle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, router
+from django.db.models import Case, DateTimeField, Value, When
 from django.db.models.functions import Coalesce
 
+from cloudtask.conf import get_settings
 from cloudtask.exceptions import (
     CloudTaskError,
+    EnqueueError,
+    InvalidCredentials,
     TaskAlreadyExists,
+    TaskNotFound,
 )
 from cloudtask.payload import new_id
 from cloudtask.results import sending
-from cloudtask.results.clock import Now, after
+from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.statements import Update, given
+from cloudtask.transports.base import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from django.db.models import QuerySet
 
 logger = logging.getLogger("cloudtask")
 
 Status = TaskRecord.Status
 
-#: Until a task that could not be sent is tried again.
-PAUSE = timedelta(minutes=1)
+#: Until a task that could not be sent is tried again, and the most if that is
+#: not to pass by itself.
+PAUSE, MAX_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 #: How long a lease is over before its task is looked for in the queue.
 GRACE = timedelta(minutes=5)
 #: How long a task may wait for an attempt before it is looked for: longer
@@ -54,29 +65,47 @@ class Swept:
     unsent: int = 0  # Tasks that could not be; they are tried again later.
     freed: int = 0  # Tasks that their queue forgot.
 
-    @property
-    def total(self) -> int:
-        return self.sent + self.unsent + self.freed
-
 
 def sweep(limit: int = LIMIT) -> Swept:
     """Make one pass, over the tasks that wait longest."""
     swept = Swept()
-    for row in _taken(_to_send(), limit, send_at=after(PAUSE)):
-        if _sent(row):
-            swept.sent += 1
-        else:
-            swept.unsent += 1
+    for answers in sending.send_many(_taken(_to_send(), limit, send_at=after(PAUSE))):
+        sent = _noted(answers)
+        swept.sent += sent
+        swept.unsent += len(answers) - sent
+    patience = Patience(get_settings().rpc_timeout)
     for row in _taken(_orphans(), limit, lease_expires_at=Now()):
-        swept.freed += _freed(row)
+        swept.freed += _freed(row, patience)
     for row in _taken(_waiting(), limit, look_at=after(LOOK_AFTER)):
-        swept.freed += _given_up(row)
+        swept.freed += _given_up(row, patience)
     return swept
 
 
-def look_at() -> Any:
-    """When to look for a task that is sent now."""
-    return after(LOOK_AFTER, Coalesce("schedule_time", Now()))
+def note_sent(names: Mapping[str, str]) -> None:
+    """Note that Cloud Tasks has tasks: their full names by their ids."""
+    if len(names) == 1:
+        [(id, name)] = names.items()  # noqa: A001
+        _NOTE_ONE.run(id=id, name=name)
+    elif names:
+        cases = (When(pk=id, then=Value(name)) for id, name in names.items())  # noqa: A001
+        rows = TaskRecord.objects.filter(pk__in=names)
+        rows.update(**_sent_as(Case(*cases)))
+
+
+def _sent_as(name: Any) -> dict[str, Any]:
+    # Their attempts may have begun by now, and ended.
+    is_waiting = When(status=Status.READY, then=after(LOOK_AFTER, _SCHEDULED))
+    return {
+        "name": name,
+        "sent_at": Now(),
+        "send_at": None,
+        "look_at": Case(is_waiting, output_field=DateTimeField()),
+    }
+
+
+_NOTE_ONE = Update(
+    lambda: (TaskRecord.objects.filter(pk=given("id")), _sent_as(given("name")))
+)
 
 
 def sweep_by_traffic() -> None:
@@ -95,21 +124,28 @@ def sweep_by_traffic() -> None:
 
 _last_pass = monotonic()
 
+#: What this process lacks to send a task. Another may have it.
+_NOT_HERE = (TaskNotFound, InvalidCredentials)
+_SCHEDULED = Coalesce("schedule_time", Now())
+
+
+def _rows() -> QuerySet[TaskRecord]:
+    # A copy that is read from elsewhere may lag behind.
+    return TaskRecord.objects.using(router.db_for_write(TaskRecord))
+
 
 def _to_send() -> QuerySet[TaskRecord]:
-    return TaskRecord.objects.filter(status=Status.READY, send_at__lte=Now()).order_by(
-        "send_at"
-    )
+    unsent = _rows().filter(status=Status.READY, send_at__lte=Now())
+    return unsent.order_by("send_at")
 
 
 def _orphans() -> QuerySet[TaskRecord]:
-    return TaskRecord.objects.filter(
-        status=Status.RUNNING, lease_expires_at__lt=after(-GRACE)
-    ).order_by("lease_expires_at")
+    over = _rows().filter(status=Status.RUNNING, lease_expires_at__lt=after(-GRACE))
+    return over.order_by("lease_expires_at")
 
 
 def _waiting() -> QuerySet[TaskRecord]:
-    waiting = TaskRecord.objects.filter(status=Status.READY, look_at__lte=Now())
+    waiting = _rows().filter(status=Status.READY, look_at__lte=Now())
     return waiting.order_by("look_at")
 
 
@@ -118,38 +154,68 @@ def _taken(rows: QuerySet[TaskRecord], limit: int, **mark: Any) -> list[TaskReco
     ids = list(rows.values_list("pk", flat=True)[:limit])
     token = new_id()
     rows.order_by().filter(pk__in=ids).update(lease=token, **mark)
-    taken = TaskRecord.objects.filter(pk__in=ids, lease=token)
-    return sorted(taken, key=lambda row: ids.index(row.pk))
+    taken = list(_rows().filter(pk__in=ids, lease=token))
+    # In an outage the first ones use up the time for all.
+    shuffle(taken)
+    return taken
 
 
-def _sent(row: TaskRecord) -> bool:
-    try:
-        name = sending.send(row)
-    except TaskAlreadyExists as error:
-        if _is_duplicate(row):
-            _fail(row, error)
-            return False
-        # Sent before by a process that did not live to note it.
-        name = error.name
-    except Exception as error:
-        # Whatever is wrong with one row, others are sent.
+def _noted(answers: Sequence[tuple[TaskRecord, str | Exception]]) -> int:
+    """Note what came of the sending. Gives how many were sent."""
+    names = {row.pk: each for row, each in answers if isinstance(each, str)}
+    note_sent(names)
+    # Sent before by a process that did not live to note it.
+    before = {
+        row.pk: error.name
+        for row, error in answers
+        if isinstance(error, TaskAlreadyExists) and not _is_duplicate(row)
+    }
+    note_sent(before)
+    for row, answer in answers:
+        if isinstance(answer, Exception) and row.pk not in before:
+            _unsent(row, answer)
+    return len(names) + len(before)
+
+
+def _unsent(row: TaskRecord, error: Exception) -> None:
+    if isinstance(error, TaskAlreadyExists):
+        _fail(row, error)
+    elif _may_pass(error):
         logger.warning("task=%s id=%s was not sent: %s", row.path, row.pk, error)
-        return False
-    TaskRecord.objects.filter(pk=row.pk).update(
-        name=name, sent_at=Now(), send_at=None, look_at=look_at()
-    )
-    return True
+    else:
+        wait = _pause_of(row)
+        waiting = _rows().filter(pk=row.pk, status=Status.READY, send_at__isnull=False)
+        waiting.update(send_at=after(wait))
+        logger.error(
+            "task=%s id=%s was not sent, and is tried again in %d s: %s",
+            row.path,
+            row.pk,
+            wait.total_seconds(),
+            error,
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, EnqueueError):
+        return error.retryable
+    return isinstance(error, _NOT_HERE)
+
+
+def _pause_of(row: TaskRecord) -> timedelta:
+    """As long as it has waited already, within bounds."""
+    age = stored(datetime.now(UTC)) - row.enqueued_at
+    return min(max(age, PAUSE), MAX_PAUSE)
 
 
 def _is_duplicate(row: TaskRecord) -> bool:
     """Whether another task has this one's name."""
-    same = TaskRecord.objects.filter(task_id=row.task_id, path=row.path)
+    same = _rows().filter(task_id=row.task_id, path=row.path)
     return same.exclude(pk=row.pk).filter(sent_at__isnull=False).exists()
 
 
-def _given_up(row: TaskRecord) -> bool:
+def _given_up(row: TaskRecord, patience: Patience) -> bool:
     """Have a task failed that its queue has no more, and will not dispatch."""
-    if _may_be_queued(row):
+    if _may_be_queued(row, patience):
         return False
     return _fail(row, "its queue has it no more: it was deleted, or gave up")
 
@@ -164,12 +230,18 @@ def _fail(row: TaskRecord, reason: object) -> bool:
     return bool(is_failed)
 
 
-def _freed(row: TaskRecord) -> bool:
+def _freed(row: TaskRecord, patience: Patience) -> bool:
     if give_up(row):
         return True
-    if _may_be_queued(row):
+    if _may_be_queued(row, patience):
         return False  # The next attempt takes it over.
-    free = TaskRecord.objects.filter(pk=row.pk, lease=row.lease, status=Status.RUNNING)
+    free = TaskRecord.objects.filter(
+        # Nobody could claim it, had it been cancelled since.
+        pk=row.pk,
+        lease=row.lease,
+        status=Status.RUNNING,
+        cancelled_at=None,
+    )
     return bool(
         free.update(
             status=Status.READY,
@@ -183,9 +255,13 @@ def _freed(row: TaskRecord) -> bool:
     )
 
 
-def _may_be_queued(row: TaskRecord) -> bool:
+def _may_be_queued(row: TaskRecord, patience: Patience) -> bool:
+    answer: bool | CloudTaskError
     try:
-        return sending.is_queued(row)
+        answer = patience.ask(sending.is_queued, row)
     except CloudTaskError as error:
-        logger.warning("task=%s id=%s: no answer: %s", row.path, row.pk, error)
-        return True
+        answer = error
+    if isinstance(answer, bool):
+        return answer
+    logger.warning("task=%s id=%s: no answer: %s", row.path, row.pk, answer)
+    return True

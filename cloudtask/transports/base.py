@@ -9,23 +9,31 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
 from cloudtask import naming
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import PayloadTooLarge, ResultNotFound, TaskAlreadyExists
+from cloudtask.exceptions import (
+    EnqueueError,
+    PayloadTooLarge,
+    ResultNotFound,
+    TaskAlreadyExists,
+)
 from cloudtask.stores import get_store
 from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
     from cloudtask.stores import StoredResult
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 #: How far ahead Cloud Tasks schedules.
 MAX_SCHEDULE = timedelta(days=30)
@@ -183,6 +191,9 @@ class Transport(ABC):
             Backends that agree on these share one object.
     """
 
+    #: Tasks that send_many() hands over by one call, at the most.
+    batch_size = 1
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
@@ -214,6 +225,22 @@ class Transport(ABC):
         """See send()."""
         return self.send(task)
 
+    def send_many(
+        self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
+    ) -> list[str | EnqueueError]:
+        """
+        Enqueue tasks, each as send() does.
+
+        Args:
+            tasks: To any queues.
+            patience: For several calls of one caller.
+
+        Returns:
+            For each task its full resource name, or why it was not accepted.
+        """
+        patience = patience or self.patience()
+        return [patience.ask(self.send, task) for task in tasks]
+
     def delete(self, name: str) -> None:  # noqa: B027 - most keep no tasks
         """
         Take a task out of its queue. One that is not there is no error.
@@ -221,6 +248,17 @@ class Transport(ABC):
         Raises:
             EnqueueError: Nobody answered.
         """
+
+    def delete_many(self, names: Sequence[str]) -> dict[str, EnqueueError]:
+        """
+        Take tasks out of their queues, as delete() does with one.
+
+        Returns:
+            Why, for each that may be there still.
+        """
+        patience = self.patience()
+        answers = {name: patience.ask(self.delete, name) for name in names}
+        return {name: why for name, why in answers.items() if why is not None}
 
     def has(self, name: str) -> bool:
         """
@@ -231,8 +269,51 @@ class Transport(ABC):
         """
         return False
 
+    def run(self, name: str) -> bool:
+        """
+        Have a task dispatched now, whenever it is scheduled.
+
+        Returns:
+            Whether it was in its queue.
+
+        Raises:
+            EnqueueError: Nobody answered.
+        """
+        return False
+
+    def patience(self) -> Patience:
+        """For calls one after the other."""
+        # A call that is given up took longer: repeats end before the timeout.
+        return Patience(self.settings.rpc_timeout / 2)
+
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Give back connections. Calling it twice does no harm."""
+
+
+class Patience:
+    """
+    Makes calls until those without an answer have taken too long together.
+
+    So an outage costs one timeout, however many calls there are to make. What
+    is refused at once holds up nothing.
+    """
+
+    def __init__(self, wait: timedelta) -> None:
+        self._seconds = wait.total_seconds()
+        self._outage: EnqueueError | None = None
+
+    def ask(self, call: Callable[[_T], _R], about: _T) -> _R | EnqueueError:
+        """What a call returns, or its error, or the one that ended it all."""
+        if self._outage is not None:
+            return self._outage
+        started = monotonic()
+        try:
+            return call(about)
+        except EnqueueError as error:
+            if error.retryable:
+                self._seconds -= monotonic() - started
+                self._outage = error if self._seconds <= 0 else None
+            return error
 
 
 class UsedNames:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import threading
+import uuid
 import warnings
 from random import uniform
 from time import monotonic
@@ -22,8 +24,10 @@ from google.cloud.tasks_v2.types import (
     CreateTaskRequest,
     DeleteTaskRequest,
     GetTaskRequest,
+    RunTaskRequest,
 )
 from google.cloud.tasks_v2.types import Task as GoogleTask
+from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
 from cloudtask.exceptions import (
@@ -32,9 +36,11 @@ from cloudtask.exceptions import (
     QueueNotFound,
     ServiceUnavailable,
 )
+from cloudtask.transports import google_batches as batches
 from cloudtask.transports.base import (
     OidcToken,
     OutgoingTask,
+    Patience,
     Route,
     Target,
     Transport,
@@ -43,21 +49,41 @@ from cloudtask.transports.base import (
 from cloudtask.validation import SECRET_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
+
+logger = logging.getLogger("cloudtask")
 
 #: Seconds before the first repeat of a call, and the most before any.
 _FIRST_DELAY, _MAX_DELAY = 0.1, 2.0
 
 _Request = CreateTaskRequest.pb()
 _POST = int(HttpMethod.POST)
-_SERVICE = "/google.cloud.tasks.v2.CloudTasks"
-_METHOD = f"{_SERVICE}/CreateTask"
 _Empty: Any = empty_pb2.Empty  # type: ignore[attr-defined]
+_Task = GoogleTask.pb()
+_Operation: Any = operations_pb2.Operation
+_GetOperationRequest: Any = operations_pb2.GetOperationRequest
 _DeleteRequest = DeleteTaskRequest.pb()
 _GetRequest = GetTaskRequest.pb()
+_RunRequest = RunTaskRequest.pb()
+
+_SERVICE = "/google.cloud.tasks.v2.CloudTasks"
+#: The path of each method that is called, its request and its answer.
+_METHODS: Mapping[str, tuple[str, Any, Any]] = {
+    "CreateTask": (_SERVICE, _Request, _Task),
+    "DeleteTask": (_SERVICE, _DeleteRequest, _Empty),
+    "GetTask": (_SERVICE, _GetRequest, _Task),
+    "RunTask": (_SERVICE, _RunRequest, _Task),
+    "BatchCreateTasks": (_SERVICE, batches.CreateRequest, _Operation),
+    "BatchDeleteTasks": (_SERVICE, batches.DeleteRequest, _Operation),
+    "GetOperation": (
+        "/google.longrunning.Operations",
+        _GetOperationRequest,
+        _Operation,
+    ),
+}
 
 #: Google's refusals that mean one thing. Others are a plain EnqueueError.
 _ERRORS: Mapping[grpc.StatusCode, type[EnqueueError]] = {
@@ -73,6 +99,13 @@ _ERRORS: Mapping[grpc.StatusCode, type[EnqueueError]] = {
     grpc.StatusCode.UNKNOWN: ServiceUnavailable,
 }
 
+#: What is told of a batch as it would be of each of its tasks. After all else
+#: a queue gets single calls for a while: batches are not to be had, or come to
+#: harm.
+_SAME_FOR_SINGLES = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
+_SINGLES_SECONDS = 3600.0
+_NOTHING_SAID = (grpc.StatusCode.UNKNOWN, "nothing is said of it")
+
 
 class GoogleTransport(Transport):
     """
@@ -83,12 +116,16 @@ class GoogleTransport(Transport):
     call takes a fifth longer.
     """
 
+    batch_size = batches.MAX_CREATED
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._timeout = settings.rpc_timeout.total_seconds()
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._closing = threading.Event()
+        #: Until when a method and a queue get single calls.
+        self._unbatched: dict[tuple[str, str], float] = {}
 
     def target(self, settings: Settings) -> Target:
         email = settings.service_account()
@@ -118,10 +155,12 @@ class GoogleTransport(Transport):
                     request, timeout=timeout, metadata=metadata
                 )
             except grpc.RpcError as error:
-                calls = calls or _Calls(task, started, self._timeout)
+                calls = calls or _calls_for(task, started, self._timeout)
                 if calls.was_accepted(error):
                     return str(request.task.name)
-                self._closing.wait(calls.delay_after(error))
+                if (delay := calls.delay_after(error)) is None:
+                    raise to_error(task, error.code(), error.details()) from error
+                self._closing.wait(delay)
                 connection, timeout = self._connect(), calls.timeout()
             else:
                 return str(answer.name)
@@ -137,34 +176,172 @@ class GoogleTransport(Transport):
             try:
                 answer = await _answer(call)
             except grpc.RpcError as error:
-                calls = calls or _Calls(task, started, self._timeout)
+                calls = calls or _calls_for(task, started, self._timeout)
                 if calls.was_accepted(error):
                     return str(request.task.name)
-                await asyncio.sleep(calls.delay_after(error))
+                if (delay := calls.delay_after(error)) is None:
+                    raise to_error(task, error.code(), error.details()) from error
+                await asyncio.sleep(delay)
                 connection, timeout = self._connect(), calls.timeout()
             else:
                 return str(answer.name)
 
+    def send_many(
+        self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
+    ) -> list[str | EnqueueError]:
+        patience = patience or self.patience()
+        messages = [to_message(task) for task in tasks]
+        answers: dict[int, str | EnqueueError] = {}
+        for chunk in batches.creations(messages):
+            some = [(tasks[index], messages[index]) for index in chunk]
+            answered = self._send_chunk(some, patience)
+            answers.update(zip(chunk, answered, strict=True))
+        return [answers[index] for index in range(len(tasks))]
+
+    def _send_chunk(
+        self, some: Sequence[tuple[OutgoingTask, Any]], patience: Patience
+    ) -> list[str | EnqueueError]:
+        """Send tasks of one queue by one call, or by one for each."""
+        together = patience.ask(self._create, some) if len(some) > 1 else None
+        if isinstance(together, EnqueueError):
+            return [together] * len(some)
+        return together or [patience.ask(self.send, task) for task, _ in some]
+
+    def _create(
+        self, some: Sequence[tuple[OutgoingTask, Any]]
+    ) -> list[str | EnqueueError] | None:
+        """
+        Send tasks of one queue by one call.
+
+        Returns:
+            What comes of each; None where single calls are to be made.
+
+        Raises:
+            EnqueueError: None was accepted, or nobody knows.
+        """
+        tasks, messages = zip(*some, strict=True)
+        parent = messages[0].parent
+        # Of one id, a call is carried out once, however often it is made.
+        request = batches.create_request(parent, messages, str(uuid.uuid4()))
+        try:
+            operation = self._operate("BatchCreateTasks", request)
+        except _Refused as refused:
+            if refused.singles_may_do:
+                return None
+            raise refused.error(f"{len(some)} tasks for {parent}", parent) from refused
+        names, failures = batches.created(operation, len(some))
+        if len(names.keys() | failures.keys()) < len(some):
+            self._give_up_batches("BatchCreateTasks", parent, "its answer is no use")
+        return [
+            names.get(index) or to_error(task, *failures.get(index, _NOTHING_SAID))
+            for index, task in enumerate(tasks)
+        ]
+
     def delete(self, name: str) -> None:
-        self._ask(self._connect().delete_task, _DeleteRequest(name=name), name)
+        self._ask("DeleteTask", _DeleteRequest(name=name), name)
+
+    def delete_many(self, names: Sequence[str]) -> dict[str, EnqueueError]:
+        patience = self.patience()
+        left: dict[str, EnqueueError | None] = {}
+        for chunk in batches.deletions(names):
+            left.update(self._delete_chunk(chunk, patience))
+        return {name: why for name, why in left.items() if why is not None}
+
+    def _delete_chunk(
+        self, names: Sequence[str], patience: Patience
+    ) -> Mapping[str, EnqueueError | None]:
+        """Delete tasks of one queue by one call, or by one for each."""
+        together = patience.ask(self._delete, names) if len(names) > 1 else None
+        if isinstance(together, EnqueueError):
+            return dict.fromkeys(names, together)
+        if together is not None:
+            return together
+        return {name: patience.ask(self.delete, name) for name in names}
+
+    def _delete(self, names: Sequence[str]) -> Mapping[str, EnqueueError] | None:
+        """See _create(). Returns those that may be there still."""
+        parent = batches.queue_path_of(names[0])
+        request = batches.DeleteRequest(parent=parent, names=names)
+        try:
+            operation = self._operate("BatchDeleteTasks", request)
+        except _Refused as refused:
+            if refused.code is grpc.StatusCode.NOT_FOUND:
+                return {}  # The queue is gone, and they with it.
+            if refused.singles_may_do:
+                return None
+            raise refused.error(f"{len(names)} tasks of {parent}", parent) from refused
+        failures = batches.undeleted(operation, len(names))
+        return {
+            names[index]: _unanswered(names[index], code, details)
+            for index, (code, details) in failures.items()
+            if code is not grpc.StatusCode.NOT_FOUND
+        }
 
     def has(self, name: str) -> bool:
-        return self._ask(self._connect().get_task, _GetRequest(name=name), name)
+        return self._ask("GetTask", _GetRequest(name=name), name)
 
-    def _ask(self, call: Any, request: Any, name: str) -> bool:
+    def run(self, name: str) -> bool:
+        return self._ask("RunTask", _RunRequest(name=name), name)
+
+    def _ask(self, method: str, request: Any, name: str) -> bool:
         """Whether Cloud Tasks has the task that a call is for."""
+        call = self._connect().methods[method]
         metadata = (to_grpc_metadata({"name": name}),)
         try:
             call(request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return False
-            queue_path = name.partition("/tasks/")[0]
-            raise _ERRORS.get(error.code(), EnqueueError)(
-                f"{name}: {error.code().name}: {error.details()}",
-                queue_path=queue_path,
-            ) from error
+            raise _unanswered(name, error.code(), error.details()) from error
         return True
+
+    def _operate(self, method: str, request: Any) -> Any:
+        """
+        Make a batch call, and wait for its operation.
+
+        Raises:
+            _Refused: It was not carried out, or nobody tells if it was.
+        """
+        if monotonic() < self._unbatched.get((method, request.parent), 0):
+            raise _Refused(grpc.StatusCode.UNIMPLEMENTED, None)
+        calls = _Calls(monotonic(), self._timeout, may_repeat=True)
+        try:
+            operation = self._call(calls, method, request, parent=request.parent)
+            while not operation.done:
+                operation = self._look_at(operation.name, calls)
+        except _Refused as refused:
+            if refused.code not in _SAME_FOR_SINGLES:
+                why = f"{refused.code.name}: {refused.details}"
+                self._give_up_batches(method, request.parent, why)
+            raise
+        return operation
+
+    def _give_up_batches(self, method: str, queue_path: str, why: str) -> None:
+        logger.info("%s: single calls in place of %s: %s", queue_path, method, why)
+        self._unbatched[method, queue_path] = monotonic() + _SINGLES_SECONDS
+
+    def _look_at(self, operation: str, calls: _Calls) -> Any:
+        """An operation, as it is after a while."""
+        request = _GetOperationRequest(name=operation)
+        try:
+            if (pause := calls.pause()) is None:
+                raise _Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "it takes too long")
+            self._closing.wait(pause)
+            return self._call(calls, "GetOperation", request, name=operation)
+        except _Refused as refused:
+            details = f"what became of {operation} is unknown: {refused.details}"
+            raise _Refused(grpc.StatusCode.UNKNOWN, details) from refused
+
+    def _call(self, calls: _Calls, method: str, request: Any, **resource: str) -> Any:
+        metadata = (to_grpc_metadata(resource),)
+        while True:
+            call = self._connect().methods[method]
+            try:
+                return call(request, timeout=calls.timeout(), metadata=metadata)
+            except grpc.RpcError as error:
+                if (delay := calls.delay_after(error)) is None:
+                    raise _Refused(error.code(), error.details()) from error
+                self._closing.wait(delay)
 
     def close(self) -> None:
         self._closing.set()
@@ -193,34 +370,30 @@ class _Connection:
     def __init__(self, client: CloudTasksClient) -> None:
         self.pid = os.getpid()
         self.channel: grpc.Channel = cast(Any, client.transport).grpc_channel
-        self.create_task = self.channel.unary_unary(
-            _METHOD,
-            request_serializer=_Request.SerializeToString,
-            response_deserializer=GoogleTask.pb().FromString,
-        )
-        self.delete_task = self.channel.unary_unary(
-            f"{_SERVICE}/DeleteTask",
-            request_serializer=_DeleteRequest.SerializeToString,
-            response_deserializer=_Empty.FromString,
-        )
-        self.get_task = self.channel.unary_unary(
-            f"{_SERVICE}/GetTask",
-            request_serializer=_GetRequest.SerializeToString,
-            response_deserializer=GoogleTask.pb().FromString,
-        )
+        self.methods = {
+            method: self.channel.unary_unary(
+                f"{service}/{method}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=answer.FromString,
+            )
+            for method, (service, request, answer) in _METHODS.items()
+        }
+        self.create_task = self.methods["CreateTask"]
 
 
 class _Calls:
     """
-    The calls for one task, within one timeout.
+    The calls for one purpose, within one timeout.
 
-    Only a named task is sent again: of an unnamed one a lost answer may mean
-    that it was enqueued.
+    Args:
+        started: When the first was made, as `monotonic()` has it.
+        timeout: Seconds for all.
+        may_repeat: Whether a call may be made again whose answer was lost.
     """
 
-    def __init__(self, task: OutgoingTask, started: float, timeout: float) -> None:
-        self._task = task
+    def __init__(self, started: float, timeout: float, *, may_repeat: bool) -> None:
         self._deadline = started + timeout
+        self._may_repeat = may_repeat
         self._delay = _FIRST_DELAY
         self._repeated = False
 
@@ -231,21 +404,46 @@ class _Calls:
         """Whether an earlier call, whose answer was lost, had succeeded."""
         return self._repeated and error.code() is grpc.StatusCode.ALREADY_EXISTS
 
-    def delay_after(self, error: grpc.RpcError) -> float:
-        """
-        Seconds to wait before the call is repeated.
-
-        Raises:
-            EnqueueError: It is not to be repeated.
-        """
-        refusal = to_error(self._task, error.code(), error.details())
-        delay = uniform(0.5, 1) * self._delay  # noqa: S311 - jitter
-        late = monotonic() + delay >= self._deadline
-        if self._task.task_id is None or not refusal.retryable or late:
-            raise refusal from error
+    def delay_after(self, error: grpc.RpcError) -> float | None:
+        """Seconds until the call is repeated; None if it is not to be."""
+        if not self._may_repeat or not _error_type(error.code()).retryable:
+            return None
         self._repeated = True
+        return self.pause()
+
+    def pause(self) -> float | None:
+        """Seconds until another call; None if it is too late for one."""
+        delay = uniform(0.5, 1) * self._delay  # noqa: S311 - jitter
         self._delay = min(2 * self._delay, _MAX_DELAY)
-        return delay
+        return delay if monotonic() + delay < self._deadline else None
+
+
+def _calls_for(task: OutgoingTask, started: float, timeout: float) -> _Calls:
+    # Of an unnamed task a lost answer may mean that it was enqueued.
+    return _Calls(started, timeout, may_repeat=task.task_id is not None)
+
+
+class _Refused(Exception):
+    """A batch call that was not carried out, or nobody tells if it was."""
+
+    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
+        self.code = code
+        self.details = details
+        super().__init__(code, details)
+
+    @property
+    def singles_may_do(self) -> bool:
+        """Whether calls for one task each may do what this one did not."""
+        # One task may have spoilt it for all; and of what may have been done
+        # nothing is done again.
+        if self.code is grpc.StatusCode.NOT_FOUND:
+            return False
+        return not _error_type(self.code).retryable
+
+    def error(self, what: str, queue_path: str) -> EnqueueError:
+        return _error_type(self.code)(
+            f"{what}: {self.code.name}: {self.details}", queue_path=queue_path
+        )
 
 
 def to_message(task: OutgoingTask) -> Any:
@@ -306,10 +504,21 @@ def to_error(
     if code is grpc.StatusCode.ALREADY_EXISTS and task.name is not None:
         return already_exists(task, task.name)
     queue_path = task.route.queue_path
-    return _ERRORS.get(code, EnqueueError)(
+    return _error_type(code)(
         f"{task.path}: {queue_path} did not take the task: {code.name}: {details}",
         queue_path=queue_path,
     )
+
+
+def _unanswered(name: str, code: grpc.StatusCode, details: str | None) -> EnqueueError:
+    """Ours for the error of a call about a task that was sent before."""
+    return _error_type(code)(
+        f"{name}: {code.name}: {details}", queue_path=batches.queue_path_of(name)
+    )
+
+
+def _error_type(code: grpc.StatusCode) -> type[EnqueueError]:
+    return _ERRORS.get(code, EnqueueError)
 
 
 def _make_client(settings: Settings) -> CloudTasksClient:

@@ -24,7 +24,8 @@ class ImmediateTransport(Transport):
     """
     Encodes, decodes and runs each task at once, whenever it is scheduled.
 
-    What a task raises, Reject excepted, surfaces where it was enqueued.
+    Its attempt is the first and the last. What a task raises, Reject
+    excepted, surfaces where it was enqueued.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,7 +45,10 @@ class ImmediateTransport(Transport):
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
         meta = meta_of(task, name, due=datetime.now(UTC))
-        return attempt_for(decode(task.body), meta), name
+        attempt = attempt_for(decode(task.body), meta)
+        # Nobody would try again, whatever its policy says.
+        attempt.request.last_attempt = 1
+        return attempt, name
 
 
 def _surface(outcome: Outcome) -> None:

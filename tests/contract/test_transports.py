@@ -16,7 +16,10 @@ from cloudtask import CloudTaskRequest, EnqueuedTask, Task
 from cloudtask.conf import get_settings
 from cloudtask.decorators import task
 from cloudtask.exceptions import EncodeError, PayloadTooLarge, TaskAlreadyExists
+from cloudtask.payload import Payload, encode, new_id
 from cloudtask.transports import get_transport
+from cloudtask.transports.base import OutgoingTask
+from cloudtask.transports.immediate import ImmediateTransport
 from tests import tasks
 from tests.contract.conftest import Deliver
 from tests.tasks import aadd, add, ran
@@ -113,7 +116,10 @@ def test_the_request_tells_of_the_task(deliver: Deliver, delay: Delay) -> None:
     assert request.id == enqueued.id
     assert request.queue == enqueued.queue == "default"
     assert f"{QUEUES}/default/tasks/{request.task_name}" == enqueued.name
-    assert (request.attempt, request.is_last_attempt) == (1, False)
+    assert request.attempt == 1
+    # What runs in place is not tried again.
+    in_place = isinstance(get_transport(get_settings()), ImmediateTransport)
+    assert request.is_last_attempt is in_place
     assert request.previous_response is None
     assert before <= request.eta <= datetime.now(UTC)
     assert timedelta(minutes=4) < request.remaining() <= timedelta(minutes=5)
@@ -226,3 +232,98 @@ def test_closing_a_transport_twice_does_no_harm(deliver: Deliver) -> None:
     deliver()
 
     assert ran == [("add", 1, 2), ("add", 3, 4)]
+
+
+# Many at once
+
+
+def outgoing(definition: Any, *args: object, **fields: Any) -> OutgoingTask:
+    """A task as its transport gets it."""
+    settings = get_settings()
+    payload = Payload(
+        id=new_id(),
+        task=definition.path,
+        args=args,
+        kwargs={},
+        enqueued_at=datetime.now(UTC),
+    )
+    return OutgoingTask(
+        id=payload.id,
+        path=payload.task,
+        route=definition.route(settings, get_transport(settings)),
+        body=encode(payload),
+        **fields,
+    )
+
+
+def test_many_tasks_go_to_their_queues_and_run_once(deliver: Deliver) -> None:
+    tasks = [outgoing(add, number, 0) for number in range(120)]
+    tasks[60:60] = [outgoing(mail) for _ in range(5)]
+
+    names = get_transport(get_settings()).send_many(tasks)
+    deliver()
+
+    for sent, name in zip(tasks, names, strict=True):
+        assert re.fullmatch(rf"{sent.route.queue_path}/tasks/[0-9]+", str(name))
+    assert len(set(names)) == 125
+    assert sorted(ran) == sorted(
+        [("add", number, 0) for number in range(120)] + [("mail", "emails")] * 5
+    )
+
+
+def test_what_is_refused_of_many_tasks_is_told_in_its_place(deliver: Deliver) -> None:
+    tasks = [
+        outgoing(welcome, user, task_id=f"user-{user}") for user in (1, 2, 1, 3, 2)
+    ]
+
+    answers = get_transport(get_settings()).send_many(tasks)
+    deliver()
+
+    for sent, answer in zip(tasks, answers, strict=True):
+        name = answer.name if isinstance(answer, TaskAlreadyExists) else answer
+        assert name == sent.name
+    assert [isinstance(answer, TaskAlreadyExists) for answer in answers] == [
+        *(False, False, True, False, True)
+    ]
+    assert sorted(ran) == [("welcome", 1), ("welcome", 2), ("welcome", 3)]
+
+
+def test_nothing_is_sent_or_deleted_of_nothing(deliver: Deliver) -> None:
+    transport = get_transport(get_settings())
+
+    assert transport.send_many([]) == []
+    assert transport.delete_many([]) == {}
+
+
+LATER = datetime.now(UTC) + timedelta(days=1)
+
+
+def test_what_is_deleted_does_not_run(deliver: Deliver) -> None:
+    transport = get_transport(get_settings())
+    tasks = [outgoing(add, number, 0, schedule_time=LATER) for number in range(5)]
+    tasks.append(outgoing(mail, schedule_time=LATER))
+    names = [str(name) for name in transport.send_many(tasks)]
+
+    gone = [names[0], names[1], names[-1], f"{QUEUES}/default/tasks/never-there"]
+    assert transport.delete_many(gone) == {}
+    assert transport.delete_many(gone) == {}
+    assert transport.delete_many(gone[:1]) == {}
+
+    in_place = isinstance(transport, ImmediateTransport)
+    assert [transport.has(name) for name in names] == [
+        not in_place and name not in gone for name in names
+    ]
+    assert len(ran) == (6 if in_place else 0)
+
+
+def test_a_task_runs_now_if_it_is_told_to(deliver: Deliver) -> None:
+    transport = get_transport(get_settings())
+    name = transport.send(outgoing(add, 1, 2, schedule_time=LATER))
+
+    was_queued = transport.run(name)
+    deliver()
+
+    assert was_queued is not isinstance(transport, ImmediateTransport)
+    assert ran == [("add", 1, 2)]
+    assert transport.run(name) is False
+    assert ran == [("add", 1, 2)]

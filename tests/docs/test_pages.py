@@ -324,11 +324,11 @@ def test_own_commands_are_called_with_options_that_they_have() -> None:
     for arguments in called:
         assert parser.parse_args(arguments).action == arguments[0]
     assert {arguments[0] for arguments in called} == {
-        *("emulator", "sweep", "redrive", "prune")
+        *("emulator", "sweep", "cancel", "redrive", "prune")
     }
 
 
-@pytest.mark.parametrize("action", ["sweep", "redrive", "prune"])
+@pytest.mark.parametrize("action", ["sweep", "cancel", "redrive", "prune"])
 def test_every_option_of_a_command_is_listed(action: str) -> None:
     table = page("results.md").partition(f"| `{action}` | default |")[2]
     listed = re.findall(r"^\| `(--[a-z-]+)` \|", table.partition("\n\n")[0], re.M)
@@ -360,16 +360,17 @@ def test_every_permission_of_the_admin_is_listed() -> None:
 
 LIMITS = {
     "| a lease holds | {:.0f} seconds |": leases.LEASE.total_seconds(),
-    "| it is prolonged every | {:.0f} seconds |": leases.HEARTBEAT,
+    "| it is prolonged every | {:.1f} seconds |": leases.heartbeat(),
     "| workers that may die with one task | {} |": store.MAX_INTERRUPTIONS,
     "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
     "its traceback | {:,} characters each": values.MAX_TEXT,
-    "| attempts whose errors are kept | the first {}, and the last |": store.MAX_ERRORS,
+    "whose errors are kept | the first {}, and the last;": Settings().max_errors,
     "sends it again, {:.0f} minutes after": sweeping.GRACE.total_seconds() / 60,
     "none for a minute, over {} tasks": sweeping.TRAFFIC_LIMIT,
     "| `--limit` | {} |": sweeping.LIMIT,
     "it counts to {:,} and no further": results_admin.MAX_COUNT,
     "An action takes up to {:,} tasks": results_admin.MAX_ACTION,
+    '"Retry now" up to {}, and': results_admin.MAX_SENT,
 }
 
 

@@ -32,7 +32,7 @@ def _results(settings: Any) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
     """One for each test, which beats only if it is told to."""
-    monkeypatch.setattr(leases, "HEARTBEAT", 3600.0)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 3600.0)
     monkeypatch.setattr(leases, "PROGRESS", 3600.0)
     monkeypatch.setattr(sweeping, "_last_pass", float("inf"))
     beating = leases.Heart()
@@ -41,7 +41,7 @@ def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
     yield beating
     thread = beating._thread
     beating._leases.clear()
-    beating._wake.set()
+    beating._pause.set()
     if thread is not None:
         thread.join(10)
         assert not thread.is_alive()

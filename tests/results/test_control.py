@@ -1,19 +1,37 @@
-"""Cancelling, redriving and pruning."""
+"""Cancelling, retrying, redriving, running again and pruning."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 
-from cloudtask.exceptions import ServiceUnavailable
+from cloudtask.conf import GOOGLE_TRANSPORT
+from cloudtask.emulator import Emulator
+from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.execution import Status
+from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.results import control
-from cloudtask.results.control import acancel, cancel, prunable, prune, redrive
+from cloudtask.results.control import (
+    acancel,
+    cancel,
+    cancel_many,
+    prunable,
+    prune,
+    prune_some,
+    redrive,
+    retry_now,
+    run_again,
+)
 from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.results.sending import is_queued
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, Standing
 from cloudtask.transports.memory import MemoryTransport
@@ -32,12 +50,18 @@ from tests.results.samples import (
     row,
     statements,
     tidy,
+    together,
     values,
     verbs,
 )
 from tests.tasks import ran
+from tests.wire import Calls, watch
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
+needs_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql",
+    reason="is about workers at one moment; SQLite has one writer at a time",
+)
 
 
 def test_a_queued_task_that_is_cancelled_leaves_the_queue_and_never_runs() -> None:
@@ -52,7 +76,7 @@ def test_a_queued_task_that_is_cancelled_leaves_the_queue_and_never_runs() -> No
         assert found.status == "FAILED"
         assert found.cancelled_at == found.finished_at
         assert found.cancelled_at is not None
-        assert found.send_at is None
+        assert (found.send_at, found.look_at) == (None, None)
         assert dispatch(each.id).status is Status.DUPLICATE
     assert ran == []
 
@@ -79,6 +103,66 @@ def test_cancelling_needs_no_transaction_of_the_caller() -> None:
     enqueued = add().delay()
     assert not connection.in_atomic_block
     assert cancel(enqueued.id) is True
+
+
+def test_a_cancelled_task_leaves_its_queue_at_the_commit() -> None:
+    earlier = add().delay()
+    with transaction.atomic():
+        new = add().delay()
+        assert set(cancel_many([earlier.id, new.id])) == {earlier.id, new.id}
+        assert len(queue().tasks) == 1
+    assert queue().tasks == []
+    assert row(new.id).status == "FAILED"
+
+
+def test_a_task_stays_if_its_cancelling_is_rolled_back() -> None:
+    enqueued = add(1, 2).delay()
+    before = values(enqueued.id)
+    with suppress(ZeroDivisionError), transaction.atomic():
+        assert cancel(enqueued.id) is True
+        raise ZeroDivisionError
+
+    assert values(enqueued.id) == before
+    queue().drain()
+    assert ran == [("add", 1, 2)]
+
+
+def test_what_a_task_is_cannot_change_while_it_is_cancelled() -> None:
+    enqueued = add().delay()
+    with statements() as queries:
+        assert cancel(enqueued.id) is True
+    # Its status is asked and set by one statement; the other is for the queue.
+    assert verbs(queries) == ["UPDATE", "SELECT"]
+
+
+@needs_postgresql
+def test_a_task_that_begins_meanwhile_is_cancelled() -> None:
+    for _ in range(10):
+        enqueued = add().delay()
+        calls = [partial(claim, enqueued.id), partial(cancel, enqueued.id)]
+        answers = together(2, lambda calls=calls: calls.pop()())
+
+        assert True in answers
+        found = row(enqueued.id)
+        assert found.cancelled_at is not None
+        assert (found.status, found.finished_at is None) in [
+            ("RUNNING", True),
+            ("FAILED", False),
+        ]
+
+
+@needs_postgresql
+def test_a_task_that_is_to_be_tried_again_meanwhile_is_cancelled() -> None:
+    for _ in range(10):
+        enqueued = add().delay()
+        ending = Ending(final=False, error=ValueError("broken"))
+        calls = [partial(claim(enqueued.id).end, ending), partial(cancel, enqueued.id)]
+        answers = together(2, lambda calls=calls: calls.pop()())
+
+        assert answers == [True, True]
+        found = row(enqueued.id)
+        assert found.status == "FAILED"
+        assert None not in (found.cancelled_at, found.finished_at)
 
 
 def test_a_running_task_is_told() -> None:
@@ -147,6 +231,158 @@ def test_a_task_of_a_backend_that_is_gone_can_be_cancelled() -> None:
 
     assert cancel(enqueued.id) is True
     assert row(enqueued.id).status == "FAILED"
+
+
+def test_many_tasks_are_cancelled_and_the_others_stay() -> None:
+    waiting, running, told, over, other = (add().delay() for _ in range(5))
+    for each in (running, told):
+        claim(each.id)
+    assert cancel(told.id) is True
+    claim(over.id).end(Ending(succeeded=True, value=1))
+    before = [values(each.id) for each in (told, over, other)]
+    ids = [waiting.id, running.id, told.id, over.id, "0" * 32]
+
+    assert sorted(cancel_many(ids)) == sorted([waiting.id, running.id])
+
+    assert (row(waiting.id).status, row(running.id).status) == ("FAILED", "RUNNING")
+    assert row(running.id).finished_at is None
+    assert row(running.id).cancelled_at is not None
+    assert [values(each.id) for each in (told, over, other)] == before
+    left = {each.payload.id for each in queue().tasks}
+    assert left == {running.id, told.id, over.id, other.id}
+    assert cancel_many(ids) == []
+    assert cancel_many([]) == []
+
+
+def test_a_task_that_was_told_and_waits_now_can_be_cancelled() -> None:
+    enqueued = add().delay()
+    change(enqueued.id, cancelled_at=ago())
+
+    assert cancel(enqueued.id) is True
+    assert row(enqueued.id).status == "FAILED"
+
+
+def test_many_tasks_are_cancelled_by_few_statements_and_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control, "CHUNK", 3)
+    enqueued = [add().delay() for _ in range(5)]
+    calls: list[int] = []
+
+    def delete_many(self: Any, names: Any) -> dict[str, EnqueueError]:
+        calls.append(len(names))
+        return {}
+
+    monkeypatch.setattr(MemoryTransport, "delete_many", delete_many)
+    with statements() as queries:
+        assert len(cancel_many(each.id for each in enqueued)) == 5
+
+    assert verbs(queries) == ["SELECT", "UPDATE", "SELECT", "SELECT"] * 2
+    assert calls == [3, 2]
+
+
+def test_a_task_that_ends_while_many_are_cancelled_is_not_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends, waits = add().delay(), add().delay()
+    held = claim(ends.id)
+    cancel_them = control._cancel
+
+    def cancel_after_its_end(ids: Any) -> int:
+        held.end(Ending(succeeded=True, value=1))
+        return cancel_them(ids)
+
+    monkeypatch.setattr(control, "_cancel", cancel_after_its_end)
+    assert cancel_many([ends.id, waits.id]) == [waits.id]
+    assert row(ends.id).status == "SUCCESSFUL"
+    assert row(ends.id).cancelled_at is None
+
+
+@pytest.fixture
+def wire(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """What is asked of a real queue, whose tasks go nowhere."""
+    calls = watch(monkeypatch)
+    with Emulator(["default"], project="project", location="europe-west1") as emulator:
+        settings.CLOUDTASK = {
+            **settings.CLOUDTASK,
+            "TRANSPORT": GOOGLE_TRANSPORT,
+            "EMULATOR_HOST": emulator.host,
+            "URL": "http://127.0.0.1:9/_tasks/",
+        }
+        yield calls
+
+
+def test_many_tasks_leave_cloud_tasks_by_one_call(wire: Calls) -> None:
+    enqueued = [add().schedule(after=HOUR) for _ in range(5)]
+    wire.calls.clear()
+
+    assert len(cancel_many(each.id for each in enqueued)) == 5
+    assert wire.methods == ["BatchDeleteTasks"]
+    assert not any(is_queued(each) for each in TaskRecord.objects.all())
+
+
+# Retrying
+
+
+def test_cloud_tasks_is_asked_to_run_a_task_now(wire: Calls) -> None:
+    enqueued = add().schedule(after=HOUR)
+    change(enqueued.id, attempt=1)
+    wire.calls.clear()
+
+    assert retry_now(TaskRecord.objects.all()) == [enqueued.id]
+    [(method, request)] = wire.calls
+    assert (method, request.name) == ("RunTask", enqueued.name)
+
+
+def waiting_again(attempt: int = 1) -> str:
+    """A task whose next attempt is in an hour."""
+    enqueued = add(1, 2).delay()
+    claim(enqueued.id, attempt).end(Ending(final=False, error=ValueError("broken")))
+    queue().tasks[-1].due = ago(-HOUR)
+    return str(enqueued.id)
+
+
+def test_a_task_that_waits_for_its_next_attempt_is_dispatched_now() -> None:
+    waits = waiting_again()
+    queue().drain()
+    assert ran == []
+
+    assert retry_now(TaskRecord.objects.all()) == [waits]
+    queue().drain()
+    assert ran == [("add", 1, 2)]
+    assert row(waits).status == "SUCCESSFUL"
+
+
+def test_only_tasks_that_wait_for_another_attempt_are_retried() -> None:
+    scheduled = add().schedule(after=HOUR)
+    claim(add().delay().id)
+    claim(add().delay().id).end(Ending(error=ValueError("broken")))
+    change(waiting_again(), name="")
+
+    assert retry_now(TaskRecord.objects.all()) == []
+    [kept] = [each for each in queue().tasks if each.payload.id == scheduled.id]
+    assert kept.due > ago(HOUR / 2)
+
+
+def test_a_task_that_its_queue_has_no_more_is_not_retried() -> None:
+    waiting_again()
+    queue().clear()
+
+    assert retry_now(TaskRecord.objects.all()) == []
+
+
+def test_a_task_whose_queue_does_not_answer_waits_still(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = waiting_again()
+
+    def silent(*args: Any) -> bool:
+        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+
+    monkeypatch.setattr(MemoryTransport, "run", silent)
+    assert retry_now(TaskRecord.objects.all()) == []
+    assert caplog.messages[-1] == f"task={add.path} id={waits} waits still: UNAVAILABLE"
+    assert row(waits).status == "READY"
 
 
 # Redriving
@@ -218,6 +454,110 @@ def test_redriving_is_one_write() -> None:
     assert verbs(queries) == ["UPDATE"]
 
 
+# Running again
+
+
+def test_a_task_that_runs_again_is_a_new_one_due_now_and_unnamed() -> None:
+    payload = Payload(
+        id=new_id(),
+        task="tests.backends.tasks.add",
+        args=(1,),
+        kwargs={"b": 2},
+        enqueued_at=ago(),
+        kind=DJANGO,
+        backend="default",
+        using=Using("emails", 5, ago()),
+    )
+    old = TaskRecord.objects.create(
+        id=payload.id,
+        path=payload.task,
+        kind="django",
+        backend="default",
+        queue="emails",
+        name="projects/p/locations/l/queues/emails/tasks/report",
+        status="SUCCESSFUL",
+        body=encode(payload).decode(),
+        url="https://shop.example/_tasks/",
+        task_id="report",
+        schedule_time=ago(),
+        enqueued_at=ago(),
+        finished_at=ago(),
+        attempt=4,
+        return_value=1,
+    )
+    before = values(old.pk)
+
+    [(over, again)] = run_again(TaskRecord.objects.all()).items()
+
+    assert (over, values(over)) == (old.pk, before)
+    found = row(again)
+    kept = ("path", "kind", "backend", "queue", "url")
+    assert all(getattr(found, name) == getattr(old, name) for name in kept)
+    assert (found.status, found.attempt, found.return_value) == ("READY", 0, None)
+    assert (found.name, found.task_id, found.schedule_time) == ("", "", None)
+    assert (found.finished_at, found.sent_at) == (None, None)
+    assert found.enqueued_at > ago(HOUR / 2)
+    assert found.send_at is not None
+    body = json.loads(found.body)
+    assert (body["id"], body["args"], body["kwargs"]) == (again, [1], {"b": 2})
+    assert body["using"] == {"queue_name": "emails", "priority": 5}
+
+
+def test_what_runs_again_is_sent_and_runs() -> None:
+    enqueued = add(1, 2).delay()
+    queue().drain()
+    [again] = run_again(TaskRecord.objects.all()).values()
+    assert sweep().sent == 1
+    queue().drain()
+
+    assert ran == [("add", 1, 2)] * 2
+    assert {row(enqueued.id).status, row(again).status} == {"SUCCESSFUL"}
+
+
+def test_only_what_is_over_runs_again() -> None:
+    add().delay()
+    claim(add().delay().id)
+    bodiless = failed()
+    change(bodiless, body="")
+
+    assert run_again(TaskRecord.objects.all()) == {}
+    assert TaskRecord.objects.count() == 3
+
+
+def test_what_cannot_be_read_does_not_run_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken, fine = failed(add(1, 2)), failed(add(3, 4))
+    change(broken, body='{"v": 2}')
+
+    assert list(run_again(TaskRecord.objects.all())) == [fine]
+    assert TaskRecord.objects.count() == 3
+    [told] = [text for text in caplog.messages if broken in text]
+    assert told.startswith(f"task={add.path} id={broken} cannot be read: ")
+    change(fine, body="no JSON")
+    assert run_again(TaskRecord.objects.exclude(status="READY")) == {}
+
+
+def test_copies_are_made_in_statements_of_a_bounded_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(5):
+        failed()
+    length = max(len(each.body) for each in TaskRecord.objects.all())
+
+    monkeypatch.setattr(control, "COPIED_LENGTH", 2 * length + 1)
+    with statements() as queries:
+        assert len(run_again(TaskRecord.objects.all())) == 5
+    assert verbs(queries) == ["SELECT", "SELECT", "INSERT", "INSERT", "INSERT"]
+
+    monkeypatch.setattr(control, "COPIED_LENGTH", 1)
+    monkeypatch.setattr(control, "COPIED", 3)
+    with statements() as queries:
+        assert len(run_again(TaskRecord.objects.filter(status="FAILED"))) == 5
+    chunks = [["SELECT", *["INSERT"] * size] for size in (3, 2)]
+    assert verbs(queries) == ["SELECT", *chunks[0], *chunks[1]]
+
+
 # Pruning
 
 
@@ -255,6 +595,23 @@ def test_rows_are_deleted_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TaskRecord.objects.filter(pk=stays.id).exists()
     assert TaskRecord.objects.count() == 2
     assert list(prune(prunable(ago(), ago()))) == []
+
+
+def test_some_rows_are_deleted_oldest_first() -> None:
+    old = [finished("SUCCESSFUL", hours * HOUR) for hours in (9, 8, 7)]
+    failed_ones = [finished("FAILED", hours * HOUR) for hours in (9, 4)]
+    add().delay()
+    before, failed_before = ago(5 * HOUR), ago(8 * HOUR)
+
+    assert prune_some(before, failed_before, 2) == 2
+    left = set(TaskRecord.objects.values_list("pk", flat=True))
+    assert left >= {old[1], old[2], failed_ones[1]}
+    assert not left & {old[0], failed_ones[0]}
+    assert prune_some(before, failed_before, 9) == 2
+    assert prune_some(before, failed_before, 9) == 0
+    # Failed ones may also be kept for less long.
+    assert prune_some(before, ago(), 9) == 1
+    assert TaskRecord.objects.count() == 1
 
 
 def test_a_row_that_is_redriven_meanwhile_is_not_deleted(

@@ -14,8 +14,9 @@ from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Now
 
 from cloudtask.results import leases
+from cloudtask.results.checks import check_retries
 from cloudtask.results.control import cancel
-from cloudtask.results.leases import HEARTBEAT, LEASE, Heart, Lease
+from cloudtask.results.leases import BEATS, LEASE, Heart, Lease, lease_time
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import GRACE
 from cloudtask.stores import Ending
@@ -31,6 +32,9 @@ from tests.results.samples import (
 )
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
+
+#: The real one: tests have a heart that beats if it is told to.
+HEARTBEAT = leases.heartbeat
 
 needs_postgresql = pytest.mark.skipif(
     connection.vendor != "postgresql",
@@ -55,7 +59,42 @@ def lease(heart: Heart) -> Lease:
 
 
 def test_signs_of_life_come_often_enough() -> None:
-    assert timedelta(seconds=3 * HEARTBEAT) < LEASE < GRACE
+    assert BEATS >= 3
+    assert lease_time() == LEASE == timedelta(seconds=30)
+    assert LEASE < GRACE
+
+
+@pytest.mark.parametrize("lease", [timedelta(seconds=5), timedelta(minutes=10)])
+def test_the_settings_say_how_long_a_lease_holds(
+    settings: Any, heart: Heart, lease: timedelta
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "LEASE": lease}
+    unknown = payload()
+    for task in (add().delay().id, unknown):
+        claim(task)
+    ends = "lease_expires_at"
+    before = list(TaskRecord.objects.values_list(ends, "last_attempted_at"))
+    assert len(before) == 2
+    for until, since in before:
+        assert abs(until - since - lease) < timedelta(seconds=1)
+
+    expire(unknown.id)
+    heart.prolong()
+    close = timedelta(seconds=2)
+    assert not TaskRecord.objects.exclude(
+        lease_expires_at__gt=Now() + lease - close,
+        lease_expires_at__lt=Now() + lease + close,
+    ).exists()
+
+
+@pytest.mark.parametrize(("lease", "pause"), [(None, 7.5), (5, 1.25), (600, 150)])
+def test_a_lease_is_prolonged_four_times_while_it_holds(
+    settings: Any, lease: int | None, pause: float
+) -> None:
+    time = timedelta(seconds=lease) if lease else None
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "LEASE": time}
+
+    assert HEARTBEAT() == pause
 
 
 def test_all_leases_are_prolonged_at_once(heart: Heart) -> None:
@@ -144,7 +183,7 @@ def test_one_thread_serves_all_tasks(heart: Heart) -> None:
 def test_the_thread_ends_when_nothing_is_held_and_starts_anew(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     idle = Lease("0" * 32, "0" * 32)
     monkeypatch.setattr(heart, "prolong", lambda: None)
     heart.add(idle)
@@ -167,7 +206,7 @@ def test_the_heart_beats_on_after_an_error_of_the_database(
     caplog: pytest.LogCaptureFixture,
     kind: type[Exception],
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     beats: list[int] = []
 
@@ -187,7 +226,7 @@ def test_the_heart_beats_on_after_an_error_of_the_database(
 def test_the_heart_finds_the_database_again(
     heart: Heart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     pids: list[int] = []
     prolong = heart.prolong
@@ -212,7 +251,7 @@ def test_the_heart_finds_the_database_again(
 def test_a_running_task_stays_held_and_is_told_when_it_is_cancelled(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     enqueued = add().delay()
     held = claim(enqueued.id)
     expire(enqueued.id)
@@ -231,7 +270,7 @@ def test_a_running_task_stays_held_and_is_told_when_it_is_cancelled(
 def test_the_thread_leaves_no_connection_open(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     opened: list[Any] = []
     prolong = heart.prolong
 
@@ -251,24 +290,45 @@ def test_the_thread_leaves_no_connection_open(
     assert opened[0].connection is None
 
 
-def test_a_forked_child_has_a_thread_and_leases_of_its_own(
-    heart: Heart, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_a_thread_and_leases_of_its_own(heart: Heart) -> None:
+    heart.add(Lease("a" * 32, "a" * 32))
+    with heart._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(_in_child(heart))
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert heart._thread is not None
+    assert [each.token for each in heart._leases.values()] == ["a" * 32]
+
+
+def _in_child(heart: Heart) -> int:
+    """What is right of a forked child's heart, a bit for each."""
+    is_forgotten = not heart._leases and heart._thread is None
+    theirs = Lease("b" * 32, "b" * 32)
+    adding = threading.Thread(target=heart.add, args=[theirs], daemon=True)
+    adding.start()
+    # It would wait for ever for a lock that a thread of the parent has.
+    adding.join(10)
+    has_thread = heart._thread is not None and heart._thread.is_alive()
+    return is_forgotten + 2 * (not adding.is_alive()) + 4 * has_thread
+
+
+def test_a_heart_begins_anew(heart: Heart) -> None:
     mine = Lease("a" * 32, "a" * 32)
     heart.add(mine)
-    parents = heart._thread
-    assert parents is not None
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    theirs = Lease("b" * 32, "b" * 32)
-    heart.add(theirs)
+    thread, lock, pause = heart._thread, heart._lock, heart._pause
+    leases._after_fork()
 
-    assert list(heart._leases.values()) == [theirs]
-    assert heart._thread is not None
-    assert heart._thread is not parents
+    assert (heart._leases, heart._thread) == ({}, None)
+    assert heart._lock is not lock
     # In a real child the parent's thread is not there.
-    heart._wake.set()
-    heart.remove(theirs)
-    parents.join(10)
+    assert thread is not None
+    pause.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_unknown_tasks_are_held_like_others(heart: Heart) -> None:
@@ -291,3 +351,13 @@ def test_progress_is_written_more_often_than_leases_are_prolonged(
 
     wait_for(lambda: len(done) > 3)
     assert set(done) == {"progress"}
+
+
+def test_the_check_of_policies_knows_how_long_a_lease_holds(settings: Any) -> None:
+    policy = {"max_attempts": 2, "min_backoff": timedelta(seconds=20)}
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "RETRY": policy}
+    [warning] = check_retries()
+    assert "holds, 0:00:30:" in warning.msg
+
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "LEASE": timedelta(seconds=15)}
+    assert check_retries() == []

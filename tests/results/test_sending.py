@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
-from cloudtask.exceptions import EnqueueError
+from cloudtask.exceptions import (
+    ConfigurationError,
+    PermissionDenied,
+    TaskAlreadyExists,
+)
 from cloudtask.framework import Task
 from cloudtask.results import sending
 from cloudtask.transports.base import OutgoingTask
+from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.backends.samples import BACKEND, SECOND_SECRET
 from tests.results.samples import (
@@ -24,6 +29,7 @@ from tests.results.samples import (
     tidy,
     urgent,
 )
+from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
 
@@ -70,6 +76,12 @@ def _many_queues(settings: Any) -> None:
     }
 
 
+def send(*ids: str) -> list[Any]:
+    """What comes of sending tasks: names and errors, in no certain order."""
+    calls = sending.send_many(row(each) for each in ids)
+    return [answer for answers in calls for _, answer in answers]
+
+
 def facts(sent: OutgoingTask) -> dict[str, Any]:
     """All that makes two tasks the same at Cloud Tasks."""
     found = asdict(sent)
@@ -82,7 +94,7 @@ def test_a_task_is_sent_as_it_was(enqueue: Callable[[], Any]) -> None:
     enqueued = enqueue()
     [first] = queue().tasks
     queue().clear()
-    name = sending.send(row(enqueued.id))
+    [name] = send(enqueued.id)
     [second] = queue().tasks
 
     assert facts(second.sent) == facts(first.sent)
@@ -90,10 +102,22 @@ def test_a_task_is_sent_as_it_was(enqueue: Callable[[], Any]) -> None:
     assert second.payload == first.payload
 
 
+def test_a_scheduled_task_is_sent_for_its_time_without_time_zones(
+    settings: Any,
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    enqueued = add().schedule(at=AT)
+    queue().clear()
+    send(enqueued.id)
+    [sent] = queue().tasks
+
+    assert sent.sent.schedule_time == AT
+
+
 def test_settings_that_changed_since_count(settings: Any) -> None:
     enqueued = add().delay()
     settings.CLOUDTASK = {**settings.CLOUDTASK, "PROJECT": "another"}
-    sending.send(row(enqueued.id))
+    send(enqueued.id)
     [sent] = queue().tasks
 
     assert sent.name.startswith("projects/another/")
@@ -128,7 +152,73 @@ def test_a_task_that_is_known_by_its_dispatch_alone_is_found_in_its_queue() -> N
     assert queue().tasks == []
 
 
-def test_what_a_queue_refuses_is_raised() -> None:
+def test_what_a_queue_refuses_is_told() -> None:
     enqueued = tidy().delay()
-    with pytest.raises(EnqueueError, match="is enqueued already as"):
-        sending.send(row(enqueued.id))
+    [error] = send(enqueued.id)
+    assert isinstance(error, TaskAlreadyExists)
+    assert error.name == enqueued.name
+
+
+def test_many_tasks_are_deleted_from_their_queues() -> None:
+    tasks = [add(number).delay() for number in range(3)]
+    never_sent, elsewhere = add(3).delay(), django_tasks.add.enqueue()
+    change(never_sent.id, name="")
+    change(tasks[1].id, name=str(tasks[1].name).rpartition("/")[2])
+    ids = [tasks[0].id, tasks[1].id, never_sent.id, elsewhere.id]
+    sending.delete_many(row(each) for each in ids)
+
+    assert [each.payload.id for each in queue().tasks] == [tasks[2].id, never_sent.id]
+
+
+def test_what_cannot_be_deleted_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two, gone = add(1).delay(), add(2).delay(), add(3).delay()
+    change(gone.id, backend="gone")
+    delete = MemoryTransport.delete
+
+    def refuse(self: MemoryTransport, name: str) -> None:
+        if name == one.name:
+            raise PermissionDenied("not you", queue_path="q")
+        delete(self, name)
+
+    monkeypatch.setattr(MemoryTransport, "delete", refuse)
+    sending.delete_many(row(each.id) for each in (gone, one, two))
+
+    assert [each.payload.id for each in queue().tasks] == [one.id, gone.id]
+    assert caplog.messages == [
+        f"task={add.path} id={gone.id} is in the queue still: no task backend 'gone' "
+        "here: InvalidTaskBackend",
+        f"task={add.path} id={one.id} is in the queue still: not you",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_tasks_that_no_client_can_delete_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = add(1).delay(), add(2).delay()
+
+    def delete_many(self: MemoryTransport, names: list[str]) -> dict[str, Any]:
+        raise ConfigurationError("CREDENTIALS", "no client can be made")
+
+    monkeypatch.setattr(MemoryTransport, "delete_many", delete_many)
+    sending.delete_many(row(each.id) for each in (one, two))
+
+    assert caplog.messages == [
+        f"task={add.path} id={each.id} is in the queue still: "
+        "CLOUDTASK['CREDENTIALS']: no client can be made"
+        for each in (one, two)
+    ]
+
+
+def test_a_task_is_run_now() -> None:
+    enqueued, never_sent = add(1, 2).schedule(at=AT), add().schedule(at=AT)
+    change(never_sent.id, name="")
+    assert queue().drain() == []
+    assert sending.run_now(row(enqueued.id)) is True
+    queue().drain()
+
+    assert ran == [("add", 1, 2)]
+    assert sending.run_now(row(enqueued.id)) is False
+    assert sending.run_now(row(never_sent.id)) is False

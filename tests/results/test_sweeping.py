@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from datetime import timedelta
 from typing import Any
@@ -10,14 +11,20 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from cloudtask import registry
-from cloudtask.exceptions import EnqueueError, QueueNotFound, ServiceUnavailable
+from cloudtask.exceptions import (
+    EnqueueError,
+    PermissionDenied,
+    QueueNotFound,
+    ServiceUnavailable,
+)
 from cloudtask.execution import Status
 from cloudtask.results import sweeping
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.store import MAX_INTERRUPTIONS
-from cloudtask.results.sweeping import GRACE, PAUSE, Swept, sweep
+from cloudtask.results.sweeping import GRACE, Swept, sweep
 from cloudtask.stores import Ending, Standing
+from cloudtask.transports import base
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
@@ -45,11 +52,11 @@ needs_postgresql = pytest.mark.skipif(
 )
 
 
-def unsent(task: Any = None, waits: timedelta = HOUR, **changes: Any) -> str:
+def unsent(task: Any = None, since: timedelta = HOUR, **changes: Any) -> str:
     """A task whose process died after the commit."""
     enqueued = (task or add()).delay()
     queue().clear()
-    empty = {"name": "", "sent_at": None, "send_at": ago(waits)}
+    empty = {"name": "", "sent_at": None, "send_at": ago(since)}
     change(enqueued.id, **{**empty, **changes})
     return str(enqueued.id)
 
@@ -96,7 +103,7 @@ def test_what_was_not_sent_is_sent() -> None:
 
 def test_what_is_under_way_is_left_alone() -> None:
     add().delay()
-    unsent(waits=-timedelta(minutes=1))
+    unsent(since=-timedelta(minutes=1))
     unsent(status="FAILED")
     unsent(status="RUNNING")
     finished = add().delay()
@@ -107,24 +114,88 @@ def test_what_is_under_way_is_left_alone() -> None:
     assert list(TaskRecord.objects.order_by("pk").values()) == before
 
 
-@pytest.mark.parametrize("error", [AWAY, QueueNotFound("gone", queue_path="q")])
-def test_what_is_refused_is_sent_later(
+def waits(id: str) -> int:  # noqa: A002
+    """Seconds until a task is tried again, to the next ten."""
+    send_at = row(id).send_at
+    assert send_at is not None
+    return round((send_at - ago(timedelta(0))).total_seconds(), -1)
+
+
+def test_what_cannot_be_sent_now_is_sent_a_minute_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = unsent(enqueued_at=ago(48 * HOUR))
+    with monkeypatch.context() as patch:
+        refuse(patch, AWAY)
+        assert sweep() == Swept(unsent=1)
+        assert sweep() == Swept()
+
+    assert caplog.record_tuples == [
+        (
+            "cloudtask",
+            logging.WARNING,
+            f"task={add.path} id={waiting} was not sent: {AWAY}",
+        )
+    ]
+    assert waits(waiting) == 60
+    change(waiting, send_at=ago())
+    assert sweep() == Swept(sent=1)
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [(timedelta(0), 60), (timedelta(minutes=9), 540), (48 * HOUR, 3600)],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        QueueNotFound("gone", queue_path="q"),
+        PermissionDenied("not you", queue_path="q"),
+        EnqueueError("invalid", queue_path="q"),
+        ValueError("broken"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_refused_for_good_is_tried_ever_less_often_and_told_as_an_error(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    error: EnqueueError,
+    error: Exception,
+    age: timedelta,
+    seconds: int,
 ) -> None:
-    waiting = unsent()
+    waiting = unsent(enqueued_at=ago(age))
     with monkeypatch.context() as patch:
         refuse(patch, error)
         assert sweep() == Swept(unsent=1)
         assert sweep() == Swept()
 
-    assert caplog.messages == [f"task={add.path} id={waiting} was not sent: {error}"]
-    pause = row(waiting).send_at
-    assert pause is not None
-    assert PAUSE - timedelta(seconds=30) < pause - ago(timedelta(0)) <= PAUSE
+    assert waits(waiting) == seconds
+    assert caplog.record_tuples == [
+        (
+            "cloudtask",
+            logging.ERROR,
+            f"task={add.path} id={waiting} was not sent, and is tried again in "
+            f"{seconds} s: {error}",
+        )
+    ]
+    # It is never lost.
     change(waiting, send_at=ago())
     assert sweep() == Swept(sent=1)
+
+
+def test_a_task_that_is_cancelled_while_it_is_refused_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = unsent()
+
+    def send(self: MemoryTransport, task: Any) -> str:
+        assert cancel(waiting)
+        raise QueueNotFound("gone", queue_path="q")
+
+    monkeypatch.setattr(MemoryTransport, "send", send)
+
+    assert sweep() == Swept(unsent=1)
+    assert (row(waiting).status, row(waiting).send_at) == ("FAILED", None)
 
 
 def test_a_task_that_was_sent_before_counts_as_sent() -> None:
@@ -194,7 +265,7 @@ def test_a_row_that_cannot_be_sent_does_not_hold_up_others(settings: Any) -> Non
     change(gone.id, send_at=ago(2 * HOUR), backend="gone")
     payload_of_gone = row(gone.id).body.replace('"default"', '"gone"', 1)
     change(gone.id, body=payload_of_gone)
-    damaged = unsent(waits=2 * HOUR, body="{}")
+    damaged = unsent(since=2 * HOUR, body="{}")
     left_out = django_tasks.add.using(queue_name="emails").enqueue()
     queue().clear()
     change(left_out.id, send_at=ago(2 * HOUR))
@@ -218,7 +289,7 @@ def test_an_orphan_that_cannot_be_looked_for_does_not_hold_up_others() -> None:
 
 
 def test_passes_are_bounded_and_serve_who_waits_longest_first() -> None:
-    ids = [unsent(waits=timedelta(minutes=10 - n)) for n in range(5)]
+    ids = [unsent(since=timedelta(minutes=10 - n)) for n in range(5)]
     assert sweep(limit=2) == Swept(sent=2)
     assert [bool(row(each).name) for each in ids] == [True, True, False, False, False]
     assert sweep(limit=2) == Swept(sent=2)
@@ -229,8 +300,8 @@ def test_passes_are_bounded_and_serve_who_waits_longest_first() -> None:
 def test_rows_that_fail_go_to_the_end_of_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    poison = [unsent(waits=10 * HOUR) for _ in range(3)]
-    fine = [unsent(waits=HOUR) for _ in range(3)]
+    poison = [unsent(since=10 * HOUR) for _ in range(3)]
+    fine = [unsent(since=HOUR) for _ in range(3)]
     refuse(monkeypatch, AWAY, *poison)
 
     assert sweep(limit=3) == Swept(unsent=3)
@@ -253,6 +324,28 @@ def test_silent_orphans_go_to_the_end_of_the_line(
     assert sweep(limit=3) == Swept()
     assert sweep(limit=3) == Swept(freed=1)
     assert row(fine).status == "READY"
+
+
+def test_a_pass_looks_for_tasks_no_longer_than_a_call_may_take(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = {orphan() for _ in range(3)}
+    asked: list[str] = []
+    clock = [0.0]
+
+    def has(self: Any, name: str) -> bool:
+        asked.append(name)
+        clock[0] += 6
+        raise AWAY
+
+    monkeypatch.setattr(MemoryTransport, "has", has)
+    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+    assert sweep() == Swept()
+
+    # The third one would not be answered either.
+    assert len(asked) == 2
+    assert len(caplog.messages) == 3
+    assert {row(each).status for each in lost} == {"RUNNING"}
 
 
 @needs_postgresql
@@ -490,10 +583,6 @@ def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(
     enqueued = add().delay()
     assert dispatch(enqueued.id).status is Status.DONE
     assert caplog.messages == [f"no pass of the sweeper: {DatabaseError('away')!r}"]
-
-
-def test_a_pass_counts_what_it_did() -> None:
-    assert Swept(sent=1, unsent=2, freed=3).total == 6
 
 
 def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(

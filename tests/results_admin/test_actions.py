@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.test import Client, RequestFactory
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
-from cloudtask.exceptions import DecodeError
-from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.results import admin as results_admin
-from cloudtask.results.admin import run_again
 from cloudtask.results.models import TaskRecord
 from cloudtask.transports.memory import MemoryTransport
 from tests.results_admin.conftest import LogIn
-from tests.results_admin.rows import ENQUEUED, QUEUE_PATH, Status, make_person, make_row
+from tests.results_admin.rows import Status, make_error, make_person, make_row
 from tests.results_admin.test_list import URL
 
 pytestmark = pytest.mark.django_db_backend
@@ -28,6 +26,7 @@ pytestmark = pytest.mark.django_db_backend
 #: The permission that each action asks for.
 VERBS = {
     "cancel": "cancel",
+    "retry": "retry",
     "redrive": "redrive",
     "run_again": "rerun",
     "delete_selected": "delete",
@@ -70,17 +69,27 @@ def test_who_may_only_view_is_offered_no_action(log_in: LogIn) -> None:
 
 @pytest.mark.parametrize("action", VERBS)
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_forged_action_does_nothing(log_in: LogIn, action: str, status: str) -> None:
+@pytest.mark.parametrize("others", [True, False])
+def test_a_forged_action_is_refused(
+    log_in: LogIn, action: str, status: str, others: bool
+) -> None:
     row = make_row(status)
-    others = {verb for verb in VERBS.values() if verb != VERBS[action]}
-    client = log_in("view", "add", "change", *others)
+    verbs = {verb for verb in VERBS.values() if verb != VERBS[action]} if others else ()
+    client = log_in("view", "add", "change", *verbs)
     before = state()
 
-    told = act(client, action, row, post="yes")
+    data = {"action": ["", action], "_selected_action": row.pk, "post": "yes"}
+    answer = client.post(URL, data)
 
-    assert told == ["No action selected."]
+    assert answer.status_code == 403
     assert state() == before
     assert not LogEntry.objects.exists()
+
+
+def test_an_action_that_there_is_not_does_nothing(log_in: LogIn) -> None:
+    row = make_row()
+
+    assert act(log_in("view", "cancel"), "no_such", row) == ["No action selected."]
 
 
 @pytest.mark.parametrize("action", VERBS)
@@ -123,9 +132,70 @@ def test_a_cancelled_task_leaves_its_queue(
         act(client, "run_again", make_row(Status.SUCCESSFUL))
     [sent] = queue.tasks
 
-    act(client, "cancel", TaskRecord.objects.get(pk=sent.payload.id))
+    with django_capture_on_commit_callbacks(execute=True):
+        act(client, "cancel", TaskRecord.objects.get(pk=sent.payload.id))
 
     assert queue.tasks == []
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_tasks_are_cancelled_by_as_many_queries_however_many_they_are(
+    log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries, count: int
+) -> None:
+    rows = [make_row() for _ in range(count)]
+    client = log_in("view", "cancel")
+    data = {"action": "cancel", "_selected_action": [row.pk for row in rows]}
+    ContentType.objects.get_for_model(TaskRecord)  # Known to the process.
+
+    # The session, the user and two for permissions; the list, which offers its
+    # filters twice; the ids, three to cancel them, and two for the log.
+    with django_assert_num_queries(15):
+        client.post(URL, data)
+
+    assert {status for _, status, *_ in state()} == {Status.FAILED}
+    assert LogEntry.objects.count() == count
+
+
+def waiting_again(
+    client: Client, queue: MemoryTransport, on_commit: DjangoCaptureOnCommitCallbacks
+) -> TaskRecord:
+    """A task whose next attempt is in an hour."""
+    with on_commit(execute=True):
+        act(client, "redrive", make_row(Status.FAILED))
+    sent = queue.tasks[-1]
+    sent.due += timedelta(hours=1)
+    TaskRecord.objects.filter(pk=sent.payload.id).update(attempt=1)
+    return TaskRecord.objects.get(pk=sent.payload.id)
+
+
+def test_a_task_that_waits_for_its_next_attempt_is_dispatched_now(
+    log_in: LogIn,
+    queue: MemoryTransport,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    client = log_in("view", "redrive", "retry")
+    waits = waiting_again(client, queue, django_capture_on_commit_callbacks)
+    rows = [make_row(status, attempt=1) for status in STATUSES]
+    before = state()
+
+    told = act(client, "retry", waits, *rows)
+
+    assert told == ["1 of 5 selected tasks retried."]
+    [kept] = queue.tasks
+    assert kept.due <= timezone.now()
+    assert state() == before
+    assert LogEntry.objects.latest("pk").object_id == waits.pk
+
+
+def test_no_more_tasks_are_retried_than_a_page_waits_for(
+    log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_admin, "MAX_SENT", 2)
+    rows = [make_row(attempt=1) for _ in range(3)]
+
+    told = act(log_in("view", "retry"), "retry", *rows)
+
+    assert told == ["Select at most 2 tasks at once."]
 
 
 def test_redriving_sends_failed_tasks_and_no_others(
@@ -168,49 +238,6 @@ def test_what_is_over_runs_again_as_a_new_task(
     assert TaskRecord.objects.count() == 6
 
 
-def test_a_task_that_runs_again_is_due_now_and_unnamed(db: None) -> None:
-    using = Using("emails", 5, ENQUEUED)
-    payload = Payload(
-        id=new_id(),
-        task="shop.tasks.ship",
-        kwargs={"order": 3},
-        enqueued_at=ENQUEUED,
-        kind=DJANGO,
-        backend="default",
-        using=using,
-    )
-    row = make_row(
-        Status.SUCCESSFUL,
-        id=payload.id,
-        path="shop.tasks.ship",
-        kind="django",
-        backend="default",
-        queue="emails",
-        url="https://shop.example/_tasks/",
-        body=encode(payload).decode(),
-        task_id="report",
-        name=f"{QUEUE_PATH}/tasks/report",
-        schedule_time=ENQUEUED,
-        return_value=1,
-        attempt=4,
-    )
-    before = timezone.now()
-
-    again = TaskRecord.objects.get(pk=run_again(row))
-
-    kept = ("path", "kind", "backend", "queue", "url")
-    assert all(getattr(again, name) == getattr(row, name) for name in kept)
-    assert again.status == Status.READY
-    assert (again.name, again.task_id, again.schedule_time) == ("", "", None)
-    assert (again.attempt, again.return_value, again.finished_at) == (0, None, None)
-    assert again.enqueued_at >= before
-    assert again.send_at is not None
-    body = json.loads(again.body)
-    assert body["id"] == again.pk
-    assert body["kwargs"] == {"order": 3}
-    assert body["using"] == {"queue_name": "emails", "priority": 5}
-
-
 @pytest.mark.parametrize("body", ["", "no JSON", '{"v": 2}'])
 def test_what_cannot_be_read_does_not_run_again(log_in: LogIn, body: str) -> None:
     row = make_row(Status.SUCCESSFUL, body=body)
@@ -219,8 +246,7 @@ def test_what_cannot_be_read_does_not_run_again(log_in: LogIn, body: str) -> Non
 
     assert told == ["0 of 1 selected tasks enqueued again."]
     assert TaskRecord.objects.count() == 1
-    with pytest.raises(DecodeError):
-        run_again(row)
+    assert not LogEntry.objects.exists()
 
 
 def test_a_task_that_cannot_be_sent_now_is_sent_later(
@@ -275,6 +301,19 @@ def test_deleting_asks_first_and_leaves_what_is_not_over(log_in: LogIn) -> None:
     assert told == ["Successfully deleted 2 tasks."]
     left = TaskRecord.objects.values_list("status", flat=True)
     assert {*left} == {Status.READY, Status.RUNNING}
+
+
+def test_what_is_to_be_deleted_is_listed_without_its_errors(log_in: LogIn) -> None:
+    rows = [make_row(Status.FAILED) for _ in range(2)]
+    for row in rows:
+        make_error(row, message="No stock.")
+    chosen = {"action": "delete_selected", "_selected_action": [rows[0].pk, rows[1].pk]}
+
+    page = log_in("view", "delete").post(URL, chosen).content.decode()
+
+    assert all(str(row) in page for row in rows)
+    assert "No stock." not in page
+    assert "Tasks: 2" in page
 
 
 def test_deleting_only_what_is_not_over_deletes_nothing(log_in: LogIn) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, connections
+from django.utils import timezone
 
+from cloudtask.results.models import TaskRecord
 from cloudtask.transports.memory import MemoryTransport
 from tests.chromium import Chromium, Page, needs_chromium
 from tests.results_admin.rows import Status, make_error, make_person, make_row
@@ -73,12 +76,22 @@ def see(page: Page, text: str, selector: str) -> None:
     raise AssertionError(f"no {text!r} in {selector}")
 
 
-def test_tasks_are_found_read_cancelled_and_redriven(
+def choose(page: Page, filter: str, value: str) -> None:  # noqa: A002
+    """Click a filter at the side."""
+    page.click(f'#changelist-filter a[href*="{filter}={value}"]')
+
+
+def test_tasks_are_found_read_cancelled_retried_and_redriven(
     origin: str, tmp_path: Path, queue: MemoryTransport
 ) -> None:
-    make_person("view", "cancel", "redrive")
+    make_person("view", "cancel", "retry", "redrive")
     waiting = make_row(path="tests.tasks.add")
-    failed = make_row(Status.FAILED, path="tests.tasks.fail", kwargs={"order": 42})
+    running = make_row(
+        Status.RUNNING, path="tests.tasks.load", progress_done=3, progress_total=10
+    )
+    failed = make_row(
+        Status.FAILED, path="tests.tasks.fail", queue="emails", kwargs={"order": 42}
+    )
     make_error(failed, message="No stock.")
 
     with Chromium(tmp_path / "browser") as browser:
@@ -88,6 +101,10 @@ def test_tasks_are_found_read_cancelled_and_redriven(
         page.press("Enter")
         see(page, "tests.tasks.add", "#result_list")
         see(page, "failed 1", ".cloudtask-counts")
+        see(page, "3 of 10", "#result_list .field-progress:has(progress)")
+        bar = "document.querySelector('#result_list progress')"
+        assert page.evaluate(f"{bar}.position") == 0.3
+        assert page.evaluate(f"{bar}.getBoundingClientRect().width") > 50
 
         page.click('.cloudtask-counts a[href$="FAILED"]')
         see(page, "1 task", ".paginator")
@@ -99,6 +116,13 @@ def test_tasks_are_found_read_cancelled_and_redriven(
         see(page, "No stock.", ".field-raised details[open]")
 
         page.go(f"{origin}{URL}")
+        choose(page, "queue", "default")
+        see(page, "2 tasks", ".paginator")
+        choose(page, "path", "tests.tasks.load")
+        see(page, "1 task", ".paginator")
+        assert running.path in page.text("#result_list")
+
+        page.go(f"{origin}{URL}")
         do(page, "cancel", waiting.pk)
         see(page, "1 of 1 selected tasks cancelled.", ".messagelist")
         see(page, "failed 2", ".cloudtask-counts")
@@ -107,7 +131,14 @@ def test_tasks_are_found_read_cancelled_and_redriven(
         see(page, "1 of 1 selected tasks redriven.", ".messagelist")
         see(page, "ready 1", ".cloudtask-counts")
 
+        [sent] = queue.tasks
+        sent.due += timedelta(hours=1)
+        TaskRecord.objects.filter(pk=failed.pk).update(attempt=1)
+        do(page, "retry", failed.pk)
+        see(page, "1 of 1 selected tasks retried.", ".messagelist")
+
     assert page.problems == []
     waiting.refresh_from_db()
     assert waiting.cancelled_at is not None
-    assert [task.payload.id for task in queue.tasks] == [failed.pk]
+    assert (sent.payload.id, queue.tasks) == (failed.pk, [sent])
+    assert sent.due <= timezone.now()

@@ -123,7 +123,8 @@ def test_a_task_without_errors_shows_none(log_in: LogIn) -> None:
 
 def test_nothing_of_a_task_can_be_edited(log_in: LogIn) -> None:
     row = make_row(Status.FAILED)
-    client = log_in("view", "add", "change", "delete", "cancel", "redrive", "rerun")
+    verbs = ("view", "add", "change", "delete", "cancel", "retry", "redrive", "rerun")
+    client = log_in(*verbs)
 
     page = client.get(page_of(row)).content.decode()
     posted = client.post(page_of(row), {"status": "SUCCESSFUL", "path": "x"})

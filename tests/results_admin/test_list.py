@@ -7,6 +7,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -162,15 +163,32 @@ def test_filters_offer_what_there_is(log_in: LogIn) -> None:
     }
 
 
-def test_the_queues_offered_are_those_of_the_latest_tasks(log_in: LogIn) -> None:
-    # Looked up by path: nothing else is fast in a large table.
+def test_a_queue_that_has_had_no_task_for_long_is_offered(log_in: LogIn) -> None:
     now = timezone.now()
     make_row(queue="new", enqueued_at=now)
-    make_row(queue="old", enqueued_at=now - timedelta(hours=1))
+    make_row(queue="old", enqueued_at=now - timedelta(days=99))
 
     filters = log_in("view").get(URL).context["cl"].filter_specs
 
-    assert filters[1].lookup_choices == [("new", "new")]
+    assert filters[1].lookup_choices == [("new", "new"), ("old", "old")]
+
+
+@pytest.mark.parametrize("vendor", ["mysql", "another"])
+def test_databases_are_asked_for_what_filters_offer_as_suits_them(
+    db: None,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
+    vendor: str,
+) -> None:
+    for path in "caba":
+        make_row(path=path)
+    monkeypatch.setattr(connection, "vendor", vendor)
+
+    with django_assert_num_queries(1) as queries:
+        assert admin.values("path", 2, "default") == ["a", "b"]
+
+    words = {"mysql": "SELECT DISTINCT", "another": "WITH RECURSIVE"}
+    assert queries[0]["sql"].strip().startswith(words[vendor])
 
 
 def test_filters_offer_no_more_than_people_read(
@@ -219,6 +237,27 @@ def test_a_search_finds_ids_paths_and_names(log_in: LogIn, term: str) -> None:
     make_row(Status.SUCCESSFUL, id=WANTED, path="shop.tasks.ship", name=NAME)
 
     assert listed(log_in("view"), q=term) == [WANTED]
+
+
+def test_a_name_is_searched_in_its_queue_or_in_all(log_in: LogIn) -> None:
+    now = timezone.now()
+    names = [f"{QUEUE_PATH}/tasks/7", f"{QUEUE_PATH}2/tasks/7", "7", ""]
+    rows = [
+        make_row(name=name, enqueued_at=now - timedelta(hours=hours))
+        for hours, name in enumerate(names)
+    ]
+    client = log_in("view")
+
+    assert listed(client, q=names[1]) == [rows[1].pk]
+    # A task that is known by its dispatch alone has the last part only.
+    assert listed(client, q="7") == [row.pk for row in rows[:3]]
+
+
+def test_a_name_may_be_as_long_as_cloud_tasks_allows(log_in: LogIn) -> None:
+    last = "x" * 500
+    row = make_row(name=f"{QUEUE_PATH}/tasks/{last}")
+
+    assert listed(log_in("view"), q=last) == [row.pk]
 
 
 @pytest.mark.parametrize("term", ["f" * 32, "none.such", "projects/none", "42", "%"])
@@ -276,7 +315,7 @@ def test_a_page_takes_as_many_queries_however_many_tasks_it_lists(
 ) -> None:
     for _ in range(rows):
         make_row()
-    client = log_in("view", "cancel", "redrive", "rerun", "delete")
+    client = log_in("view", "cancel", "retry", "redrive", "rerun", "delete")
 
     # The session, the user and two for permissions; two filters, the number
     # of tasks, the tasks, and a number for each status.
@@ -288,7 +327,9 @@ def test_a_page_takes_as_many_queries_however_many_tasks_it_lists(
     assert not [sql for sql in tasks if '"body"' in sql or '"return_value"' in sql]
 
 
-@pytest.mark.parametrize("verbs", [(), ("cancel",), ("redrive",), ("rerun",)])
+@pytest.mark.parametrize(
+    "verbs", [(), ("cancel",), ("retry",), ("redrive",), ("rerun",)]
+)
 def test_the_list_is_for_who_may_view_tasks(
     log_in: LogIn, verbs: tuple[str, ...]
 ) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py cloudtask sweep`, `redrive` and `prune`."""
+"""`manage.py cloudtask sweep`, `cancel`, `redrive` and `prune`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from cloudtask.results import commands
+from cloudtask.results import commands, control
 from cloudtask.results.commands import Bar, age
 from cloudtask.results.models import TaskRecord
 from cloudtask.testing import memory_queue
+from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks
 
@@ -95,7 +96,7 @@ def test_what_was_not_sent_is_sent(queue: MemoryTransport) -> None:
 
     assert run("sweep") == "Sent 2 tasks, freed 0; 0 could not be sent.\n"
 
-    assert [task.payload.id[0] for task in queue.tasks] == ["a", "b"]
+    assert sorted(task.payload.id[0] for task in queue.tasks) == ["a", "b"]
     queue.drain()
     assert tasks.ran == [("add", 1, 2)] * 2
     assert run("sweep") == "Sent 0 tasks, freed 0; 0 could not be sent.\n"
@@ -121,6 +122,71 @@ def _body(name: str) -> str:
         f'{{"v":1,"id":"{"a" * 32}","task":"tests.tasks.{name}","kind":"cloudtask",'
         '"args":[],"kwargs":{},"enqueued_at":"2026-01-31T12:00:00+00:00"}'
     )
+
+
+# Cancel
+
+
+def open_tasks() -> None:
+    """Four that can be cancelled, a to d, and two that cannot."""
+    row("a")
+    row("b", path="tests.tasks.aadd")
+    row("c", queue="emails")
+    row("d", status="RUNNING")
+    row("e", status="RUNNING", cancelled_at=ago(minutes=1))
+    row("f", status="SUCCESSFUL", finished_at=ago(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--id", "a" * 32, "--id", "b" * 32, "--id", "f" * 32], "ab"),
+        (["--path", "tests.tasks.add"], "acd"),
+        (["--queue", "default"], "abd"),
+        (["--status", "READY"], "abc"),
+        (["--status", "RUNNING"], "d"),
+        (["--path", "tests.tasks.add", "--queue", "default", "--status", "READY"], "a"),
+    ],
+)
+def test_what_is_cancelled_is_chosen(
+    queue: MemoryTransport, arguments: list[str], expected: str
+) -> None:
+    open_tasks()
+    before = list(TaskRecord.objects.order_by("pk").values())
+
+    told = run("cancel", "--dry-run", *arguments)
+    assert told == f"{len(expected)} tasks would be cancelled.\n"
+    assert list(TaskRecord.objects.order_by("pk").values()) == before
+
+    assert run("cancel", *arguments) == f"{len(expected)} tasks cancelled.\n"
+    cancelled = TaskRecord.objects.exclude(pk="e" * 32).exclude(cancelled_at=None)
+    assert "".join(sorted(each.pk[0] for each in cancelled)) == expected
+    assert run("cancel", *arguments) == "0 tasks cancelled.\n"
+
+
+def test_nothing_is_cancelled_unless_it_is_said_what() -> None:
+    open_tasks()
+
+    with pytest.raises(CommandError) as caught:
+        run("cancel")
+
+    told = "Say which tasks: --id, --path, --queue or --status."
+    assert str(caught.value) == told
+    assert TaskRecord.objects.filter(cancelled_at=None).count() == 5
+
+
+def test_many_tasks_are_cancelled_in_chunks_and_leave_the_queue(
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "CHUNK", 2)
+    for letter in "abcde":
+        row(letter, send_at=ago(minutes=2))
+    run("sweep")
+    assert len(queue.tasks) == 5
+
+    assert run("cancel", "--queue", "default") == "5 tasks cancelled.\n"
+    assert queue.tasks == []
+    assert not TaskRecord.objects.exclude(status="FAILED").exists()
 
 
 # Redrive
@@ -169,6 +235,25 @@ def test_what_runs_again_can_be_chosen(
 
     run("redrive", "--rate", "500", *arguments)
     assert sorted(task.payload.id[0] for task in queue.tasks) == sorted(expected)
+
+
+def test_what_fails_again_meanwhile_is_not_redriven_twice(
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in "abc":
+        failed(letter)
+    sent: list[str] = []
+
+    def fail_at_once(self: Any, task: OutgoingTask) -> str:
+        sent.append(task.id[0])
+        assert len(sent) <= 3
+        TaskRecord.objects.filter(pk=task.id).update(status="FAILED")
+        return f"projects/p/{task.id}"
+
+    monkeypatch.setattr(MemoryTransport, "send", fail_at_once)
+    monkeypatch.setattr(commands, "LIMIT", 1)
+    assert run("redrive", "--rate", "500") == "3 tasks run again.\n"
+    assert sent == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "501", "fast", "nan"])
@@ -251,4 +336,4 @@ def test_without_the_app_there_is_the_emulator_alone(settings: Any) -> None:
 
 
 def test_every_action_can_be_run() -> None:
-    assert sorted(commands._ACTIONS) == ["prune", "redrive", "sweep"]
+    assert sorted(commands._ACTIONS) == ["cancel", "prune", "redrive", "sweep"]

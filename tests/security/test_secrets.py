@@ -231,6 +231,7 @@ SEE_A_REQUEST: dict[str, set[str]] = {
     "dispatches": set(),
     "django_kind": {
         "getattr(task, 'retry', None)",
+        "getattr(task, 'sensitive', ())",
         "getattr(task, 'timeout', None)",
         "getattr(task, name)",
         "getattr(fresh, name)",

@@ -10,6 +10,8 @@ from cloudtask.exceptions import StoreUnavailable
 from cloudtask.stores import Claim, Ending, ResultStore, Standing, StoredResult
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from cloudtask.attempts import CloudTaskRequest
     from cloudtask.payload import Payload
     from cloudtask.transports.base import OutgoingTask
@@ -53,6 +55,7 @@ class FakeStore(ResultStore):
     Attributes:
         results: What find() knows, by id.
         database: Alias of the one that it is in.
+        rolled_back: Ids of tasks that were added, and are not there.
     """
 
     keeps = True
@@ -61,6 +64,7 @@ class FakeStore(ResultStore):
         self.calls: list[tuple[Any, ...]] = []
         self.results: dict[str, StoredResult] = {}
         self.database = database
+        self.rolled_back: set[str] = set()
         self.standing = Standing.FREE
         self.holds = True  # Whether an attempt has the task still, at its end.
         self.is_away = False
@@ -80,8 +84,12 @@ class FakeStore(ResultStore):
         inside = connections[self.database].in_atomic_block
         self.calls.append(("add", payload, task.name, inside))
 
-    def sent(self, payload: Payload, name: str) -> None:
-        self.calls.append(("sent", payload, name))
+    def unsent(self, ids: Collection[str]) -> Collection[str]:
+        self.calls.append(("unsent", *ids))
+        return [each for each in ids if each not in self.rolled_back]
+
+    def sent(self, names: Mapping[str, str]) -> None:
+        self.calls.append(("sent", dict(names)))
 
     def drop(self, payload: Payload) -> None:
         self.calls.append(("drop", payload))

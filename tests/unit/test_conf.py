@@ -51,6 +51,8 @@ EVERY_KEY: dict[str, Any] = {
     "TRANSPORT": "cloudtask.transports.memory.MemoryTransport",
     "RPC_TIMEOUT": timedelta(seconds=3),
     "RESULTS": "errors",
+    "LEASE": timedelta(minutes=1),
+    "MAX_ERRORS": 5,
     "IMPORTS": ("shop.jobs",),
 }
 
@@ -78,6 +80,8 @@ DEFAULTS: dict[str, Any] = {
     "TRANSPORT": GOOGLE,
     "RPC_TIMEOUT": timedelta(seconds=10),
     "RESULTS": "all",
+    "LEASE": None,
+    "MAX_ERRORS": 20,
     "IMPORTS": (),
 }
 

@@ -65,6 +65,16 @@ def try_thrice(request: CloudTaskRequest, how: str) -> object:
     return HOW[how]()
 
 
+@task(run_once=True)
+def pay_once(request: CloudTaskRequest, how: str) -> object:
+    return HOW[how]()
+
+
+@task(sensitive=("token",), retry=THRICE)
+def pay(request: CloudTaskRequest, how: str, token: str) -> object:
+    return LEAKS[how](token)
+
+
 @task(deadline=timedelta(seconds=30), aliases=("shop.hasten",))
 def hurry(request: CloudTaskRequest) -> CloudTaskRequest:
     return request
@@ -101,6 +111,21 @@ HOW: dict[str, Callable[[], object]] = {
     "cancel": raising(asyncio.CancelledError()),
     "forge": raising(Retry("later\r\nERROR task=forged \x1b[31m")),
     "forge more": raising(Reject("no\r\nERROR task=forged \x1b[31m")),
+}
+
+
+def leak(kind: type[Exception]) -> Callable[[str], object]:
+    def leak(token: str) -> object:
+        raise kind(f"the gateway refuses {token}")
+
+    return leak
+
+
+LEAKS: dict[str, Callable[[str], object]] = {
+    "fail": leak(ValueError),
+    "retry": leak(Retry),
+    "reject": leak(Reject),
+    "quietly": lambda token: HOW["fail"](),
 }
 
 
@@ -315,6 +340,33 @@ def test_a_backend_that_runs_once_has_one_attempt() -> None:
     assert attempt_of(behave, "fail", settings=once, attempt=2).is_over
     # A task's own policy goes before it.
     assert run(attempt_of(try_thrice, "fail", settings=once)).status is Status.RETRY
+
+
+@pytest.mark.parametrize(
+    ("definition", "settings", "is_once"),
+    [
+        (behave, Settings(), False),
+        (behave, Settings(run_once=True), True),
+        (pay_once, Settings(), True),
+        # Whatever the settings' policy.
+        (pay_once, Settings(retry=THRICE), True),
+        # A task's own policy goes before RUN_ONCE.
+        (try_thrice, Settings(run_once=True), False),
+        # One attempt alone does not say what is to become of a dead worker's.
+        (behave, Settings(retry=RetryPolicy(max_attempts=1)), False),
+    ],
+)
+def test_a_request_knows_whether_its_task_runs_once(
+    definition: TaskDefinition[..., Any], settings: Settings, is_once: bool
+) -> None:
+    assert attempt_of(definition, "fail", settings=settings).request.run_once is is_once
+
+
+@both_ways
+@pytest.mark.parametrize("how", ["fail", "retry", "retry later"])
+def test_a_task_that_runs_once_is_over_after_its_attempt(run: Run, how: str) -> None:
+    assert run(attempt_of(pay_once, how)).status is Status.FAILED
+    assert run(attempt_of(pay_once, "return", attempt=2)).status is Status.FAILED
 
 
 # What is called
@@ -663,6 +715,42 @@ def test_what_a_task_asks_for_is_logged_without_a_traceback(
 
     [record] = caplog.records
     assert not record.exc_info
+
+
+TOKEN = "tok-12345678"
+
+
+@pytest.mark.parametrize(
+    ("how", "attempt", "shown"),
+    [
+        ("fail", FIRST, "\nValueError: the gateway refuses ***\n"),
+        ("fail", LAST, "\nValueError: the gateway refuses ***\n"),
+        ("retry", FIRST, " reason='the gateway refuses ***'"),
+        ("retry", LAST, "\ncloudtask.exceptions.Retry: the gateway refuses ***\n"),
+        ("reject", FIRST, " reason='the gateway refuses ***'"),
+    ],
+)
+def test_the_log_shows_no_value_of_a_sensitive_argument(
+    caplog: pytest.LogCaptureFixture, how: str, attempt: int, shown: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "cloudtask")
+    run(attempt_of(pay, how, TOKEN, attempt=attempt))
+
+    [record] = caplog.records
+    assert record.getMessage().endswith(shown)
+    # Formatted as handlers do.
+    assert TOKEN not in caplog.text
+    assert "Traceback" in caplog.text or how != "fail"
+
+
+def test_an_exception_that_shows_nothing_sensitive_is_logged_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(attempt_of(pay, "quietly", TOKEN))
+
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert record.getMessage().endswith(" status=retry reason=''")
 
 
 @pytest.mark.parametrize("how", ["forge", "forge more"])

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 from cloudtask import Task, stores
-from cloudtask.conf import get_settings
+from cloudtask import handover as handovers
+from cloudtask.conf import Settings, get_settings
 from cloudtask.decorators import task
 from cloudtask.exceptions import (
     EnqueueError,
@@ -29,7 +32,7 @@ from cloudtask.handover import Handover
 from cloudtask.payload import Payload, encode
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import OutgoingTask, Patience, Transport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks
 from tests.outgoing import outgoing_task
@@ -505,7 +508,7 @@ def test_a_task_is_kept_in_the_transaction_that_enqueues_it(
         assert store.calls == [("add", PAYLOAD, NAME, True)]
         assert (names, queue.tasks) == ([], [])
 
-    assert store.calls[1:] == [("sent", PAYLOAD, NAME)]
+    assert store.calls[1:] == [("sent", {PAYLOAD.id: NAME})]
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
 
@@ -520,7 +523,7 @@ def test_a_store_in_another_database_is_told_after_the_commit(
         assert (names, store.calls) == ([], [])
     assert store.calls == [
         ("add", PAYLOAD, NAME, False),
-        ("sent", PAYLOAD, NAME),
+        ("sent", {PAYLOAD.id: NAME}),
     ]
     assert names == [NAME]
 
@@ -583,7 +586,7 @@ def test_a_task_that_waits_for_nothing_is_kept_and_then_sent(
 
     assert store.calls == [
         ("add", PAYLOAD, NAME, False),
-        ("sent", PAYLOAD, NAME),
+        ("sent", {PAYLOAD.id: NAME}),
     ]
     assert [stored.name for stored in queue.tasks] == [NAME]
 
@@ -714,7 +717,223 @@ def test_a_bound_task_is_kept_by_the_store_of_the_settings(
     assert payload == queue.tasks[0].payload
     assert payload.id == enqueued.id
     assert inside is False
-    assert sent == ("sent", payload, enqueued.name)
+    assert sent == ("sent", {payload.id: enqueued.name})
+
+
+# Several of one transaction
+
+
+class Batching(MemoryTransport):
+    """Takes three tasks by one call, and refuses those that it is told to."""
+
+    batch_size = 3
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.calls: list[str] = []
+        self.patiences: list[Patience | None] = []
+        self.refused: dict[str, EnqueueError] = {}
+
+    def send(self, task: OutgoingTask) -> str:
+        if task.id in self.refused:
+            raise self.refused[task.id]
+        return super().send(task)
+
+    def send_many(
+        self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
+    ) -> list[str | EnqueueError]:
+        self.calls.append("".join(task.id for task in tasks))
+        self.patiences.append(patience)
+        return super().send_many(tasks, patience)
+
+
+class Enqueuer:
+    """Enqueues tasks whose ids are letters, and notes which were sent."""
+
+    def __init__(self, store: ResultStore, transport: Transport | None = None) -> None:
+        self.store = store
+        self.transport = transport or Batching(get_settings())
+        self.names: dict[str, str] = {}
+
+    def __call__(self, ids: str, using: str | None = None) -> None:
+        for each in ids:
+            payload = replace(PAYLOAD, id=each)
+            Handover(
+                self.transport,
+                outgoing_task(
+                    id=each, queue_path=QUEUE_PATH, body=encode(PAYLOAD), task_id=each
+                ),
+                payload,
+                store=self.store,
+                using=using,
+                on_sent=partial(self._sent, each),
+            ).make(waits=True)
+
+    def _sent(self, id: str, name: str) -> None:  # noqa: A002
+        assert id not in self.names
+        self.names[id] = name
+
+    @property
+    def calls(self) -> list[str]:
+        """The ids of each call."""
+        assert isinstance(self.transport, Batching)
+        return self.transport.calls
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def enqueue(store: FakeStore) -> Enqueuer:
+    return Enqueuer(store)
+
+
+def told(store: FakeStore, word: str) -> list[str]:
+    """The ids of each call of the store."""
+    return [
+        "".join(call[-1] if len(call) == 2 else call[1:])
+        for call in store.calls
+        if call[0] == word
+    ]
+
+
+def test_all_tasks_of_a_transaction_are_sent_together(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    with transaction.atomic():
+        enqueue("abcdefg")
+        assert enqueue.calls == []
+
+    assert enqueue.calls == ["abc", "def", "g"]
+    assert "".join(enqueue.names) == "abcdefg"
+    # Each call is noted before the next is made.
+    assert store.words[7:] == ["unsent", "sent"] * 3
+    assert told(store, "sent") == ["abc", "def", "g"]
+    # And all are made with the same patience.
+    assert isinstance(enqueue.transport, Batching)
+    assert len(set(enqueue.transport.patiences)) == 1
+
+
+def test_nothing_is_asked_about_a_task_that_is_alone(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    with transaction.atomic():
+        enqueue("a")
+
+    assert enqueue.calls == ["a"]
+    assert store.words == ["add", "sent"]
+
+
+def test_tasks_that_the_store_does_not_have_are_not_sent(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    store.rolled_back = set("bdef")
+    with transaction.atomic():
+        enqueue("abcdefgh")
+
+    assert enqueue.calls == ["ac", "", "gh"]
+    assert "".join(enqueue.names) == "acgh"
+
+
+def test_what_was_rolled_back_before_is_not_even_asked_about(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    with transaction.atomic():
+        with rolled_back():
+            enqueue("ab")
+        enqueue("cd")
+
+    assert enqueue.calls == ["cd"]
+    assert told(store, "unsent") == ["cd"]
+
+
+def test_what_was_rolled_back_after_is_not_sent(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    with transaction.atomic():
+        enqueue("a")
+        with rolled_back():
+            enqueue("b")
+        with transaction.atomic():
+            enqueue("c")
+        store.rolled_back = {"b"}
+
+    assert enqueue.calls == ["ac"]
+
+
+def test_each_transaction_is_sent_for_itself(enqueue: Enqueuer) -> None:
+    with rolled_back():
+        enqueue("ab")
+    with transaction.atomic():
+        enqueue("cd")
+    with transaction.atomic():
+        enqueue("ef")
+
+    assert enqueue.calls == ["cd", "ef"]
+    # Nothing of them is left.
+    assert enqueue.transport not in {key[1] for key in handovers._batches}
+
+
+def test_each_transport_sends_its_own_tasks(
+    store: FakeStore, enqueue: Enqueuer
+) -> None:
+    other = Enqueuer(store)
+    with transaction.atomic():
+        enqueue("ab")
+        other("cd")
+        enqueue("e")
+
+    assert (enqueue.calls, other.calls) == (["abe"], ["cd"])
+
+
+def test_a_store_in_another_database_is_told_of_each(enqueue: Enqueuer) -> None:
+    enqueue.store = store = FakeStore("other")
+    with transaction.atomic():
+        enqueue("ab")
+
+    assert enqueue.calls == ["a", "b"]
+    assert store.words == ["add", "sent", "add", "sent"]
+
+
+def test_each_task_of_many_is_told_what_came_of_it(
+    store: FakeStore, enqueue: Enqueuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(enqueue.transport, Batching)
+    enqueue.transport.refused = {"a": AWAY, "c": REFUSED[-1]}
+    with transaction.atomic():
+        enqueue("abc")
+    enqueue.transport.refused = {"d": AWAY, "e": AWAY}
+    with transaction.atomic():
+        enqueue("de")
+
+    assert list(enqueue.names) == ["b"]
+    assert told(store, "sent") == ["b"]
+    assert [call[1].id for call in store.calls if call[0] == "drop"] == ["c"]
+    assert caplog.messages == [
+        "task=tests.tasks.add id=a is kept, and sent later: try later",
+        "task=tests.tasks.add id=c: twice",
+        "task=tests.tasks.add id=d is kept, and sent later: try later",
+        "task=tests.tasks.add id=e is kept, and sent later: try later",
+    ]
+
+
+def test_what_others_do_at_the_commit_keeps_no_task_from_being_sent(
+    enqueue: Enqueuer,
+) -> None:
+    def fail() -> None:
+        raise ValueError("broken")
+
+    commit = transaction.atomic()
+    commit.__enter__()
+    enqueue("a")
+    transaction.on_commit(fail)
+    enqueue("b")
+    with pytest.raises(ValueError, match="broken"):
+        commit.__exit__(None, None, None)
+
+    assert enqueue.calls == ["ab"]
 
 
 class TestInsideATestCase(TestCase):
@@ -731,3 +950,17 @@ class TestInsideATestCase(TestCase):
                 enqueued = add(2).delay()
             assert sent(queue) == [2]
             assert enqueued.name == queue.tasks[0].name
+
+    def test_each_capture_sends_its_own_tasks(self) -> None:
+        enqueue = Enqueuer(FakeStore())
+        enqueue("a")  # Its transaction is never committed.
+        with self.captureOnCommitCallbacks() as callbacks:
+            enqueue("b")
+        assert len(callbacks) == 1
+        with self.captureOnCommitCallbacks(execute=True) as callbacks:
+            enqueue("cd")
+        assert len(callbacks) == 2
+        assert enqueue.calls == ["cd"]
+        with self.captureOnCommitCallbacks(execute=True):
+            enqueue("e")
+        assert enqueue.calls == ["cd", "e"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cloudtask import CloudTaskRequest, RetryPolicy, registry
+from cloudtask.conf import ONCE
 from cloudtask.decorators import task
 from cloudtask.exceptions import InvalidTask
 from cloudtask.options import TaskOptions, check_options
@@ -46,6 +47,10 @@ def say(request: CloudTaskRequest) -> None: ...
         {"path": "shop.say"},
         {"aliases": ("shop.say", "blog.say")},
         {"aliases": ["shop.say"]},
+        {"run_once": True, "retry": ONCE},
+        {"run_once": False, "retry": RetryPolicy(max_attempts=3)},
+        {"sensitive": ("token", "card")},
+        {"sensitive": ["token"]},
     ],
 )
 def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
@@ -119,6 +124,21 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
             {"deadline": 60},
             "deadline must be a timedelta from 15 seconds to 30 minutes, not 60.",
         ),
+        ({"run_once": "no"}, "run_once= must be True or False, not 'no'."),
+        ({"run_once": 1, "retry": ONCE}, "run_once= must be True or False, not 1."),
+        (
+            {"sensitive": 0},
+            "sensitive= must be a tuple of the names of arguments, not 0.",
+        ),
+        # What is tried again runs twice.
+        (
+            {"run_once": True, "retry": RetryPolicy(max_attempts=3)},
+            "run_once= contradicts retry=: leave one out.",
+        ),
+        (
+            {"run_once": True, "retry": RetryPolicy(max_attempts=1)},
+            "run_once= contradicts retry=: leave one out.",
+        ),
         # Both choose the queue.
         (
             {"priority": 50, "queue": "emails"},
@@ -175,6 +195,14 @@ def test_an_unknown_option_is_refused_at_decoration() -> None:
         TypeError, match=r"^task\(\) has no option 'quue'\. It has queue, "
     ):
         task(quue="emails")(say)
+
+
+def test_a_task_that_runs_once_has_a_policy_of_one_attempt() -> None:
+    defined = task(run_once=True)(say)
+
+    assert defined.retry is ONCE
+    assert ONCE.last_attempt == 1
+    assert TaskOptions(run_once=False).retry is None
 
 
 def test_options_cannot_be_changed() -> None:

@@ -80,7 +80,8 @@ def test_a_store_that_is_registered_later_takes_the_place_of_its_own_alone() -> 
 def test_the_store_that_keeps_nothing_lets_every_attempt_run() -> None:
     task = outgoing_task(queue_path="projects/p/locations/l/queues/q")
     NO_STORE.add(PAYLOAD, task)
-    NO_STORE.sent(PAYLOAD, "name")
+    NO_STORE.sent({PAYLOAD.id: "name"})
+    assert list(NO_STORE.unsent([PAYLOAD.id])) == []
     claim = NO_STORE.claim(PAYLOAD, CloudTaskRequest(id=PAYLOAD.id))
     claim.progress(1, 2, "half")
 

@@ -15,7 +15,7 @@ from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import OutgoingTask, Transport
 from tests.outgoing import outgoing_task
-from tests.unit.transports.service import Service, serve
+from tests.unit.transports.service import Batches, Service, serve
 
 QUEUE_PATH = "projects/project/locations/europe-west1/queues/default"
 
@@ -28,8 +28,14 @@ def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with serve() as service:
+def batches() -> Batches | None:
+    """What the service knows of batches: nothing, unless a module says so."""
+    return None
+
+
+@pytest.fixture
+def service(batches: Batches | None) -> Iterator[Service]:
+    with serve(batches) as service:
         yield service
 
 

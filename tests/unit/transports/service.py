@@ -10,8 +10,15 @@ from itertools import count
 from typing import Any
 
 import grpc
-from google.cloud.tasks_v2.types import CreateTaskRequest
+from google.cloud.tasks_v2.types import (
+    BatchCreateTasksRequest,
+    BatchDeleteTasksRequest,
+    CreateTaskRequest,
+    DeleteTaskRequest,
+)
 from google.cloud.tasks_v2.types import Task as GoogleTask
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
 
 _Task = GoogleTask.pb()
 
@@ -117,9 +124,66 @@ class Meet:
         return store(service, call, context)
 
 
+#: Methods of batches, and what they are asked.
+_BATCHES: dict[str, dict[str, Any]] = {
+    "google.cloud.tasks.v2.CloudTasks": {
+        "BatchCreateTasks": BatchCreateTasksRequest.pb(),
+        "BatchDeleteTasks": BatchDeleteTasksRequest.pb(),
+        "DeleteTask": DeleteTaskRequest.pb(),
+    },
+    "google.longrunning.Operations": {
+        "GetOperation": operations_pb2.GetOperationRequest
+    },
+}
+
+
+@dataclass
+class Batches:
+    """
+    What answers the other calls, one after the other, by method.
+
+    An answer is a code, or what is returned: an Operation, or nothing.
+    """
+
+    script: list[tuple[str, Any]] = field(default_factory=list)
+    requests: list[tuple[str, Any]] = field(default_factory=list)
+
+    @property
+    def methods(self) -> list[str]:
+        """What was called, in order."""
+        return [method for method, _ in self.requests]
+
+    def handle(self, method: str) -> Callable[[Any, Any], Any]:
+        def handle(request: Any, context: Any) -> Any:
+            self.requests.append((method, request))
+            expected, answer = self.script.pop(0) if self.script else (method, None)
+            assert expected == method
+            if isinstance(answer, grpc.StatusCode):
+                context.abort(answer, "as it was told to")
+            return answer or empty_pb2.Empty()  # type: ignore[attr-defined]
+
+        return handle
+
+    def handlers(self) -> tuple[Any, ...]:
+        return tuple(
+            grpc.method_handlers_generic_handler(
+                name,
+                {
+                    method: grpc.unary_unary_rpc_method_handler(
+                        self.handle(method),
+                        request_deserializer=request.FromString,
+                        response_serializer=lambda answer: answer.SerializeToString(),
+                    )
+                    for method, request in methods.items()
+                },
+            )
+            for name, methods in _BATCHES.items()
+        )
+
+
 @contextmanager
-def serve() -> Iterator[Service]:
-    """Serve CreateTask on a free port of this machine."""
+def serve(batches: Batches | None = None) -> Iterator[Service]:
+    """Serve CreateTask, and batches if any, on a free port of this machine."""
     service = Service()
     method = grpc.unary_unary_rpc_method_handler(
         service.create_task,
@@ -133,6 +197,7 @@ def serve() -> Iterator[Service]:
                 grpc.method_handlers_generic_handler(
                     "google.cloud.tasks.v2.CloudTasks", {"CreateTask": method}
                 ),
+                *(batches.handlers() if batches is not None else ()),
             )
         )
         service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

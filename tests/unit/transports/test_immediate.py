@@ -73,7 +73,7 @@ def test_arguments_go_through_the_wire_format() -> None:
         keep(object()).delay()
 
 
-def test_the_request_is_that_of_a_first_attempt() -> None:
+def test_the_request_is_that_of_the_first_and_last_attempt() -> None:
     enqueued = tasks.inspect().delay()
 
     [request] = ran
@@ -81,6 +81,7 @@ def test_the_request_is_that_of_a_first_attempt() -> None:
     assert request.id == enqueued.id
     assert f"/tasks/{request.task_name}" in str(enqueued.name)
     assert (request.queue, request.attempt) == ("default", 1)
+    assert request.is_last_attempt
     assert request.request is None
 
 

@@ -1,0 +1,114 @@
+"""What a database undoes for the sake of another statement is done again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+
+from cloudtask.exceptions import StoreUnavailable
+from cloudtask.results import store
+from cloudtask.results.store import TRIES, LeaseClaim
+from cloudtask.stores import Ending, Standing
+from tests.results.samples import add, claim, payload_of, post, row
+from tests.tasks import ran
+
+pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
+
+
+def serialization_failure() -> OperationalError:
+    return _caused_by("sqlstate", "40001")
+
+
+def deadlock() -> OperationalError:
+    return _caused_by("pgcode", "40P01")
+
+
+def deadlock_of_mysql() -> OperationalError:
+    return OperationalError(1213, "Deadlock found when trying to get lock")
+
+
+def _caused_by(name: str, state: str) -> OperationalError:
+    error = OperationalError("undone")
+    error.__cause__ = Exception()
+    setattr(error.__cause__, name, state)
+    return error
+
+
+CONFLICTS = [serialization_failure, deadlock, deadlock_of_mysql]
+
+
+class Refusing:
+    """Refuses so many calls of a method, and makes the others."""
+
+    def __init__(self, patch: Any, owner: Any, name: str, *errors: Exception) -> None:
+        self.errors = list(errors)
+        function = getattr(owner, name)
+
+        def call(*args: Any) -> Any:
+            if self.errors:
+                raise self.errors.pop()
+            return function(*args)
+
+        patch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("error", CONFLICTS)
+def test_a_run_whose_end_is_undone_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    enqueued = add().delay()
+    Refusing(monkeypatch, LeaseClaim, "_end", *(error() for _ in range(TRIES - 1)))
+
+    assert post(enqueued.id).status_code == 200
+    assert len(ran) == 1
+    assert row(enqueued.id).status == "SUCCESSFUL"
+
+
+@pytest.mark.parametrize("error", CONFLICTS)
+def test_a_claim_that_is_undone_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    enqueued = add().delay()
+    Refusing(monkeypatch, store, "_claim", error())
+
+    assert claim(enqueued.id).standing is Standing.FREE
+
+
+def test_what_is_undone_each_time_is_answered_503(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enqueued = add().delay()
+    errors = [deadlock() for _ in range(TRIES)]
+    refusing = Refusing(monkeypatch, store, "_claim", *errors)
+
+    assert post(enqueued.id).status_code == 503
+    assert refusing.errors == []
+    assert ran == []
+
+
+def test_other_errors_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueued = add().delay()
+    left = deadlock()
+    refusing = Refusing(
+        monkeypatch, store, "_claim", left, _caused_by("sqlstate", "57014")
+    )
+
+    with pytest.raises(StoreUnavailable):
+        claim(enqueued.id)
+    assert refusing.errors == [left]
+
+
+def test_in_a_transaction_nothing_is_done_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database has undone all of it."""
+    wanted = payload_of(add().delay().id)
+    held = claim(wanted)
+    left = deadlock()
+    refusing = Refusing(monkeypatch, LeaseClaim, "_end", left, deadlock())
+
+    with transaction.atomic(), pytest.raises(StoreUnavailable):
+        held.end(Ending(succeeded=True))
+    assert refusing.errors == [left]

@@ -1,0 +1,146 @@
+"""What nobody is to see of arguments is kept for the next attempt alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cloudtask import CloudTaskRequest, RetryPolicy, registry, task
+from cloudtask.dispatches import attempt_for
+from cloudtask.execution import Status
+from cloudtask.results.admin import rendered_arguments
+from cloudtask.results.models import TaskError, TaskRecord
+from tests.backends.samples import recorded
+from tests.backends.tasks import with_options
+from tests.results.samples import (
+    add,
+    change,
+    dispatch,
+    payload,
+    payload_of,
+    queue,
+    row,
+)
+from tests.tasks import ran
+
+pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
+
+TOKEN, CARD = "tok-12345678", {"number": "4111111111111111", "pin": "1234"}
+
+
+@task(sensitive=("token", "card"), retry=RetryPolicy(max_attempts=2))
+def pay(request: CloudTaskRequest, order: int, token: str, card: Any = None) -> None:
+    ran.append((order, token, card))
+    raise ValueError(f"order {order}: no {token} of {card}")
+
+
+def django_pay(context: Any, order: int, token: str) -> None:
+    raise ValueError(f"order {order}: no {token}")
+
+
+@pytest.fixture
+def django_task(monkeypatch: pytest.MonkeyPatch) -> Any:
+    defined = with_options(sensitive=("token",), takes_context=True)(django_pay)
+    monkeypatch.setitem(globals(), "django_pay", defined)
+    return defined
+
+
+def shown(id: str) -> Any:  # noqa: A002
+    return json.loads(rendered_arguments(row(id)))
+
+
+def test_the_task_gets_what_nobody_sees() -> None:
+    enqueued = pay(1, TOKEN, card=CARD).delay()
+    assert dispatch(enqueued.id).status is Status.RETRY
+
+    assert ran == [(1, TOKEN, CARD)]
+    assert TOKEN in row(enqueued.id).body
+    assert shown(enqueued.id) == {"args": [1, "***"], "kwargs": {"card": "***"}}
+
+
+def test_errors_are_kept_without_it() -> None:
+    enqueued = pay(1, TOKEN, CARD).delay()
+    for attempt in (1, 2):
+        dispatch(enqueued.id, attempt)
+
+    for error in TaskError.objects.filter(task_id=enqueued.id):
+        assert error.message == "order 1: no *** of {'number': '***', 'pin': '1234'}"
+        assert error.traceback.endswith(f"\nValueError: {error.message}\n")
+        assert error.traceback.startswith("Traceback (most recent call last):\n")
+    assert row(enqueued.id).errors.count() == 2
+
+
+def test_the_arguments_of_a_task_that_nobody_knows_are_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enqueued = pay(1, TOKEN, card=CARD).delay()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_definitions", {})
+        assert shown(enqueued.id) == {"args": ["***", "***"], "kwargs": {"card": "***"}}
+
+    # Renamed, and known by its former path no more.
+    change(enqueued.id, path="shop.tasks.pay")
+    assert shown(enqueued.id)["args"] == ["***", "***"]
+
+
+def test_the_arguments_of_a_task_of_a_backend_that_is_gone_are_hidden(
+    django_task: Any,
+) -> None:
+    result = django_task.enqueue(1, token=TOKEN)
+    change(result.id, backend="gone")
+
+    assert shown(result.id) == {"args": ["***"], "kwargs": {"token": "***"}}
+
+
+def test_the_arguments_of_other_tasks_are_shown() -> None:
+    assert shown(add(1, b=2).delay().id) == {"args": [1], "kwargs": {"b": 2}}
+
+
+def test_a_django_task_has_sensitive_arguments(django_task: Any) -> None:
+    result = django_task.enqueue(1, TOKEN)
+    assert shown(result.id) == {"args": [1, "***"], "kwargs": {}}
+    dispatch(result.id)
+
+    result.refresh()
+    assert "ValueError: order 1: no ***\n" in result.errors[0].traceback
+    assert TOKEN not in repr(result)
+    assert result.args == [1, TOKEN]
+
+
+def test_an_error_of_a_task_that_is_known_by_its_dispatch_alone_shows_nothing() -> None:
+    unknown = payload(pay.path, args=(1, TOKEN))
+    dispatch(unknown)
+
+    [error] = TaskRecord.objects.get(pk=unknown.id).errors.all()
+    assert error.message == "order 1: no *** of None"
+
+
+def test_receivers_of_signals_are_told_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defined = with_options(
+        sensitive=("token",), takes_context=True, retry=RetryPolicy(max_attempts=1)
+    )(django_pay)
+    monkeypatch.setitem(globals(), "django_pay", defined)
+    with recorded() as told:
+        dispatch(defined.enqueue(1, token=TOKEN).id)
+
+    assert (told[-1].signal, told[-1].status) == ("finished", "FAILED")
+    [error] = told[-1].result.errors
+    assert error.traceback.endswith("\nValueError: order 1: no ***\n")
+    assert error.exception_class is ValueError
+
+
+def test_no_object_shows_arguments() -> None:
+    bound = pay(1, TOKEN, card=CARD)
+    enqueued = bound.delay()
+    attempt = attempt_for(payload_of(enqueued.id), {})
+    found = row(enqueued.id)
+    [stored] = queue().tasks
+
+    shown = [bound, enqueued, enqueued.result(), attempt, attempt.payload, stored]
+    for each in [*shown, attempt.request, found]:
+        assert TOKEN not in f"{each!r} {each}"
+    assert enqueued.result().payload.args == (1, TOKEN)
