@@ -67,6 +67,8 @@ class Settings:
     results: str = "all"  # What the app cloudtask.results keeps.
     lease: timedelta | None = None  # How long it holds without a sign of life.
     max_errors: int = 20  # Attempts of one task whose errors are kept.
+    prune_after: timedelta | None = None  # For successful tasks, by traffic.
+    prune_failed_after: timedelta | None = None  # For failed ones.
     imports: tuple[str, ...] = ()  # Modules with tasks beside each tasks.py.
 
     @classmethod

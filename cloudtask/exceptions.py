@@ -157,6 +157,10 @@ class WorkerDied(CloudTaskError):
     """Workers died with a task until it was given up."""
 
 
+class TaskGone(CloudTaskError):
+    """A task left its queue, and no attempt of it was the last one."""
+
+
 class ResultNotFound(CloudTaskError, LookupError):
     """Nothing is known of a task."""
 

@@ -18,6 +18,8 @@ MIN_DEADLINE, MAX_DEADLINE = timedelta(seconds=15), timedelta(minutes=30)
 #: Range of a lease: a shorter one is lost in a pause, and a longer one keeps
 #: the task of a dead worker waiting.
 MIN_LEASE, MAX_LEASE = timedelta(seconds=5), timedelta(minutes=10)
+#: The least for which what is known of a task is kept.
+MIN_AGE = timedelta(hours=1)
 #: What Cloud Tasks gives a task without a deadline.
 DEFAULT_DEADLINE = timedelta(minutes=10)
 #: Characters of a task's path.
@@ -218,6 +220,14 @@ def _lease(key: str, value: object) -> timedelta:
     return value
 
 
+def _age(key: str, value: object) -> timedelta:
+    if not isinstance(value, timedelta) or value < MIN_AGE:
+        raise ConfigurationError(
+            key, f"must be a timedelta of an hour or more, not {value!r}."
+        )
+    return value
+
+
 def _positive(key: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(
@@ -329,6 +339,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "RESULTS": _results,
     "LEASE": _lease,
     "MAX_ERRORS": _positive,
+    "PRUNE_AFTER": _age,
+    "PRUNE_FAILED_AFTER": _age,
     "IMPORTS": _several(_text),
 }
 
@@ -338,6 +350,8 @@ PROJECT_WIDE: Mapping[str, str] = {
     "IMPORTS": "tasks are found once for all backends.",
     "LEASE": "one thread prolongs the leases of all backends.",
     "MAX_ERRORS": "the rows of all backends are kept alike.",
+    "PRUNE_AFTER": "the rows of all backends are pruned alike.",
+    "PRUNE_FAILED_AFTER": "the rows of all backends are pruned alike.",
 }
 
 #: What other packages call these settings, in capitals.

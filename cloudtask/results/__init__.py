@@ -39,7 +39,7 @@ def get_result(id: str) -> StoredResult:  # noqa: A002
     Raises:
         ResultNotFound: Nothing is.
     """
-    from cloudtask.results.store import found
+    from cloudtask.results.reading import found
 
     return found(id)
 

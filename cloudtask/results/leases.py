@@ -13,16 +13,16 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, connections, router, transaction
+from django.db import Error, connections, router
 from django.db.models import F, Q
-from django.utils import timezone
 
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import WorkerDied
 from cloudtask.results.clock import Now, after
+from cloudtask.results.conflicts import settled
+from cloudtask.results.failing import fail
 from cloudtask.results.loaded import payload_of, runs_once
-from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.signals import task_failed
+from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -162,7 +162,7 @@ class Heart:
             pk__in=[lease.task_id for lease in leases.values()],
             lease__in=list(leases),
         )
-        rows.update(lease_expires_at=expiry())
+        settled(lambda: rows.update(lease_expires_at=expiry()))
         seen = dict(rows.values_list("lease", "cancelled_at"))
         for token, lease in leases.items():
             # What is not there was taken over by another worker.
@@ -195,40 +195,20 @@ def give_up(row: TaskRecord) -> bool:
     if not (is_once or is_last or row.cancelled_at is not None):
         # Its worker may be about to end it: without need, no lock is taken.
         return False
-    dead = TaskRecord.objects.filter(
-        _dead_once() if is_once else _dead_for_good(), pk=row.pk
-    )
     # A sweeper that did not know the task has counted, and freed it.
     deaths = int(row.status == Status.RUNNING)
-    error = WorkerDied(
-        "The worker of this task died, and it is to run once."
-        if is_once
-        else f"{row.interruptions + deaths} workers died with this task."
+    return fail(
+        row,
+        TaskRecord.objects.filter(_dead_once() if is_once else _dead_for_good()),
+        WorkerDied(
+            "The worker of this task died, and it is to run once."
+            if is_once
+            else f"{row.interruptions + deaths} workers died with this task."
+        ),
+        interruptions=F("interruptions") + deaths,
+        lease="",
+        lease_expires_at=None,
     )
-    with transaction.atomic():
-        is_given_up = dead.update(
-            status=Status.FAILED,
-            interruptions=F("interruptions") + deaths,
-            lease="",
-            lease_expires_at=None,
-            finished_at=Now(),
-            send_at=None,
-            look_at=None,
-        )
-        if is_given_up:
-            TaskError.objects.create(
-                task_id=row.pk,
-                attempt=row.attempt,
-                type="cloudtask.exceptions.WorkerDied",
-                message=str(error),
-                happened_at=timezone.now(),
-            )
-    if is_given_up:
-        logger.error(
-            "task=%s id=%s status=failed reason=%r", row.path, row.pk, str(error)
-        )
-        task_failed.send_robust(row.path, task_id=row.pk, request=None, error=error)
-    return bool(is_given_up)
 
 
 def _dead_for_good() -> Q:

@@ -34,8 +34,8 @@ class Given(Expression):
         return "%s", [self]
 
 
-def given(column: str) -> Given:
-    """A column's value, given by its name."""
+def given(column: str) -> Any:
+    """Stands for a column's value, which is given by the column's name."""
     field: Any = TaskRecord._meta.get_field(column)
     return Given(column, field)
 
@@ -85,7 +85,7 @@ class Update:
 
     def _sql(self, using: str) -> tuple[str, tuple[Any, ...]]:
         # What it says of times depends on the setting.
-        key = using, django_settings.USE_TZ
+        key = using, connections[using].vendor, django_settings.USE_TZ
         if key not in self._written:
             rows, values = self._make()
             query: Any = rows.query.chain(UpdateQuery)

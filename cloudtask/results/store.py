@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,7 @@ from django.db import (
 from django.db.models import (
     Case,
     DateTimeField,
+    DurationField,
     F,
     PositiveSmallIntegerField,
     Q,
@@ -34,36 +36,35 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import ResultNotFound, StoreUnavailable
-from cloudtask.payload import decode, encode, new_id
+from cloudtask.exceptions import StoreUnavailable
+from cloudtask.payload import encode, new_id
 from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.conflicts import settled
 from cloudtask.results.leases import (
     HEART,
     MAX_INTERRUPTIONS,
     Lease,
     expiry,
     give_up,
+    lease_time,
 )
 from cloudtask.results.loaded import sensitive_of
 from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.results.reading import find
+from cloudtask.results.statements import Given, Update, given
 from cloudtask.results.sweeping import LOOK_AFTER, note_sent, sweep_by_traffic
-from cloudtask.results.values import restored, storable, text
-from cloudtask.stores import (
-    Claim,
-    Ending,
-    Progress,
-    ResultStore,
-    Standing,
-    StoredError,
-    StoredResult,
-)
+from cloudtask.results.values import storable, text
+from cloudtask.stores import Claim, Ending, ResultStore, Standing
 from cloudtask.workers import worker_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from django.db.models import QuerySet
+
     from cloudtask.attempts import CloudTaskRequest
     from cloudtask.payload import Payload
+    from cloudtask.stores import StoredResult
     from cloudtask.transports.base import OutgoingTask
 
 _T = TypeVar("_T")
@@ -74,12 +75,6 @@ Status = TaskRecord.Status
 
 #: After which a task that was not sent is sent by the sweeper.
 SEND_AFTER = timedelta(minutes=1)
-#: Times that a write is tried which the database undoes for another's sake.
-TRIES = 4
-#: SQLSTATE of those: a serialization failure and a deadlock.
-_CONFLICTS = frozenset({"40001", "40P01"})
-#: What MySQL calls a deadlock.
-_MYSQL_DEADLOCK = 1213
 
 
 class DatabaseStore(ResultStore):
@@ -116,7 +111,7 @@ class DatabaseStore(ResultStore):
         unsent.filter(status=Status.READY).delete()
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
-        return _found(id)
+        return find(id)
 
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
         return _answered(lambda: _claim(payload, request))
@@ -126,7 +121,7 @@ class ErrorStore(ResultStore):
     """Rows of tasks that failed for good, and of no others."""
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
-        return _found(id)
+        return find(id)
 
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
         return ErrorClaim(payload, request)
@@ -149,7 +144,7 @@ class ErrorClaim(Claim):
     def _recovered(self, ending: Ending) -> None:
         # It has a row only if it failed before, and was redriven.
         redriven = TaskRecord.objects.filter(pk=self._payload.id, status=Status.READY)
-        redriven.update(**_ended(ending))
+        redriven.update(**_returned(ending), **_ended(succeeded=True, final=True))
 
     def _keep(self, ending: Ending) -> None:
         row = _found_row(self._payload, self._request)
@@ -202,20 +197,19 @@ class LeaseClaim(Claim):
             self._let_go()
 
     def _let_go(self) -> None:
-        held, progress = self._lease.held, self._lease.progress
         if not self._request.run_once:
-            held.update(**progress, **_ended(Ending(final=False)))
+            _end(self._lease, Ending(final=False))
             return
-        held.update(**progress, lease_expires_at=Now())
+        held = self._lease.held
+        held.update(**self._lease.progress, lease_expires_at=Now())
         for row in held:
             give_up(row)
 
     def _end(self, ending: Ending) -> bool:
-        values = {**self._lease.progress, **_ended(ending)}
         if ending.error is None:
-            return self._lease.held.update(**values) == 1
+            return _end(self._lease, ending)
         with transaction.atomic():
-            if self._lease.held.update(**values) == 0:
+            if not _end(self._lease, ending):
                 return False
             _keep_error(self._payload, self._request, ending)
         return True
@@ -228,27 +222,42 @@ class Refusal(Claim):
         self.standing = standing
 
 
-def _answered(ask: Callable[[], _T], tries: int = TRIES) -> _T:
+def _answered(ask: Callable[[], _T]) -> _T:
     try:
-        return ask()
+        return settled(ask)
     except (DatabaseError, InterfaceError) as error:
-        # Nothing was written. Within a transaction, more than that is undone.
-        is_alone = not transaction.get_connection().in_atomic_block
-        if tries > 1 and is_alone and _is_conflict(error):
-            return _answered(ask, tries - 1)
         raise StoreUnavailable(f"The database of results: {error!r}") from error
-
-
-def _is_conflict(error: Exception) -> bool:
-    cause = error.__cause__
-    # As psycopg names it, or its predecessor.
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return state in _CONFLICTS or error.args[:1] == (_MYSQL_DEADLOCK,)
 
 
 def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
     token = new_id()
-    values = {
+    claim = _CLAIM_ONCE if request.run_once else _CLAIM
+    if claim.run(
+        id=payload.id,
+        lease=token,
+        lasts=lease_time(),
+        attempt=request.attempt,
+        worker_id=worker_id(),
+    ):
+        return LeaseClaim(Lease(payload.id, token), payload, request)
+    return _unclaimed(payload, request, token)
+
+
+def _claimable(task_id: Any) -> QuerySet[TaskRecord]:
+    is_free = Q(status=Status.READY) | Q(
+        status=Status.RUNNING,
+        lease_expires_at__lt=Now(),
+        interruptions__lt=MAX_INTERRUPTIONS - 1,
+    )
+    return TaskRecord.objects.filter(is_free, pk=task_id, cancelled_at=None)
+
+
+def _claimable_once(task_id: Any) -> QuerySet[TaskRecord]:
+    return _claimable(task_id).filter(status=Status.READY, started_at=None)
+
+
+def _claimed() -> dict[str, Any]:
+    return {
         # First: some databases see what the same UPDATE has set before.
         "interruptions": Case(
             When(status=Status.RUNNING, then=F("interruptions") + 1),
@@ -257,31 +266,20 @@ def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
         ),
         "started_at": Coalesce("started_at", Now()),
         "status": Status.RUNNING,
-        "lease": token,
-        "lease_expires_at": expiry(),
+        "lease": given("lease"),
+        "lease_expires_at": after(Given("lasts", DurationField())),
         "last_attempted_at": Now(),
-        "attempt": request.attempt,
-        "worker_id": worker_id(),
+        "attempt": given("attempt"),
+        "worker_id": given("worker_id"),
         # It has come, so it was sent, even if nobody could note that.
         "sent_at": Coalesce("sent_at", Now()),
         "send_at": None,
         "look_at": None,
     }
-    claimable = _claimable(payload.id)
-    if request.run_once:
-        claimable = claimable.filter(status=Status.READY, started_at=None)
-    if claimable.update(**values):
-        return LeaseClaim(Lease(payload.id, token), payload, request)
-    return _unclaimed(payload, request, token)
 
 
-def _claimable(task_id: str) -> Any:
-    is_free = Q(status=Status.READY) | Q(
-        status=Status.RUNNING,
-        lease_expires_at__lt=Now(),
-        interruptions__lt=MAX_INTERRUPTIONS - 1,
-    )
-    return TaskRecord.objects.filter(is_free, pk=task_id, cancelled_at=None)
+_CLAIM = Update(lambda: (_claimable(given("id")), _claimed()))
+_CLAIM_ONCE = Update(lambda: (_claimable_once(given("id")), _claimed()))
 
 
 def _unclaimed(payload: Payload, request: CloudTaskRequest, token: str) -> Claim:
@@ -311,27 +309,45 @@ def _claim_unknown(payload: Payload, request: CloudTaskRequest, token: str) -> C
     return LeaseClaim(Lease(row.pk, token), payload, request)
 
 
-def _ended(ending: Ending) -> dict[str, Any]:
-    values: dict[str, Any] = {"lease": "", "lease_expires_at": None}
-    if not ending.final:
-        # A task that was cancelled meanwhile is not tried again.
-        is_cancelled = When(cancelled_at__isnull=False, then=Value(Status.FAILED))
-        ended = When(cancelled_at__isnull=False, then=Now())
-        return {
-            **values,
-            "status": Case(is_cancelled, default=Value(Status.READY)),
-            "finished_at": Case(ended, default=None, output_field=DateTimeField()),
-            "look_at": after(LOOK_AFTER),
-        }
-    values["finished_at"] = Now()
+def _end(lease: Lease, ending: Ending) -> bool:
+    """End an attempt. False if its lease was lost."""
+    values = {**lease.progress, **_returned(ending)}
+    end = _ending(succeeded=ending.succeeded, final=ending.final, columns=tuple(values))
+    return end.run(id=lease.task_id, lease=lease.token, **values) == 1
+
+
+def _returned(ending: Ending) -> dict[str, Any]:
     if not ending.succeeded:
-        return {**values, "status": Status.FAILED}
+        return {}
     value, is_dropped = storable(ending.value)
+    return {"return_value": value, "is_value_dropped": is_dropped}
+
+
+@cache
+def _ending(*, succeeded: bool, final: bool, columns: tuple[str, ...]) -> Update:
+    """What ends an attempt, and writes some columns with it."""
+
+    def make() -> tuple[QuerySet[TaskRecord], dict[str, Any]]:
+        values = {column: given(column) for column in columns}
+        held = Lease(given("id"), given("lease")).held
+        return held, {**values, **_ended(succeeded=succeeded, final=final)}
+
+    return Update(make)
+
+
+def _ended(*, succeeded: bool, final: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {"lease": "", "lease_expires_at": None}
+    if final:
+        status = Status.SUCCESSFUL if succeeded else Status.FAILED
+        return {**values, "status": status, "finished_at": Now()}
+    # A task that was cancelled meanwhile is not tried again.
+    is_cancelled = When(cancelled_at__isnull=False, then=Value(Status.FAILED))
+    ended = When(cancelled_at__isnull=False, then=Now())
     return {
         **values,
-        "status": Status.SUCCESSFUL,
-        "return_value": value,
-        "is_value_dropped": is_dropped,
+        "status": Case(is_cancelled, default=Value(Status.READY)),
+        "finished_at": Case(ended, default=None, output_field=DateTimeField()),
+        "look_at": after(LOOK_AFTER),
     }
 
 
@@ -363,27 +379,6 @@ def _message(error: Exception) -> str:
         return ""
 
 
-def found(task_id: str) -> StoredResult:
-    """
-    What is known of a task.
-
-    Raises:
-        ResultNotFound: Nothing is.
-    """
-    result = _found(task_id)
-    if result is None:
-        raise ResultNotFound(
-            f"Nothing is known of the task {task_id}: it was pruned, it was rolled "
-            "back, or cloudtask.results does not keep it."
-        )
-    return result
-
-
-def _found(task_id: str) -> StoredResult | None:
-    row = TaskRecord.objects.filter(pk=task_id).first()
-    return None if row is None else _stored(row)
-
-
 def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
     return TaskRecord(
         id=payload.id,
@@ -397,42 +392,6 @@ def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
         schedule_time=stored(task.schedule_time) if task.schedule_time else None,
         enqueued_at=stored(payload.enqueued_at),
         send_at=stored(payload.enqueued_at + SEND_AFTER),
-    )
-
-
-def _stored(row: TaskRecord) -> StoredResult:
-    return StoredResult(
-        payload=decode(row.body.encode()),
-        queue=row.queue,
-        name=row.name or None,
-        status=row.status,
-        attempt=row.attempt,
-        worker_id=row.worker_id,
-        enqueued_at=row.enqueued_at,
-        started_at=row.started_at,
-        last_attempted_at=row.last_attempted_at,
-        finished_at=row.finished_at,
-        cancelled_at=row.cancelled_at,
-        value=restored(row.return_value),
-        is_value_dropped=row.is_value_dropped,
-        progress=_progress_of(row),
-        errors=tuple(
-            StoredError(
-                attempt=error.attempt,
-                type=error.type,
-                message=error.message,
-                traceback=error.traceback,
-            )
-            for error in row.errors.all()
-        ),
-    )
-
-
-def _progress_of(row: TaskRecord) -> Progress | None:
-    if row.progress_done is None:
-        return None
-    return Progress(
-        done=row.progress_done, total=row.progress_total, message=row.progress_message
     )
 
 

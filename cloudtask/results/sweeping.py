@@ -24,11 +24,14 @@ from cloudtask.exceptions import (
     EnqueueError,
     InvalidCredentials,
     TaskAlreadyExists,
+    TaskGone,
     TaskNotFound,
 )
 from cloudtask.payload import new_id
-from cloudtask.results import sending
+from cloudtask.results import control, sending
 from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.conflicts import settled
+from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.statements import Update, given
@@ -55,6 +58,8 @@ LOOK_AFTER = timedelta(hours=2)
 LIMIT = 100
 #: Seconds between two passes that traffic makes, and their limit.
 TRAFFIC_SECONDS, TRAFFIC_LIMIT = 60.0, 10
+#: Tasks that are pruned with such a pass.
+TRAFFIC_PRUNED = 500
 
 
 @dataclass(slots=True)
@@ -117,13 +122,31 @@ def sweep_by_traffic() -> None:
     _last_pass = now
     try:
         sweep(TRAFFIC_LIMIT)
+        _prune()
     except (DatabaseError, CloudTaskError) as error:
         # The task that brought us here is done, whatever becomes of others.
         logger.warning("no pass of the sweeper: %r", error)
 
 
+def _prune() -> None:
+    """Delete some of what the settings have pruned."""
+    settings = get_settings()
+    if settings.prune_after or settings.prune_failed_after:
+        control.prune_some(
+            _before(settings.prune_after),
+            _before(settings.prune_failed_after),
+            TRAFFIC_PRUNED,
+        )
+
+
+def _before(age: timedelta | None) -> datetime:
+    return datetime.now(UTC) - age if age else _NEVER
+
+
 _last_pass = monotonic()
 
+#: Before any task.
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: What this process lacks to send a task. Another may have it.
 _NOT_HERE = (TaskNotFound, InvalidCredentials)
 _SCHEDULED = Coalesce("schedule_time", Now())
@@ -153,7 +176,8 @@ def _taken(rows: QuerySet[TaskRecord], limit: int, **mark: Any) -> list[TaskReco
     """Rows that no other sweeper takes: their mark puts them last in line."""
     ids = list(rows.values_list("pk", flat=True)[:limit])
     token = new_id()
-    rows.order_by().filter(pk__in=ids).update(lease=token, **mark)
+    chosen = rows.order_by().filter(pk__in=ids)
+    settled(lambda: chosen.update(lease=token, **mark))
     taken = list(_rows().filter(pk__in=ids, lease=token))
     # In an outage the first ones use up the time for all.
     shuffle(taken)
@@ -217,17 +241,12 @@ def _given_up(row: TaskRecord, patience: Patience) -> bool:
     """Have a task failed that its queue has no more, and will not dispatch."""
     if _may_be_queued(row, patience):
         return False
-    return _fail(row, "its queue has it no more: it was deleted, or gave up")
+    gone = TaskGone("The task is in its queue no more: it was deleted, or given up.")
+    return _fail(row, gone)
 
 
-def _fail(row: TaskRecord, reason: object) -> bool:
-    waiting = TaskRecord.objects.filter(pk=row.pk, status=Status.READY)
-    is_failed = waiting.update(
-        status=Status.FAILED, finished_at=Now(), send_at=None, look_at=None
-    )
-    if is_failed:
-        logger.error("task=%s id=%s status=failed: %s", row.path, row.pk, reason)
-    return bool(is_failed)
+def _fail(row: TaskRecord, error: CloudTaskError) -> bool:
+    return fail(row, TaskRecord.objects.filter(status=Status.READY), error)
 
 
 def _freed(row: TaskRecord, patience: Patience) -> bool:

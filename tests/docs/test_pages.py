@@ -364,6 +364,7 @@ LIMITS = {
     "| workers that may die with one task | {} |": store.MAX_INTERRUPTIONS,
     "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
     "its traceback | {:,} characters each": values.MAX_TEXT,
+    "up to {} tasks with each of its": sweeping.TRAFFIC_PRUNED,
     "whose errors are kept | the first {}, and the last;": Settings().max_errors,
     "sends it again, {:.0f} minutes after": sweeping.GRACE.total_seconds() / 60,
     "none for a minute, over {} tasks": sweeping.TRAFFIC_LIMIT,

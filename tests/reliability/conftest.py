@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn
 
 import pytest
 
@@ -24,19 +24,42 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(line)
 
 
+def missing(what: str) -> NoReturn:
+    """Skip what needs this, but not where everything has to be tested."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    psycopg = pytest.importorskip("psycopg")
+def database() -> Iterator[Database]:
+    try:
+        import psycopg
+    except ImportError as error:
+        missing(f"no psycopg: {error}")
     try:
         database = Database()
     except psycopg.OperationalError as error:
-        pytest.skip(f"no PostgreSQL at {HOST}: {error}")
-    with ExitStack() as stack:
-        stack.callback(database.drop)
-        ground = Ground(tmp_path_factory.mktemp("reliability"), database)
-        stack.callback(ground.stop)
+        missing(f"no PostgreSQL at {HOST}: {error}")
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="session")
+def ground(
+    database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    with begun(Ground(tmp_path_factory.mktemp("reliability"), database)) as ground:
+        yield ground
+
+
+@contextmanager
+def begun(ground: Ground) -> Iterator[Ground]:
+    try:
         ground.start()
         yield ground
+    finally:
+        ground.stop()
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time
@@ -24,45 +26,57 @@ ROOT = Path(__file__).parents[2]
 #: Seconds for anything to happen.
 PATIENCE = 40
 HOST = os.environ.get("PGHOST", "127.0.0.1")
+PORT = os.environ.get("PGPORT", "5432")
 USER = os.environ.get("PGUSER", "postgres")
 #: Workers that may die with a task before it is given up.
 DEATHS = 3
+ENDS = ("SUCCESSFUL", "FAILED")
+#: Seconds that an end may take to be noted, on a machine that is busy.
+NOTING = 5
 
 SERVED = "tests.reliability.served"
 _QUEUE = (
     "default:min_backoff=0.1,max_backoff=0.5,max_attempts=100,rate=500,concurrency=24"
 )
 
-# Whatever ends a task, or has one begin again that had ended, is noted.
+# What claims a task, ends it, or has it begin again is noted.
 _WATCH = """
 CREATE VIEW record AS SELECT * FROM cloudtask_results_taskrecord;
 CREATE VIEW error AS SELECT * FROM cloudtask_results_taskerror;
 CREATE TABLE transition (
     task text, was text, became text, worker text,
-    at timestamptz DEFAULT clock_timestamp()
+    at timestamptz DEFAULT clock_timestamp(),
+    is_death boolean
 );
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO transition (task, was, became, worker)
-    VALUES (NEW.id, OLD.status, NEW.status, NEW.worker_id);
+    INSERT INTO transition (task, was, became, worker, is_death)
+    VALUES (
+        NEW.id, OLD.status, NEW.status, NEW.worker_id,
+        NEW.interruptions > OLD.interruptions
+    );
     RETURN NULL;
 END $$;
 CREATE TRIGGER watch AFTER UPDATE OF status ON cloudtask_results_taskrecord
 FOR EACH ROW WHEN (
-    NEW.status IN ('SUCCESSFUL', 'FAILED') OR OLD.status IN ('SUCCESSFUL', 'FAILED')
+    NEW.status <> 'READY' OR OLD.status IN ('SUCCESSFUL', 'FAILED')
 )
 EXECUTE FUNCTION note();
 """
 
 
-def poll(condition: Callable[[], object]) -> None:
+def poll(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """
     Wait until it holds.
 
+    Args:
+        condition: What is to hold.
+        patience: Seconds after which it should have.
+
     Raises:
-        TimeoutError: It does not within PATIENCE.
+        TimeoutError: It does not by then.
     """
-    deadline = monotonic() + PATIENCE
+    deadline = monotonic() + patience
     while not condition():
         if monotonic() > deadline:
             raise TimeoutError
@@ -72,25 +86,37 @@ def poll(condition: Callable[[], object]) -> None:
 class Database:
     """A database of its own, watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = HOST, port: str = PORT) -> None:
+        self.host, self.port = host, port
+        self.name = f"cloudtask_reliability_{os.getpid()}"
+        self._run_on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        self._run_on_server("CREATE DATABASE {}")
+        self._connection = self._connected(self.name)
+
+    def connect_again(self) -> None:
+        """Do so when its server was away."""
+        self._connection.close()
+        self._connection = self._connected(self.name)
+
+    def _connected(self, name: str) -> Any:
         # It is not everywhere, and these tests run where it is.
         import psycopg
 
-        self.name = f"cloudtask_reliability_{os.getpid()}"
-        self._server = psycopg.connect(
-            host=HOST, user=USER, dbname="postgres", autocommit=True, connect_timeout=5
-        )
-        self._run_on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        self._run_on_server("CREATE DATABASE {}")
-        self._connection = psycopg.connect(
-            host=HOST, user=USER, dbname=self.name, autocommit=True
+        return psycopg.connect(
+            host=self.host,
+            port=self.port,
+            user=USER,
+            dbname=name,
+            autocommit=True,
+            connect_timeout=5,
         )
 
     def watch(self) -> None:
         self._connection.execute(_WATCH)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(query).fetchall()
+        rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
+        return rows
 
     def empty(self) -> None:
         self._connection.execute(
@@ -98,20 +124,34 @@ class Database:
             "transition, served_effect, served_order"
         )
 
+    def cut(self) -> int:
+        """End all other connections to it. Returns how many there were."""
+        return len(
+            self.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
     def drop(self) -> None:
         self._connection.close()
         self._run_on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        self._server.close()
 
     def _run_on_server(self, statement: str) -> None:
-        self._server.execute(statement.format(self.name))
+        with self._connected("postgres") as server:
+            server.execute(statement.format(self.name))
 
 
 class Ground:
     """What all scenarios share: database, emulator, socket and chores."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(
+        self, folder: Path, database: Database, *, port: str | None = None
+    ) -> None:
         self.database = database
+        # Where the project finds it, if something is in between.
+        self._port = port or database.port
+        self.points = Points(folder / "points")
         self.runs_path = folder / "runs"
         self.log_path = folder / "log"
         self.emulator = Emulator([_QUEUE])
@@ -143,6 +183,7 @@ class Ground:
     def clear(self) -> None:
         self.emulator.reset()
         self.database.empty()
+        self.points.clear()
         self.runs_path.write_bytes(b"")
         os.truncate(self.log_path, 0)
 
@@ -168,26 +209,42 @@ class Ground:
             "DJANGO_SETTINGS_MODULE": f"{SERVED}.settings",
             "NO_GCE_CHECK": "true",
             "RELIABILITY_DATABASE": self.database.name,
-            "RELIABILITY_HOST": HOST,
+            "RELIABILITY_HOST": self.database.host,
+            "RELIABILITY_PORT": self._port,
             "RELIABILITY_USER": USER,
             "RELIABILITY_RUNS": str(self.runs_path),
+            "RELIABILITY_POINTS": str(self.points.folder),
             "RELIABILITY_URL": f"http://127.0.0.1:{self.socket.getsockname()[1]}/_tasks/",
             "RELIABILITY_EMULATOR": self.emulator.host,
             "RELIABILITY_LEASE": str(lease),
-            "RELIABILITY_HEARTBEAT": str(lease / 5),
             "RELIABILITY_GRACE": "3",
             "RELIABILITY_BUG": bug,
         }
 
     @contextmanager
     def served(
-        self, *, workers: int = 3, lease: float = 2.0, bug: str = ""
+        self,
+        *,
+        workers: int = 3,
+        threads: int = 8,
+        lease: float = 2.0,
+        bug: str = "",
+        memory: int = 0,
     ) -> Iterator[Servers]:
-        """Serve the project, by processes that are forked again if killed."""
+        """
+        Serve the project, by processes that are forked again if killed.
+
+        Args:
+            workers: How many processes.
+            threads: Of each, one for each task.
+            lease: Seconds.
+            bug: One of those of the served project.
+            memory: Bytes that a process may have, if there is a limit.
+        """
         command = (
             *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
             *("--bind", f"fd://{self.socket.fileno()}", "--workers", str(workers)),
-            *("--worker-class", "gthread", "--threads", "8"),
+            *("--worker-class", "gthread", "--threads", str(threads)),
             # Connections that stay open would lead dispatches to the frozen.
             *("--keep-alive", "0", "--log-level", "warning"),
             f"{SERVED}.wsgi:wsgi",
@@ -195,7 +252,10 @@ class Ground:
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 command,
-                env=self.environ(lease=lease, bug=bug),
+                env={
+                    **self.environ(lease=lease, bug=bug),
+                    "RELIABILITY_MEMORY": str(memory),
+                },
                 cwd=ROOT,
                 pass_fds=[self.socket.fileno()],
                 stderr=log,
@@ -206,23 +266,62 @@ class Ground:
             poll(lambda: len(servers.workers()) == workers)
             yield servers
         finally:
-            for pid in servers.workers():
+            self.points.clear()
+            left = servers.workers()
+            for pid in left:
                 os.kill(pid, signal.SIGCONT)
             process.send_signal(signal.SIGQUIT)
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                process.kill()
+                for pid in (process.pid, *left):
+                    os.kill(pid, signal.SIGKILL)
                 process.wait()
 
     @contextmanager
-    def sweepers(self, number: int) -> Iterator[None]:
-        pids = self.ask("keep_sweeping", *[{}] * number)
+    def sweepers(self, number: int, **options: Any) -> Iterator[None]:
+        """Have so many processes sweep, each begun again if it dies."""
+        pids = self.ask("keep_sweeping", *[options] * number)
         try:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
+
+
+class Points:
+    """
+    Where processes of the project die or wait, once with each task.
+
+    A folder for each point that is armed, with a file for each task that came
+    to it: see `reach()` of the project.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(exist_ok=True)
+
+    def arm(self, point: str, *, holds: bool = False) -> None:
+        """Have whoever comes there die, or wait until it is released."""
+        if holds:
+            self._hold(point).touch()
+        (self.folder / point).mkdir()
+
+    def release(self, point: str) -> None:
+        """Let go who waits there, and disarm it."""
+        past = len(os.listdir(self.folder))
+        (self.folder / point).rename(self.folder / f"{point}.{past}")
+        self._hold(point).unlink()
+
+    def reached(self, point: str) -> int:
+        """How many tasks came there."""
+        return len(os.listdir(self.folder / point))
+
+    def _hold(self, point: str) -> Path:
+        return self.folder / f"{point}.hold"
 
 
 class Servers:
@@ -242,15 +341,25 @@ class Servers:
             return []
 
     def kill_some(self, number: int, story: Story) -> None:
-        """SIGKILL so many, busy ones first, one every 0.1 to 0.3 seconds."""
+        """SIGKILL so many that run a task, one every 0.1 to 0.3 seconds."""
         while len(self.killed) < number:
             threading.Event().wait(story.dice.uniform(0.1, 0.3))
-            alive = [pid for pid in self.workers() if pid not in self.killed]
-            busy = [pid for pid in alive if pid in story.busy]
-            if alive:
-                pid = story.dice.choice(busy or alive)
-                os.kill(pid, signal.SIGKILL)
-                self.killed[pid] = time()
+            poll(lambda: self._kill_busy(story))
+
+    def _kill_busy(self, story: Story) -> bool:
+        busy = [pid for pid in self.workers() if pid in story.busy]
+        alive = [pid for pid in busy if pid not in self.killed]
+        if not alive:
+            return False
+        pid = story.dice.choice(alive)
+        # It cannot end its task between the look and the kill.
+        os.kill(pid, signal.SIGSTOP)
+        if pid not in story.busy:
+            os.kill(pid, signal.SIGCONT)
+            return False
+        os.kill(pid, signal.SIGKILL)
+        self.killed[pid] = time()
+        return True
 
     def freeze_some(self, number: int, seconds: float, dice: random.Random) -> None:
         """Stop so many at once for that long."""
@@ -264,6 +373,51 @@ class Servers:
 
 
 @dataclass
+class Run:
+    """What one process did with one task, once."""
+
+    task: str
+    pid: int
+    began: float
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What kept a process, or all of them, from going on."""
+
+    pid: int | None
+    since: float
+    #: What a killed process has sent may reach the database later.
+    until: float = math.inf
+
+    def hits(self, run: Run) -> bool:
+        ended = self.since if run.ended is None else run.ended
+        return (
+            self.pid in (None, run.pid)
+            and self.until >= run.began
+            and self.since <= ended + NOTING
+        )
+
+
+def _runs(lines: list[dict[str, Any]]) -> list[Run]:
+    runs: list[Run] = []
+    open_runs: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for line in lines:
+        under_way = open_runs[line["id"], line["pid"]]
+        if line["event"] == "begin":
+            runs.append(Run(line["id"], line["pid"], line["at"]))
+            under_way.append(runs[-1])
+        elif line["event"] == "end" and under_way:
+            under_way.pop(0).ended = line["at"]
+    return runs
+
+
+def _pid(worker: str) -> int:
+    return int(worker.rpartition("-")[2])
+
+
+@dataclass
 class Story:
     """What came of the tasks of one scenario."""
 
@@ -272,7 +426,9 @@ class Story:
     seed: int
     ids: dict[str, str] = field(default_factory=dict)  # Of tasks, by names.
     began: float = field(default_factory=monotonic)
-    deaths: int = 0  # Of processes that killed themselves.
+    deaths: int = 0  # Of processes that killed themselves and noted nothing.
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    redriven: Counter[str] = field(default_factory=Counter)
     dice: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -297,16 +453,32 @@ class Story:
         self.ids.update(ids)
 
     @contextmanager
-    def enqueuing(self, seconds: list[float], copies: int = 1) -> Iterator[None]:
-        """Enqueue tasks meanwhile."""
+    def enqueuing(
+        self, seconds: list[float], *, copies: int = 1, kind: str = "work"
+    ) -> Iterator[None]:
+        """Enqueue tasks meanwhile, see enqueue()."""
         thread = threading.Thread(
-            target=self.enqueue, args=(seconds,), kwargs={"copies": copies}
+            target=self.enqueue,
+            args=(seconds,),
+            kwargs={"copies": copies, "kind": kind},
         )
         thread.start()
         try:
             yield
         finally:
             thread.join()
+
+    def freeze_and_take_over(self, seconds: float, kind: str = "work") -> None:
+        """
+        Freeze half of six servers until the others have taken over from them.
+
+        All that is in the queue is what they run and a twin of each, which
+        waits for the lease to end: the others have room for it.
+        """
+        self.settle()
+        self.enqueue([seconds] * 14, copies=2, kind=kind)
+        poll(lambda: self.busy.total() >= 14)
+        self.servers.freeze_some(3, 2.0, self.dice)
 
     @property
     def unfinished(self) -> int:
@@ -315,15 +487,37 @@ class Story:
         )
         return int(number)
 
-    def settle(self, *, is_swept: bool = False) -> None:
+    def settle(self, *, is_swept: bool = False, patience: float = PATIENCE) -> None:
         """
         Wait until the queue is empty; with sweepers, and all is finished.
 
-        What is not by then shows in what is violated.
+        What is not when nothing has changed for so many seconds shows in what
+        is violated.
         """
         emulator = self.ground.emulator
-        with suppress(TimeoutError):
-            poll(lambda: emulator.idle and not (is_swept and self.unfinished))
+        left, due = None, 0.0
+        while left != (0, 0):
+            now = emulator.pending, self.unfinished if is_swept else 0
+            if now != left:
+                left, due = now, monotonic() + patience
+            elif monotonic() > due:
+                return
+            threading.Event().wait(0.1)
+
+    def redrive(self) -> int:
+        """Have the tasks that were given up run again. Returns how many."""
+        self.redriven.update(self.given_up)
+        [number] = self.ground.ask("redrive", {})
+        return int(number)
+
+    @property
+    def given_up(self) -> list[str]:
+        return [
+            row[0]
+            for row in self.ground.database.rows(
+                "SELECT id FROM record WHERE status = 'FAILED'"
+            )
+        ]
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -337,39 +531,71 @@ class Story:
     @property
     def busy(self) -> Counter[int]:
         """Processes, by the runs that have begun there and not ended."""
+        signs = {"begin": 1, "end": -1}
         busy: Counter[int] = Counter()
         for line in self.lines:
-            busy[line["pid"]] += 1 if line["event"] == "begin" else -1
+            busy[line["pid"]] += signs.get(line["event"], 0)
         return +busy
 
-    def interruptions(self, margin: float = 0) -> Counter[str]:
+    def interruptions(self) -> Counter[str]:
         """
-        Runs whose process was killed before they ended.
+        Runs that could not note their end, or only too late.
 
-        Args:
-            margin: Seconds after their end that count, too: it is still to be
-                noted and answered.
+        Their process was killed or stopped, or its database was away.
         """
-        ends = {
-            (line["id"], line["pid"]): line["at"]
-            for line in self.lines
-            if line["event"] == "end"
+        lines = self.lines
+        harms = self._harms(lines)
+        runs: dict[tuple[str, int], list[Run]] = defaultdict(list)
+        for run in _runs(lines):
+            runs[run.task, run.pid].append(run)
+        noted = {
+            (task, _pid(worker))
+            for task, rows in self._noted("NOT is_death").items()
+            for _, _, became, worker, *_ in rows
+            if became in ENDS
         }
         counted: Counter[str] = Counter()
-        for line in self.lines:
-            killed_at = self.servers.killed.get(line["pid"])
-            if line["event"] != "begin" or killed_at is None:
-                continue
-            ended_at = ends.get((line["id"], line["pid"]))
-            counted[line["id"]] += ended_at is None or killed_at - ended_at < margin
-        return counted
+        for (task, pid), some in runs.items():
+            harmed = sum(any(harm.hits(run) for harm in harms) for run in some)
+            # The one that noted its end was not kept from it.
+            counted[task] += min(harmed, len(some) - ((task, pid) in noted))
+        return +counted
+
+    def _harms(self, lines: list[dict[str, Any]]) -> list[Harm]:
+        harms = [Harm(pid, at) for pid, at in self.servers.killed.items()]
+        harms += [Harm(None, since, until) for since, until in self.outages]
+        for line in lines:
+            if line["event"] == "killed":
+                harms.append(Harm(line["pid"], line["at"]))
+            elif line["event"] == "stopped":
+                harms.append(Harm(line["pid"], line["since"], line["at"]))
+        return harms
 
     @property
     def transitions(self) -> dict[str, list[tuple[Any, ...]]]:
+        """By tasks, what ended them, or had them begin again."""
+        return self._noted("was IN ('SUCCESSFUL', 'FAILED') OR became <> 'RUNNING'")
+
+    def _noted(self, condition: str) -> dict[str, list[tuple[Any, ...]]]:
         found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-        for row in self.ground.database.rows("SELECT * FROM transition ORDER BY at"):
+        for row in self.ground.database.rows(
+            f"SELECT * FROM transition WHERE {condition} ORDER BY at"  # noqa: S608
+        ):
             found[row[0]].append(row)
         return found
+
+    def _deaths(self) -> Counter[str]:
+        """By tasks, how many of their workers were harmed in earnest."""
+        harms = self._harms(self.lines)
+        return Counter(
+            task
+            for task, rows in self._noted("became = 'RUNNING'").items()
+            for _, _, _, worker, at, _ in rows
+            if any(
+                harm.pid in (None, _pid(worker)) and harm.until >= at.timestamp()
+                for harm in harms
+            )
+        )
 
     @property
     def statuses(self) -> Counter[str]:
@@ -386,6 +612,8 @@ class Story:
             "I4 no effect": self._no_effect,
             "I5 stuck": self._stuck,
             "I6 acked early": self._acked_early,
+            "queue not empty": self._queued,
+            "sent too often": self._sent_too_often,
         }
         return {name: found for name, check in checks.items() if (found := check())}
 
@@ -400,12 +628,13 @@ class Story:
             "tasks": tasks or sum(self.statuses.values()),
             "kills": self.kills,
             "freezes": self.servers.frozen,
+            "outages": len(self.outages),
             "duplicates": twins + faults,
             "attempts": len(attempts),
             "interrupted": self.interruptions().total(),
-            "given up": self.statuses["FAILED"],
+            "given up": self.statuses["FAILED"] + self.redriven.total(),
             "lost": len(self._lost()),
-            "double": sum(len(rows) > 1 for rows in self.transitions.values()),
+            "double": len(self._ends()),
             "seconds": round(monotonic() - self.began, 1),
             "seed": self.seed,
         }
@@ -414,10 +643,16 @@ class Story:
 
     @property
     def kills(self) -> int:
-        return len(self.servers.killed) + self.deaths
+        noted = sum(line["event"] == "killed" for line in self.lines)
+        return len(self.servers.killed) + self.deaths + noted
 
     def _lost(self) -> list[str]:
-        """Tasks that did not succeed, and that were not given up either."""
+        """
+        Tasks that did not succeed.
+
+        One may be given up, if so many of its workers died indeed.
+        """
+        harmed = self._deaths()
         known = {
             row[0]: row[1:]
             for row in self.ground.database.rows(
@@ -427,21 +662,39 @@ class Story:
         lost = []
         for task in set(self.ids.values()):
             status, deaths = known.get(task, ("gone", 0))
-            is_given_up = status == "FAILED" and deaths == DEATHS
+            is_given_up = status == "FAILED" and (deaths == DEATHS <= harmed[task])
             if status != "SUCCESSFUL" and not is_given_up:
-                lost.append(f"{task}: {status} after {deaths} deaths")
+                lost.append(
+                    f"{task}: {status} after {deaths} deaths, {harmed[task]} by us; "
+                    f"{self._noted('true')[task]}"
+                )
         return lost
 
     def _ends(self) -> list[str]:
-        ends = self.transitions
-        return [f"{task}: {rows}" for task, rows in ends.items() if len(rows) != 1]
+        """Tasks that did not end once, and once more for each redrive."""
+        found = []
+        for task, rows in self.transitions.items():
+            again = self.redriven[task]
+            ends = sum(row[2] in ENDS for row in rows)
+            begun_again = sum(row[1] in ENDS for row in rows)
+            if (ends, begun_again) != (1 + again, again):
+                found.append(f"{task}: {rows}")
+        return found
 
     def _too_many_runs(self) -> list[str]:
-        interruptions = self.interruptions(margin=0.5)
+        """Tasks that ran more than once, and once more for each reason."""
+        interruptions = self.interruptions()
+        raised = Counter(
+            row[0]
+            for row in self.ground.database.rows(
+                "SELECT task_id FROM error WHERE type NOT LIKE '%.WorkerDied'"
+            )
+        )
         return [
-            f"{task}: {runs} runs, {interruptions[task]} interruptions"
+            f"{task}: {runs} runs, {interruptions[task]} interruptions, "
+            f"{raised[task]} errors"
             for task, runs in self.runs.items()
-            if runs > 1 + interruptions[task]
+            if runs > 1 + interruptions[task] + raised[task]
         ]
 
     def _no_effect(self) -> list[str]:
@@ -462,6 +715,20 @@ class Story:
                 "FROM record WHERE status IN ('READY', 'RUNNING')"
             )
         ]
+
+    def _queued(self) -> list[str]:
+        pending = self.ground.emulator.pending
+        return [f"{pending} tasks"] if pending else []
+
+    def _sent_too_often(self) -> list[str]:
+        """More of them than tasks, wanted copies and processes that died."""
+        names = {attempt.name for attempt in self.ground.emulator.attempts}
+        tasks = self.statuses.total() + self.redriven.total()
+        copies = len(self.ids) - len(set(self.ids.values()))
+        most = tasks + copies + self.kills + len(self.outages)
+        # Who is slow, on a machine that is busy, is taken for dead.
+        most += most // 10
+        return [f"{len(names)} instead of {most}"] if len(names) > most else []
 
     def _acked_early(self) -> list[str]:
         ends = {task: rows[0][4] for task, rows in self.transitions.items()}

@@ -11,6 +11,7 @@ from django.db import connections
 from cloudtask.emulator import Emulator
 from cloudtask.results import leases
 from cloudtask.results.clock import Now
+from cloudtask.results.statements import Update
 from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import sweep
 from tests.live import live
@@ -44,6 +45,17 @@ def share_clock(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         return self.as_sql(compiler, connection, template=template, **context)
 
     monkeypatch.setattr(Now, "as_postgresql", as_postgresql)
+    write = Update._sql
+
+    def write_anew(update: Update, using: str) -> tuple[str, tuple[Any, ...]]:
+        """What is kept of a statement has a moment of this clock."""
+        update._written.clear()
+        try:
+            return write(update, using)
+        finally:
+            update._written.clear()
+
+    monkeypatch.setattr(Update, "_sql", write_anew)
 
 
 def kill_workers(number: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Whatever is killed or frozen: nothing is lost, and nothing ends twice."""
 
+from collections import Counter
+
 import pytest
 
 from tests.reliability.conftest import Scene
-from tests.reliability.harness import Ground, poll
+from tests.reliability.harness import Ground
 
 pytestmark = pytest.mark.reliability
 
@@ -24,38 +26,46 @@ def test_tasks_survive_the_kills_of_their_servers(scene: Scene, ground: Ground) 
         # They hit.
         assert story.interruptions().total() >= 40
 
+        # Those of which three workers were killed: nothing of them is lost.
+        assert story.redrive() == story.redriven.total()
+        story.settle(is_swept=True)
+        assert story.statuses == {"SUCCESSFUL": 600}
+        assert story.violations() == {}
+
 
 def test_a_task_that_is_delivered_several_times_runs_once(
     scene: Scene, ground: Ground
 ) -> None:
     with scene() as story:
-        ground.emulator.inject("duplicate", probability=0.3, times=None)
+        ground.emulator.inject("duplicate", probability=0.05, times=None)
 
         # In the queue two to five times each.
-        story.enqueue([story.dice.uniform(0, 0.05) for _ in range(100)], copies=0)
+        story.enqueue([story.dice.uniform(0, 0.05) for _ in range(1000)], copies=0)
         story.settle()
 
         assert story.violations() == {}
         assert set(story.runs.values()) == {1}
-        assert len(story.runs) == 100
-        assert len(story.ids) >= 200
+        assert len(story.runs) == 1000
+        assert len(story.ids) >= 2000
+        # Some came while the task ran, and some when it had.
+        statuses = Counter(attempt.status for attempt in ground.emulator.attempts)
+        assert statuses[409] > 50
+        assert statuses[200] > 2000
 
 
+@pytest.mark.parametrize(("kind", "seconds"), [("work", 1.5), ("falter", 1.0)])
 def test_a_server_that_was_frozen_writes_nothing_over_its_successor(
-    scene: Scene, ground: Ground
+    scene: Scene, ground: Ground, kind: str, seconds: float
 ) -> None:
-    with scene(workers=6, lease=1.2) as story:
-        # The twin of each waits for the lease to end.
-        with story.enqueuing([1.2] * 48, copies=2):
-            for _ in range(2):
-                poll(lambda: story.busy.total() >= 8)
-                story.servers.freeze_some(5, 2.2, story.dice)
+    with scene(workers=6, lease=1.0) as story:
+        for _ in range(2):
+            story.freeze_and_take_over(seconds, kind)
         story.settle()
 
-        violations = story.violations()
-        # Who is frozen may run on beside its successor.
-        violations.pop("I3 too many runs", None)
-        assert violations == {}
+        assert story.violations() == {}
+        assert story.servers.frozen == 6
+        # They ran on beside their successors.
+        assert story.interruptions().total() >= 6
         assert "the lease was lost meanwhile" in ground.log
 
 
@@ -70,7 +80,7 @@ def test_a_task_that_kills_its_servers_is_given_up(
         [(id, *row)] = ground.database.rows(  # noqa: A001
             "SELECT id, status, interruptions FROM record WHERE path LIKE '%.poison'"
         )
-        story.deaths = 3
+        assert story.kills == 3
         assert row == ["FAILED", 3]
         assert story.runs[id] == 3
         errors = ground.database.rows("SELECT task_id, type, message FROM error")
@@ -82,7 +92,25 @@ def test_a_task_that_kills_its_servers_is_given_up(
             )
         ]
         assert story.statuses == {"SUCCESSFUL": 50, "FAILED": 1}
+        assert story.violations() == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("exhaust", "MemoryError"), ("recurse", "RecursionError")]
+)
+def test_a_task_without_bounds_fails_as_others_do(
+    scene: Scene, ground: Ground, kind: str, error: str
+) -> None:
+    with scene(memory=2**31) as story:
+        story.enqueue([0.01] * 2, kind=kind)
+        story.enqueue([0.01] * 50)
+        story.settle()
+
+        assert story.statuses == {"SUCCESSFUL": 50, "FAILED": 2}
+        errors = ground.database.rows("SELECT type, attempt FROM error ORDER BY 2")
+        assert errors == [(f"builtins.{error}", n) for n in (1, 1, 2, 2)]
+        assert story.kills == 0
         violations = story.violations()
-        # Its runs are no interruptions of the harness's.
-        violations.pop("I3 too many runs")
+        # They failed for good, as their policy says.
+        assert len(violations.pop("I1 lost")) == 2
         assert violations == {}

@@ -1,6 +1,7 @@
 """The harness finds bugs: with each of these an invariant does not hold."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,10 +19,13 @@ def kills(story: Story) -> None:
 
 
 def freezes(story: Story) -> None:
-    # The twin of each waits for the lease to end.
-    with story.enqueuing([1.5] * 30, copies=2):
-        poll(lambda: story.busy.total() >= 12)
-        story.servers.freeze_some(5, 2.4, story.dice)
+    for _ in range(2):
+        story.freeze_and_take_over(1.5)
+
+
+def freezes_of_what_raises(story: Story) -> None:
+    for _ in range(2):
+        story.freeze_and_take_over(1.0, "falter")
 
 
 def long_tasks(story: Story) -> None:
@@ -31,6 +35,18 @@ def long_tasks(story: Story) -> None:
 def twins(story: Story) -> None:
     story.ground.emulator.inject("duplicate", times=None)
     story.enqueue([0.02] * 100)
+
+
+def unsent(story: Story) -> None:
+    point = "sweeper, before the call"
+    story.ground.points.arm(point, holds=True)
+    story.ground.ask("enqueue_unsent", {"number": 50})
+    # One has taken them and waits, another one takes and sends them.
+    with story.ground.sweepers(2, bug="sweeper without mark"):
+        poll(lambda: story.ground.points.reached(point))
+        story.settle(is_swept=True)
+        story.ground.points.release(point)
+        poll(lambda: len(story.ground.emulator.attempts) >= 100)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +65,27 @@ def twins(story: Story) -> None:
             freezes,
             {"I2 not one end"},
             id="no-fence",
+        ),
+        pytest.param(
+            "no fence for errors",
+            {"lease": 1.0, "workers": 6},
+            freezes_of_what_raises,
+            {"I2 not one end"},
+            id="no-fence-for-errors",
+        ),
+        pytest.param(
+            "finished answered 409",
+            {},
+            twins,
+            {"queue not empty"},
+            id="finished-answered-409",
+        ),
+        pytest.param(
+            "sweeper without mark",
+            {},
+            unsent,
+            {"sent too often"},
+            id="sweeper-without-mark",
         ),
         pytest.param(
             "no heartbeat",
@@ -75,6 +112,8 @@ def test_a_bug_breaks_what_has_to_hold(
 ) -> None:
     with scene(**options, bug=bug) as story:
         scenario(story)
-        story.settle()
+        # What is stuck stays so.
+        with suppress(TimeoutError):
+            poll(lambda: story.ground.emulator.idle, 8)
 
         assert broken <= set(story.violations())

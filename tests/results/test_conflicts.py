@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, transaction
+from django.db.models import QuerySet
 
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.results import store
-from cloudtask.results.store import TRIES, LeaseClaim
+from cloudtask.results.conflicts import TRIES
+from cloudtask.results.store import LeaseClaim
+from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, Standing
-from tests.results.samples import add, claim, payload_of, post, row
+from tests.results.samples import add, ago, change, claim, payload_of, post, row
 from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
@@ -112,3 +115,21 @@ def test_in_a_transaction_nothing_is_done_again(
     with transaction.atomic(), pytest.raises(StoreUnavailable):
         held.end(Ending(succeeded=True))
     assert refusing.errors == [left]
+
+
+def test_a_sweeper_whose_mark_is_undone_makes_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enqueued = add().delay()
+    change(enqueued.id, send_at=ago())
+    update, errors = QuerySet.update, [deadlock()]
+
+    def undone(rows: Any, **values: Any) -> int:
+        if "send_at" in values and errors:
+            raise errors.pop()
+        return update(rows, **values)
+
+    monkeypatch.setattr(QuerySet, "update", undone)
+
+    assert sweep().sent == 1
+    assert errors == []

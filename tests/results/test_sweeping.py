@@ -236,9 +236,10 @@ def test_a_task_whose_name_another_has_is_not_run(
 
     found = row(second.pk)
     assert (found.status, found.send_at) == ("FAILED", None)
-    assert (
-        f"id={second.pk} status=failed: {tidy.path} is enqueued already" in caplog.text
-    )
+    assert [error.type for error in found.errors.all()] == [
+        "cloudtask.exceptions.TaskAlreadyExists"
+    ]
+    assert f"id={second.pk} status=failed reason='{tidy.path} is enq" in caplog.text
     assert row(first.id).status == "READY"
 
 
@@ -570,6 +571,30 @@ def test_traffic_makes_a_pass_now_and_then(monkeypatch: pytest.MonkeyPatch) -> N
     assert [bool(row(each).name) for each in waiting].count(True) == 10
     dispatch(busy[2].id)
     assert [bool(row(each).name) for each in waiting].count(True) == 10
+
+
+@pytest.mark.parametrize(
+    ("key", "pruned"),
+    [("PRUNE_AFTER", "SUCCESSFUL"), ("PRUNE_FAILED_AFTER", "FAILED")],
+)
+def test_traffic_prunes_what_the_settings_have_pruned(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, key: str, pruned: str
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, key: 24 * HOUR}
+    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
+    monkeypatch.setattr(sweeping, "TRAFFIC_PRUNED", 1)
+    old = {}
+    for status in ("SUCCESSFUL", "FAILED"):
+        old[status] = [add().delay().id for _ in range(2)]
+        for age, each in zip((50, 40), old[status], strict=True):
+            change(each, status=status, finished_at=ago(age * HOUR))
+    new = add().delay()
+
+    dispatch(new.id)
+
+    left = set(TaskRecord.objects.values_list("pk", flat=True))
+    assert {*old["SUCCESSFUL"], *old["FAILED"]} - left == {old[pruned][0]}
+    assert new.id in left
 
 
 def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(

@@ -53,6 +53,8 @@ EVERY_KEY: dict[str, Any] = {
     "RESULTS": "errors",
     "LEASE": timedelta(minutes=1),
     "MAX_ERRORS": 5,
+    "PRUNE_AFTER": timedelta(days=30),
+    "PRUNE_FAILED_AFTER": timedelta(days=90),
     "IMPORTS": ("shop.jobs",),
 }
 
@@ -82,6 +84,8 @@ DEFAULTS: dict[str, Any] = {
     "RESULTS": "all",
     "LEASE": None,
     "MAX_ERRORS": 20,
+    "PRUNE_AFTER": None,
+    "PRUNE_FAILED_AFTER": None,
     "IMPORTS": (),
 }
 

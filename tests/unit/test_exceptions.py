@@ -27,6 +27,7 @@ from cloudtask.exceptions import (
     ServiceUnavailable,
     StoreUnavailable,
     TaskAlreadyExists,
+    TaskGone,
     TaskNotFound,
     WorkerDied,
 )
@@ -53,6 +54,7 @@ BASES = {
     InvalidCredentials: (DispatchRefused,),
     KeysUnavailable: (CloudTaskError,),
     StoreUnavailable: (CloudTaskError,),
+    TaskGone: (CloudTaskError,),
     WorkerDied: (CloudTaskError,),
     ResultNotFound: (CloudTaskError, LookupError),
     # Control flow, which `except CloudTaskError` must not catch.

@@ -64,6 +64,8 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("RESULTS", "none", None),
     ("LEASE", timedelta(seconds=5), None),
     ("LEASE", timedelta(minutes=10), None),
+    ("PRUNE_AFTER", timedelta(hours=1), None),
+    ("PRUNE_FAILED_AFTER", timedelta(days=400), None),
     ("MAX_ERRORS", 1, None),
     ("MAX_ERRORS", 1000, None),
     ("PRIORITY_QUEUES", {50: "urgent", 0: "default", -50: "bulk"}, None),
@@ -219,6 +221,12 @@ REFUSED: list[tuple[str, object, str]] = [
         timedelta(minutes=10, microseconds=1),
         "must be a timedelta from 5 seconds to 10 minutes, not "
         "datetime.timedelta(seconds=600, microseconds=1).",
+    ),
+    ("PRUNE_AFTER", 30, "must be a timedelta of an hour or more, not 30."),
+    (
+        "PRUNE_FAILED_AFTER",
+        timedelta(minutes=59),
+        "must be a timedelta of an hour or more, not datetime.timedelta(seconds=3540).",
     ),
     ("MAX_ERRORS", 0, "must be a whole number of at least 1, not 0."),
     ("MAX_ERRORS", True, "must be a whole number of at least 1, not True."),

@@ -13,17 +13,21 @@ class ServedConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from tests.reliability.served import points
+
         _hasten()
+        points.install()
         bug = os.environ.get("RELIABILITY_BUG")
         if bug:
             BUGS[bug]()
 
 
 def _hasten() -> None:
+    from cloudtask import views
     from cloudtask.results import leases, store, sweeping
 
+    views._RETRY_AFTER = 1
     leases.LEASE = timedelta(seconds=float(os.environ["RELIABILITY_LEASE"]))
-    leases.HEARTBEAT = float(os.environ["RELIABILITY_HEARTBEAT"])
     sweeping.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
     sweeping.PAUSE = timedelta(seconds=1)
     store.SEND_AFTER = timedelta(seconds=2)
@@ -46,6 +50,23 @@ def _no_fence() -> None:
     Lease.held = property(held)  # type: ignore[assignment]
 
 
+def _no_fence_for_errors() -> None:
+    from cloudtask.results import store
+    from cloudtask.results.models import TaskRecord
+
+    end = store.LeaseClaim._end
+
+    def unfenced(claim: Any, ending: Any) -> bool:
+        if ending.error is None:
+            return end(claim, ending)
+        row = TaskRecord.objects.filter(pk=claim._lease.task_id)
+        row.update(**store._ended(succeeded=False, final=ending.final))
+        store._keep_error(claim._payload, claim._request, ending)
+        return True
+
+    store.LeaseClaim._end = unfenced  # type: ignore[method-assign]
+
+
 def _no_heartbeat() -> None:
     from cloudtask.results.leases import Heart
 
@@ -55,25 +76,43 @@ def _no_heartbeat() -> None:
 def _select_then_update() -> None:
     from cloudtask.results import store
     from cloudtask.results.models import TaskRecord
+    from cloudtask.results.statements import Update, given
 
-    claimable = store._claimable
+    claim = Update(
+        lambda: (TaskRecord.objects.filter(pk=given("id")), store._claimed())
+    )
 
     class Naive:
-        def __init__(self, task_id: str) -> None:
-            self.task_id = task_id
+        def run(self, **values: Any) -> int:
+            is_free = store._claimable(values["id"]).exists()
+            return claim.run(**values) if is_free else 0
 
-        def update(self, **values: Any) -> int:
-            if not claimable(self.task_id).exists():
-                return 0
-            return TaskRecord.objects.filter(pk=self.task_id).update(**values)
+    store._CLAIM = Naive()  # type: ignore[assignment]
 
-    store._claimable = Naive
+
+def _refuse_duplicates() -> None:
+    from cloudtask import views
+    from cloudtask.execution import Status
+
+    views._STATUS_CODES[Status.DUPLICATE] = 409
+
+
+def _no_mark() -> None:
+    from cloudtask.results import sweeping
+
+    def taken(rows: Any, limit: int, **mark: Any) -> list[Any]:
+        return list(rows[:limit])
+
+    sweeping._taken = taken
 
 
 #: What the harness has to find out.
 BUGS = {
     "ack while running": _ack_while_running,
+    "finished answered 409": _refuse_duplicates,
     "no fence": _no_fence,
+    "no fence for errors": _no_fence_for_errors,
+    "sweeper without mark": _no_mark,
     "no heartbeat": _no_heartbeat,
     "select then update": _select_then_update,
 }

@@ -17,8 +17,17 @@ DATABASES = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ["RELIABILITY_DATABASE"],
         "HOST": os.environ["RELIABILITY_HOST"],
+        "PORT": os.environ["RELIABILITY_PORT"],
         "USER": os.environ["RELIABILITY_USER"],
         "CONN_MAX_AGE": None,
+        # As docs/reliability.md has them, but shorter.
+        "OPTIONS": {
+            "connect_timeout": 2,
+            "tcp_user_timeout": 4000,
+            "keepalives_idle": 2,
+            "keepalives_interval": 1,
+            "keepalives_count": 2,
+        },
     }
 }
 LOGGING = {
@@ -28,8 +37,14 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
 }
 
-#: What tasks write to: a line for each run, and one for its end.
+#: Where it is noted what happens.
 RUNS = os.environ["RELIABILITY_RUNS"]
+#: Folder of the points where a process is to die or to wait.
+POINTS = os.environ["RELIABILITY_POINTS"]
+#: Seconds that a lease holds.
+LEASE = float(os.environ["RELIABILITY_LEASE"])
+#: Bytes that a server's process may have; 0 is no limit.
+MEMORY = int(os.environ.get("RELIABILITY_MEMORY", "0"))
 
 CLOUDTASK = {
     "PROJECT": "demo",

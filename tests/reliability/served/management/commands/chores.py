@@ -12,16 +12,19 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from django.core.management import BaseCommand, call_command
 from django.db import transaction
 
-from cloudtask.results import sending
+from cloudtask.exceptions import ServiceUnavailable
+from cloudtask.results import control, sending
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.sweeping import sweep
+from cloudtask.results.sweeping import LIMIT, sweep
 from cloudtask.transports.google import GoogleTransport
-from tests.reliability.served import tasks
+from tests.reliability.served import points, tasks
+from tests.reliability.served.apps import BUGS
 from tests.reliability.served.models import Order
 
 
@@ -37,14 +40,44 @@ def enqueue(seconds: list[float], copies: list[int], kind: str) -> dict[str, str
         ids[enqueued.name] = enqueued.id
         for _ in range(number - 1):
             row = TaskRecord.objects.get(pk=enqueued.id)
-            ids[sending.send(row)] = enqueued.id
+            [[(_, name)]] = sending.send_many([row])
+            ids[name] = enqueued.id
     return ids
 
 
-def keep_sweeping() -> None:
+def enqueue_unsent(number: int) -> None:
+    """Enqueue tasks as a process does that dies after each commit."""
+    GoogleTransport.send = _no_service  # type: ignore[method-assign]
+    for each in range(number):
+        tasks.ship(str(each)).delay()
+
+
+def _no_service(transport: GoogleTransport, task: Any) -> NoReturn:
+    raise ServiceUnavailable("not now", queue_path=task.route.queue_path)
+
+
+def redrive() -> int:
+    """Have all tasks that failed run again. Returns how many."""
+    number = control.redrive(TaskRecord.objects.all())
+    sweep(number)
+    return number
+
+
+def keep_sweeping(limit: int = LIMIT, bug: str = "") -> None:
+    """Sweep, in a process that is begun again if it dies, as cron would."""
+    os.setsid()
+    if bug:
+        BUGS[bug]()
+    points.sender = "sweeper"
     parent = os.getppid()
     while os.getppid() == parent:
-        sweep()
+        pid, _ = _forked(_sweep_on, limit=limit)
+        os.waitpid(pid, 0)
+
+
+def _sweep_on(limit: int) -> None:
+    while True:
+        sweep(limit)
         threading.Event().wait(0.3)
 
 
@@ -56,42 +89,25 @@ def transact(seed: int, count: int, point: str) -> None:
         signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.02, 0.3))
     for number in range(count):
         is_last = number == count - 1
-        _order(f"{seed}-{number}", dice, point if is_last else "")
+        if is_last:
+            points.doomed_at = point
+        with suppress(_RolledBack):
+            _order(
+                f"{seed}-{number}", is_rolled_back=not is_last and dice.random() < 0.5
+            )
 
 
-def _order(number: str, dice: random.Random, point: str) -> None:
-    try:
-        with transaction.atomic():
-            Order.objects.create(number=number)
-            if point in ("before the call", "after the call"):
-                _die_in_call(point)
-            tasks.ship(number).delay()
-            if point == "before the commit":
-                _die()
-            if not point and dice.random() < 0.5:
-                raise _RolledBack
-    except _RolledBack:
-        pass
+def _order(number: str, *, is_rolled_back: bool) -> None:
+    with transaction.atomic():
+        Order.objects.create(number=number)
+        tasks.ship(number).delay()
+        points.reach("before the commit", number)
+        if is_rolled_back:
+            raise _RolledBack
 
 
 class _RolledBack(Exception):
     pass
-
-
-def _die_in_call(point: str) -> None:
-    send = GoogleTransport.send
-
-    def deadly(self: GoogleTransport, task: Any) -> str:
-        if point == "after the call":
-            send(self, task)
-        _die()
-
-    GoogleTransport.send = deadly  # type: ignore[method-assign]
-
-
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
 
 
 def _forked(function: Callable[..., Any], **arguments: Any) -> tuple[int, int]:
@@ -120,7 +136,8 @@ def _answer(pid: int, reading: int) -> Any:
 
 
 CHORES: dict[str, Callable[..., Any]] = {
-    each.__name__: each for each in (migrate, enqueue, keep_sweeping, transact)
+    each.__name__: each
+    for each in (migrate, enqueue, enqueue_unsent, redrive, keep_sweeping, transact)
 }
 
 

@@ -1,0 +1,86 @@
+"""Final failures of tasks that no attempt is there to tell of."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from cloudtask.dispatches import backend_of
+from cloudtask.exceptions import CloudTaskError
+from cloudtask.payload import DJANGO
+from cloudtask.results.clock import Now
+from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.results.reading import found
+from cloudtask.results.values import text
+from cloudtask.signals import task_failed
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+logger = logging.getLogger("cloudtask")
+
+
+def fail(
+    row: TaskRecord, rows: QuerySet[TaskRecord], error: CloudTaskError, **values: Any
+) -> bool:
+    """
+    Have a task failed, and tell of it as the end of its last attempt would.
+
+    Args:
+        row: The task, as it was.
+        rows: The same, if it is still as it has to be.
+        error: Why.
+        values: What else is written.
+
+    Returns:
+        Whether it was.
+    """
+    with transaction.atomic(router.db_for_write(TaskRecord)):
+        is_failed = rows.filter(pk=row.pk).update(
+            status=TaskRecord.Status.FAILED,
+            finished_at=Now(),
+            send_at=None,
+            look_at=None,
+            **values,
+        )
+        if is_failed:
+            TaskError.objects.create(
+                task_id=row.pk,
+                attempt=row.attempt,
+                type=f"{type(error).__module__}.{type(error).__qualname__}",
+                message=text(str(error)),
+                happened_at=timezone.now(),
+            )
+    if is_failed:
+        _tell(row, error)
+    return bool(is_failed)
+
+
+def _tell(row: TaskRecord, error: CloudTaskError) -> None:
+    is_told = row.kind == DJANGO and _tell_django(row)
+    logger.log(
+        # Django's own logger has told.
+        logging.WARNING if is_told else logging.ERROR,
+        "task=%s id=%s status=failed reason=%r",
+        row.path,
+        row.pk,
+        str(error),
+    )
+    task_failed.send_robust(row.path, task_id=row.pk, request=None, error=error)
+
+
+def _tell_django(row: TaskRecord) -> bool:
+    """Send `task_finished`. False where this process lacks what it takes."""
+    try:
+        backend = backend_of(row.backend)
+        from cloudtask.django_kind import result_of
+        from cloudtask.framework import task_finished
+
+        result = result_of(found(row.pk))
+    except CloudTaskError:
+        return False
+    task_finished.send_robust(type(backend), task_result=result)
+    return True
