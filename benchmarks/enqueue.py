@@ -53,7 +53,9 @@ def _beside_bare(
     limit: float,
 ) -> Result:
     with _bare_call(address, _message_of(ours)) as bare:
-        times = seconds_each({"bare": bare, "ours": ours}, clock=clock)
+        times = seconds_each(
+            {"bare": bare, "ours": ours}, rounds=40, calls=150, clock=clock
+        )
     return _ratio(f"{name} / bare call", times["ours"], times["bare"], limit)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
@@ -47,8 +47,18 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
 
-#: Tasks whose route a backend remembers.
-_MAX_ROUTES = 1024
+#: Tasks that a backend remembers.
+_MAX_KNOWN = 1024
+
+
+class _Known(NamedTuple):
+    """What is found out once of a task, which never changes."""
+
+    task: Task[..., Any]
+    settings: Settings  # For which it was found out.
+    route: Route
+    path: str
+    using: Using
 
 
 class ResultsNotKept(TaskResultDoesNotExist, NotImplementedError):
@@ -75,8 +85,8 @@ class CloudTasksBackend(ConfiguredBackend):
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
-        # Routes of tasks that were found valid, by the tasks' identity.
-        self._routes: dict[int, tuple[Task[..., Any], Settings, Route]] = {}
+        # Tasks that were found valid, by their identity.
+        self._known: dict[int, _Known] = {}
 
     @property
     def supports_priority(self) -> bool:  # type: ignore[override]
@@ -196,7 +206,7 @@ class CloudTasksBackend(ConfiguredBackend):
         kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, Handover]:
         """What the caller gets, and what sends the task."""
-        route = self._route(settings, transport, task)
+        known = self._know(settings, transport, task)
         result = CloudTaskResult(
             task=task,
             id=new_id(),
@@ -211,11 +221,20 @@ class CloudTasksBackend(ConfiguredBackend):
             errors=[],
             worker_ids=[],
         )
-        payload = self._payload(result)
+        payload = Payload(
+            id=result.id,
+            task=known.path,
+            args=tuple(result.args),
+            kwargs=result.kwargs,
+            enqueued_at=datetime.now(UTC),
+            kind=DJANGO,
+            backend=self.alias,
+            using=known.using,
+        )
         outgoing = OutgoingTask(
             id=result.id,
-            path=payload.task,
-            route=route,
+            path=known.path,
+            route=known.route,
             body=encode(payload),
             schedule_time=_aware(task.run_after) if task.run_after else None,
         )
@@ -230,40 +249,28 @@ class CloudTasksBackend(ConfiguredBackend):
         )
         return result, handover
 
-    def _payload(self, result: CloudTaskResult) -> Payload:
-        task = result.task
-        return Payload(
-            id=result.id,
-            task=task.module_path,
-            args=tuple(result.args),
-            kwargs=result.kwargs,
-            enqueued_at=datetime.now(UTC),
-            kind=DJANGO,
-            backend=self.alias,
-            # Django takes 12.0 for a whole number, too.
-            using=Using(task.queue_name, int(task.priority), task.run_after),
-        )
-
-    def _route(
+    def _know(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
-    ) -> Route:
-        """
-        Where a task goes, once it is known to be valid.
-
-        A task never changes, so that is found out once for each, but for its
-        time to run.
-        """
-        known = self._routes.get(id(task))
-        if known is not None and known[0] is task and known[1] is settings:
+    ) -> _Known:
+        """What there is to know of a task, if it is valid."""
+        known = self._known.get(id(task))
+        if known is not None and known.task is task and known.settings is settings:
             if task.run_after is not None:
+                # Valid at one time, and not at another.
                 _check_run_after(task.run_after)
-            return known[2]
+            return known
         self.validate_task(task)
-        if len(self._routes) >= _MAX_ROUTES:
-            self._routes.clear()
-        route = self._find_route(settings, transport, task)
-        self._routes[id(task)] = (task, settings, route)
-        return route
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        known = self._known[id(task)] = _Known(
+            task,
+            settings,
+            self._find_route(settings, transport, task),
+            task.module_path,
+            # Django takes 12.0 for a whole number, too.
+            Using(task.queue_name, int(task.priority), task.run_after),
+        )
+        return known
 
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]

@@ -79,7 +79,9 @@ def _dump_members(
 ) -> list[str]:
     texts = []
     for key, item in members.items():
-        quoted = _dump_key(key)
+        # Names of arguments are written as they are.
+        is_name = type(key) is str and key.isidentifier()
+        quoted = f'"{key}"' if is_name else _dump_key(key)
         try:
             texts.append(f"{quoted}{joint}{dump(item, depth)}")
         except Unwritable as error:

@@ -323,7 +323,7 @@ def test_what_tasks_share_is_prepared_once(queue: MemoryTransport) -> None:
 def test_what_is_known_of_tasks_does_not_grow_without_bounds(
     queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch, backend: CloudTasksBackend
 ) -> None:
-    monkeypatch.setattr("cloudtask.backends._MAX_ROUTES", 3)
+    monkeypatch.setattr("cloudtask.backends._MAX_KNOWN", 3)
     times = [datetime.now(UTC) + timedelta(minutes=number) for number in range(10)]
     for each in times:
         later = tasks.add.using(run_after=each)
@@ -331,7 +331,7 @@ def test_what_is_known_of_tasks_does_not_grow_without_bounds(
         backend.enqueue(later, (), {})
 
     assert [stored.due for stored in queue.tasks] == [t for t in times for _ in "12"]
-    assert len(backend._routes) <= 3
+    assert len(backend._known) <= 3
 
 
 def test_a_task_that_became_invalid_is_refused(settings: Any) -> None:
