@@ -87,7 +87,7 @@ _FILL = """
 INSERT INTO cloudtask_results_taskrecord (
     id, path, kind, backend, queue, name, status, body, url, task_id,
     enqueued_at, sent_at, send_at, look_at, started_at, last_attempted_at,
-    finished_at, attempt, worker_id, is_value_dropped, progress_message,
+    finished_at, attempt, worker_id, trace_id, is_value_dropped, progress_message,
     lease, lease_expires_at, interruptions
 )
 SELECT
@@ -103,7 +103,7 @@ SELECT
     CASE WHEN status <> 'READY' THEN at END,
     CASE WHEN status <> 'READY' THEN at END,
     CASE WHEN status IN ('SUCCESSFUL', 'FAILED') THEN at + interval '2 seconds' END,
-    1, 'worker:1', false, '', '',
+    1, 'worker:1', '', false, '', '',
     CASE WHEN status = 'RUNNING' THEN now() + interval '1 hour' END, 0
 FROM (
     SELECT n, kind, now() - (%(rows)s - n) * interval '7 seconds' AS at,

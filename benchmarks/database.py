@@ -21,7 +21,7 @@ def postgresql() -> Iterator[dict[str, Any]]:
     Returns:
         Its entry in DATABASES.
     """
-    import psycopg
+    import psycopg  # type: ignore[import-not-found, unused-ignore]
 
     name = f"cloudtask_benchmark_{os.getpid()}"
     drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"

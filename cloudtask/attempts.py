@@ -21,6 +21,11 @@ _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _ETA = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,500}", re.ASCII)
+#: W3C's `00-TRACE-SPAN-01`, and Google's `TRACE/SPAN;o=1`.
+_TRACES = {
+    "HTTP_TRACEPARENT": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-.{1,100}", re.ASCII),
+    "HTTP_X_CLOUD_TRACE_CONTEXT": re.compile(r"([0-9a-f]{32})(?:/.{0,100})?", re.ASCII),
+}
 
 _PREFIX = "HTTP_X_CLOUDTASKS_"
 
@@ -113,6 +118,15 @@ class CloudTaskRequest:
         """HTTP status of the attempt before; 504 after a missed deadline."""
         status = _match(_STATUS, self._header("TASKPREVIOUSRESPONSE"))
         return int(status) if status else None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that this dispatch belongs to: 128 bits in hex."""
+        for header, pattern in _TRACES.items():
+            match = pattern.fullmatch(str(self._meta.get(header, "")))
+            if match is not None:
+                return match[1]
+        return None
 
     @property
     def is_last_attempt(self) -> bool:

@@ -59,6 +59,7 @@ class StoredResult:
     status: str  # READY, RUNNING, SUCCESSFUL or FAILED.
     attempt: int  # The latest one; 0 before the first.
     worker_id: str
+    trace_id: str | None  # Of the latest attempt.
     enqueued_at: datetime
     started_at: datetime | None
     last_attempted_at: datetime | None

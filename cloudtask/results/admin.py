@@ -203,6 +203,7 @@ class TaskAdmin(_ModelAdmin):
                     "backend",
                     "url",
                     "worker_id",
+                    "trace_id",
                     "lease_expires_at",
                     "interruptions",
                 )

@@ -68,6 +68,9 @@ class TaskRecord(models.Model):
 
     attempt = models.PositiveIntegerField(default=0, help_text="The latest one.")
     worker_id = models.CharField(max_length=64, blank=True)
+    trace_id = models.CharField(
+        max_length=32, blank=True, help_text="Trace of the latest attempt."
+    )
     return_value = JSONTextField(null=True, blank=True)
     is_value_dropped = models.BooleanField(
         default=False, help_text="It returned what cannot be stored."

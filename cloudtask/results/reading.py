@@ -45,6 +45,7 @@ def stored_result(row: TaskRecord) -> StoredResult:
         status=row.status,
         attempt=row.attempt,
         worker_id=row.worker_id,
+        trace_id=row.trace_id or None,
         enqueued_at=row.enqueued_at,
         started_at=row.started_at,
         last_attempted_at=row.last_attempted_at,

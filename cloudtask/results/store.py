@@ -238,6 +238,7 @@ def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
         lasts=lease_time(),
         attempt=request.attempt,
         worker_id=worker_id(),
+        trace_id=request.trace_id or "",
     ):
         return LeaseClaim(Lease(payload.id, token), payload, request)
     return _unclaimed(payload, request, token)
@@ -271,6 +272,7 @@ def _claimed() -> dict[str, Any]:
         "last_attempted_at": Now(),
         "attempt": given("attempt"),
         "worker_id": given("worker_id"),
+        "trace_id": given("trace_id"),
         # It has come, so it was sent, even if nobody could note that.
         "sent_at": Coalesce("sent_at", Now()),
         "send_at": None,
@@ -409,4 +411,5 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         sent_at=stored(payload.enqueued_at),
         attempt=request.attempt,
         worker_id=worker_id(),
+        trace_id=request.trace_id or "",
     )

@@ -84,6 +84,7 @@ def stored(sent: StoredTask, **changes: Any) -> StoredResult:
         status="READY",
         attempt=0,
         worker_id="",
+        trace_id=None,
         enqueued_at=sent.payload.enqueued_at,
         started_at=None,
         last_attempted_at=None,

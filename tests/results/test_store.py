@@ -11,8 +11,9 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
+from cloudtask.dispatches import attempt_for
 from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
-from cloudtask.execution import Status
+from cloudtask.execution import Status, run
 from cloudtask.payload import DJANGO
 from cloudtask.results import store
 from cloudtask.results.control import cancel
@@ -36,6 +37,7 @@ from tests.results.samples import (
     fail,
     fail_twice,
     leave,
+    meta,
     payload,
     payload_of,
     post,
@@ -269,6 +271,17 @@ def test_a_ready_task_is_claimed() -> None:
     assert found.started_at is not None
     assert found.lease_expires_at is not None
     assert found.lease_expires_at - found.started_at == timedelta(seconds=30)
+
+
+def test_the_trace_of_the_latest_attempt_is_kept() -> None:
+    enqueued = come_again().delay()
+    for trace in ("a" * 32, "b" * 32):
+        headers = {"HTTP_TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"}
+        run(attempt_for(payload_of(enqueued.id), {**meta(1), **headers}))
+        assert enqueued.result().trace_id == trace
+
+    dispatch(enqueued.id, attempt=3)
+    assert enqueued.result().trace_id is None
 
 
 def test_a_second_attempt_keeps_when_the_first_began() -> None:

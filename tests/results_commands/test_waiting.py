@@ -29,6 +29,7 @@ def known(status: str) -> StoredResult:
         status=status,
         attempt=1,
         worker_id="",
+        trace_id=None,
         enqueued_at=now,
         started_at=None,
         last_attempted_at=None,

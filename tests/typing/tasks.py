@@ -170,6 +170,7 @@ def introspective(request: CloudTaskRequest) -> None:
     assert_type(request.attempt, int)
     assert_type(request.is_last_attempt, bool)
     assert_type(request.previous_response, int | None)
+    assert_type(request.trace_id, str | None)
     assert_type(request.request, HttpRequest | None)
     assert_type(request.headers, HttpHeaders)
     assert_type(request.remaining(), timedelta | None)

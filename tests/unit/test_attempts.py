@@ -232,6 +232,34 @@ def test_the_eta_is_a_time_in_utc(
     assert found is None or found.tzinfo is UTC
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("meta", "trace_id"),
+    [
+        ({}, None),
+        ({"HTTP_TRACEPARENT": f"00-{TRACE}-00f067aa0ba902b7-01"}, TRACE),
+        ({"HTTP_X_CLOUD_TRACE_CONTEXT": f"{TRACE}/105;o=1"}, TRACE),
+        ({"HTTP_X_CLOUD_TRACE_CONTEXT": TRACE}, TRACE),
+        (
+            {
+                "HTTP_TRACEPARENT": f"00-{TRACE}-00f067aa0ba902b7-01",
+                "HTTP_X_CLOUD_TRACE_CONTEXT": f"{'0' * 32}/105;o=1",
+            },
+            TRACE,
+        ),
+        ({"HTTP_TRACEPARENT": f"00-{TRACE.upper()}-00f067aa0ba902b7-01"}, None),
+        ({"HTTP_TRACEPARENT": TRACE}, None),
+        ({"HTTP_X_CLOUD_TRACE_CONTEXT": f"{TRACE}0/105"}, None),
+        ({"HTTP_X_CLOUD_TRACE_CONTEXT": f"{TRACE}/{'1' * 101}"}, None),
+        ({"HTTP_X_CLOUD_TRACE_CONTEXT": f"{TRACE}\n"}, None),
+    ],
+)
+def test_the_trace_is_the_dispatchs(meta: dict[str, str], trace_id: Any) -> None:
+    assert CloudTaskRequest(id="1", meta=meta).trace_id == trace_id
+
+
 @given(st.text(max_size=40) | st.from_regex(r"[0-9.,+_-]{1,40}"))
 def test_no_header_makes_a_request_raise(header: str) -> None:
     names = ("RETRYCOUNT", "NAME", "PREVIOUSRESPONSE", "ETA")

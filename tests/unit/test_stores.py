@@ -34,6 +34,7 @@ def stored(**values: Any) -> StoredResult:
         "status": "SUCCESSFUL",
         "attempt": 1,
         "worker_id": "web-1",
+        "trace_id": None,
         "enqueued_at": PAYLOAD.enqueued_at,
         "started_at": None,
         "last_attempted_at": None,

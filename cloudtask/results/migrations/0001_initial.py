@@ -142,6 +142,14 @@ class Migration(migrations.Migration):
                 ),
                 ("worker_id", models.CharField(blank=True, max_length=64)),
                 (
+                    "trace_id",
+                    models.CharField(
+                        blank=True,
+                        help_text="Trace of the latest attempt.",
+                        max_length=32,
+                    ),
+                ),
+                (
                     "return_value",
                     cloudtask.results.fields.JSONTextField(blank=True, null=True),
                 ),
