@@ -110,6 +110,8 @@ class Attempt:
 
     def scrubbed(self, text: str) -> str:
         """A text without the values of its sensitive arguments."""
+        if not text or not self.sensitive_names:
+            return text
         return self.sensitive.scrubbed(text, self.payload.args, self.payload.kwargs)
 
     @property
