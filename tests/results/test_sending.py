@@ -186,11 +186,12 @@ def test_what_cannot_be_deleted_is_logged(
     sending.delete_many(row(each.id) for each in (gone, one, two))
 
     assert [each.payload.id for each in queue().tasks] == [one.id, gone.id]
-    assert caplog.messages == [
+    no_backend, refused = caplog.messages
+    assert no_backend.startswith(
         f"task={add.path} id={gone.id} is in the queue still: no task backend 'gone' "
-        "here: InvalidTaskBackend",
-        f"task={add.path} id={one.id} is in the queue still: not you",
-    ]
+        "here: InvalidTaskBackend"
+    )
+    assert refused == f"task={add.path} id={one.id} is in the queue still: not you"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
