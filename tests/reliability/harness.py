@@ -477,7 +477,8 @@ class Story:
         """
         self.settle()
         self.enqueue([seconds] * 14, copies=2, kind=kind)
-        poll(lambda: self.busy.total() >= 14)
+        # On a busy machine some end before others begin.
+        poll(lambda: self.busy.total() >= 10)
         self.servers.freeze_some(3, 2.0, self.dice)
 
     @property
