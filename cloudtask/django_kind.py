@@ -166,6 +166,7 @@ class DjangoDefinition:
     is_async: bool
     retry: RetryPolicy | None
     deadline: timedelta | None
+    sensitive: tuple[str, ...]
 
     @classmethod
     def of(cls, task: Task[..., Any]) -> DjangoDefinition:
@@ -176,6 +177,7 @@ class DjangoDefinition:
             is_async=iscoroutinefunction(task.func),
             retry=getattr(task, "retry", None),
             deadline=getattr(task, "timeout", None),
+            sensitive=getattr(task, "sensitive", ()),
         )
 
 
@@ -225,12 +227,6 @@ class DjangoAttempt(Attempt):
         )
         store = get_store(settings)
         return cls(definition, payload, asked, backend, result, store=store)
-
-    @property
-    def sensitive_names(self) -> tuple[str, ...]:
-        task = self.result.task
-        names: tuple[str, ...] = getattr(task, "sensitive", ())
-        return names
 
     def arguments(self) -> tuple[Any, ...]:
         if not self.result.task.takes_context:

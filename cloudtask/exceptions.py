@@ -164,6 +164,12 @@ class TaskGone(CloudTaskError):
 class ResultNotFound(CloudTaskError, LookupError):
     """Nothing is known of a task."""
 
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"Nothing is known of the task {task_id}: it was pruned, it was rolled "
+            "back, or cloudtask.results does not keep it."
+        )
+
 
 class Retry(Exception):
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from inspect import iscoroutine
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import ONCE
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from cloudtask.payload import Payload
     from cloudtask.registry import Definition
     from cloudtask.stores import Claim, ResultStore
-    from cloudtask.tasks import TaskDefinition
 
 _T = TypeVar("_T")
 
@@ -96,21 +95,16 @@ class Attempt:
         """See ended()."""
 
     @property
-    def sensitive_names(self) -> tuple[str, ...]:
-        """Names of arguments whose values nobody is to see."""
-        return cast("TaskDefinition[..., Any]", self.definition).options.sensitive
-
-    @property
     def sensitive(self) -> Sensitive:
         """Which of its arguments nobody is to see."""
-        if not self.sensitive_names:
+        if not self.definition.sensitive:
             return NOTHING_SENSITIVE
         leading = len(self.arguments()) - len(self.payload.args)
-        return Sensitive(self.definition.func, self.sensitive_names, leading)
+        return Sensitive(self.definition.func, self.definition.sensitive, leading)
 
     def scrubbed(self, text: str) -> str:
         """A text without the values of its sensitive arguments."""
-        if not text or not self.sensitive_names:
+        if not text or not self.definition.sensitive:
             return text
         return self.sensitive.scrubbed(text, self.payload.args, self.payload.kwargs)
 

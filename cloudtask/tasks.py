@@ -79,6 +79,10 @@ class TaskDefinition(Generic[P, R]):
     def deadline(self) -> timedelta | None:
         return self.options.deadline
 
+    @property
+    def sensitive(self) -> tuple[str, ...]:
+        return self.options.sensitive
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """
         Bind arguments. Nothing runs yet.

@@ -18,10 +18,7 @@ def found(task_id: str) -> StoredResult:
     """
     result = find(task_id)
     if result is None:
-        raise ResultNotFound(
-            f"Nothing is known of the task {task_id}: it was pruned, it was rolled "
-            "back, or cloudtask.results does not keep it."
-        )
+        raise ResultNotFound(task_id)
     return result
 
 

@@ -90,17 +90,6 @@ def _aware(moment: datetime) -> datetime:
     return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
-def delete(row: TaskRecord) -> None:
-    """
-    Take a task out of its queue, if it is there.
-
-    Raises:
-        EnqueueError: Cloud Tasks did not answer.
-    """
-    if row.name:
-        _transport_of(row).delete(_full_name(row))
-
-
 def delete_many(rows: Iterable[TaskRecord]) -> None:
     """
     Take tasks out of their queues, and log those that may be there still.

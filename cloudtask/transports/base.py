@@ -94,10 +94,7 @@ class EnqueuedTask:
     def _found(self) -> StoredResult:
         found = get_store(get_settings()).find(self.id)
         if found is None:
-            raise ResultNotFound(
-                f"Nothing is known of the task {self.id}: it was pruned, it was "
-                "rolled back, or cloudtask.results does not keep it."
-            )
+            raise ResultNotFound(self.id)
         return found
 
 

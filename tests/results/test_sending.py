@@ -127,16 +127,16 @@ def test_a_task_is_in_its_queue_until_it_is_deleted() -> None:
     one, two = add().delay(), django_tasks.add.enqueue()
     for each in (one, two):
         assert sending.is_queued(row(each.id)) is True
-        sending.delete(row(each.id))
+        sending.delete_many([row(each.id)])
         assert sending.is_queued(row(each.id)) is False
-        sending.delete(row(each.id))
+        sending.delete_many([row(each.id)])
     assert queue().tasks == []
 
 
 def test_a_task_that_was_never_sent_is_in_no_queue() -> None:
     enqueued = add().delay()
     change(enqueued.id, name="")
-    sending.delete(row(enqueued.id))
+    sending.delete_many([row(enqueued.id)])
 
     assert sending.is_queued(row(enqueued.id)) is False
     assert len(queue().tasks) == 1
@@ -148,7 +148,7 @@ def test_a_task_that_is_known_by_its_dispatch_alone_is_found_in_its_queue() -> N
     # What a dispatch tells.
     change(enqueued.id, name=name.rpartition("/")[2])
     assert sending.is_queued(row(enqueued.id)) is True
-    sending.delete(row(enqueued.id))
+    sending.delete_many([row(enqueued.id)])
     assert queue().tasks == []
 
 
