@@ -53,14 +53,17 @@ _SERVERS: dict[str, dict[str, Any]] = {
     },
 }
 _server = os.environ.get("CLOUDTASK_TEST_DATABASE")
+#: What the databases that the tests make are called. Two runs beside each other
+#: on one server need two names.
+_name = os.environ.get("CLOUDTASK_TEST_NAME", "test_cloudtask")
 if _server == "mariadb":
     import pymysql  # type: ignore[import-untyped, unused-ignore]
 
     pymysql.install_as_MySQLdb()
 if _server:
     DATABASES = {
-        "default": {**_SERVERS[_server], "TEST": {"NAME": "test_cloudtask"}},
-        "other": {**_SERVERS[_server], "TEST": {"NAME": "test_cloudtask_other"}},
+        "default": {**_SERVERS[_server], "TEST": {"NAME": _name}},
+        "other": {**_SERVERS[_server], "TEST": {"NAME": f"{_name}_other"}},
     }
 else:
     DATABASES = {
