@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtask import checks
+from cloudtask.borders import border_problem
 from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
@@ -275,6 +276,9 @@ class CloudTasksBackend(ConfiguredBackend):
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
+        problem = border_problem(task, self.alias)
+        if problem is not None:
+            raise InvalidTask(problem)
         target = transport.target(settings)
         return Route(
             queue_path=target.queue_path(_queue(settings, task)),

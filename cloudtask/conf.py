@@ -52,6 +52,7 @@ class Settings:
     audience: tuple[str, ...] = ()  # Accepted audiences; the first is sent.
     auth: str = "any"  # "any" or "all" credentials, or an Authenticator's path.
     auth_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    accepts_tasks_of: tuple[str, ...] = ()  # Aliases of other backends.
     credentials: Any = field(default=None, repr=False)
     emulator_host: str | None = None  # gRPC address, `host:port`.
     emulator_http_host: str | None = None  # Where its keys are, `host:port`.
@@ -159,6 +160,23 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Accepted secrets, the one that is sent first."""
         return (*([self.secret] if self.secret else ()), *self.secret_fallbacks)
+
+    def accepted_credentials(self) -> tuple[object, ...]:
+        """
+        All that decides who is let in.
+
+        Settings that are equal in this let in the same dispatches.
+        """
+        email = self.service_account()
+        return (
+            self.auth,
+            self.auth_params,
+            frozenset(self.secrets()),
+            email,
+            # Without a service account no token is accepted.
+            frozenset(self.audience or (self.find_url(),)) if email else None,
+            self.emulator_http(),
+        )
 
     def emulator(self) -> str | None:
         """

@@ -18,6 +18,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth, execution
+from cloudtask.borders import check_dispatch
 from cloudtask.dispatches import attempt_for, settings_for
 from cloudtask.exceptions import (
     CloudTaskError,
@@ -137,7 +138,9 @@ def _attempt(request: HttpRequest, backend: str | None) -> Attempt:
             f"the payload is for the backend {payload.backend!r}, "
             f"its credentials were for {backend!r}"
         )
-    return attempt_for(payload, request.META, request)
+    attempt = attempt_for(payload, request.META, request)
+    check_dispatch(payload)
+    return attempt
 
 
 def _body(request: HttpRequest) -> bytes:
