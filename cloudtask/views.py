@@ -83,7 +83,7 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         return _refuse(error)
     try:
         return _answer(execution.run(attempt))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, DispatchRefused) as error:
         return _refuse(error)
 
 
@@ -101,7 +101,7 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
         return _refuse(error)
     try:
         return _answer(await execution.arun(attempt))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, DispatchRefused) as error:
         return _refuse(error)
 
 
