@@ -25,7 +25,11 @@ from cloudtask.django_kind import (
     result_of,
     task_of,
 )
-from cloudtask.exceptions import CloudTaskError, ConfigurationError
+from cloudtask.exceptions import (
+    CloudTaskError,
+    ConfigurationError,
+    MetadataUnavailable,
+)
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -39,6 +43,7 @@ from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.retry import RetryPolicy
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
+from cloudtask.transports.away import AwayTransport
 from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
@@ -207,7 +212,14 @@ class CloudTasksBackend(ConfiguredBackend):
         kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, Handover]:
         """What the caller gets, and what sends the task."""
-        known = self._know(settings, transport, task)
+        store = get_store(settings)
+        try:
+            known = self._know(settings, transport, task)
+        except MetadataUnavailable as error:
+            transport = AwayTransport(settings, error)
+            queue = _queue(settings, task)
+            route = transport.route(task.module_path, queue, store)
+            known = _known(task, settings, route)
         result = CloudTaskResult(
             task=task,
             id=new_id(),
@@ -244,7 +256,7 @@ class CloudTasksBackend(ConfiguredBackend):
             transport,
             outgoing,
             payload,
-            store=get_store(settings),
+            store=store,
             using=None,
             on_sent=partial(self._sent, result),
         )
@@ -263,14 +275,8 @@ class CloudTasksBackend(ConfiguredBackend):
         self.validate_task(task)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        known = self._known[id(task)] = _Known(
-            task,
-            settings,
-            self._find_route(settings, transport, task),
-            task.module_path,
-            # Django takes 12.0 for a whole number, too.
-            Using(task.queue_name, int(task.priority), task.run_after),
-        )
+        route = self._find_route(settings, transport, task)
+        known = self._known[id(task)] = _known(task, settings, route)
         return known
 
     def _find_route(
@@ -292,6 +298,12 @@ class CloudTasksBackend(ConfiguredBackend):
             retry=getattr(task, "retry", None) or settings.default_retry,
             oidc=target.oidc,
         )
+
+
+def _known(task: Task[..., Any], settings: Settings, route: Route) -> _Known:
+    # Django takes 12.0 for a whole number, too.
+    using = Using(task.queue_name, int(task.priority), task.run_after)
+    return _Known(task, settings, route, task.module_path, using)
 
 
 def _mark_sent(result: CloudTaskResult, name: str) -> None:

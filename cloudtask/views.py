@@ -26,6 +26,7 @@ from cloudtask.exceptions import (
     DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
+    MetadataUnavailable,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -50,6 +51,9 @@ MAX_BODY_BYTES = 1024 * 1024
 _RETRY_AFTER = 10
 #: Characters of an error that are logged.
 _MAX_LOGGED = 1000
+
+#: What may be known, or there, at the next attempt.
+_UNAVAILABLE = (KeysUnavailable, MetadataUnavailable, StoreUnavailable)
 
 _BACKEND_KEY = "HTTP_" + BACKEND_HEADER.upper().replace("-", "_")
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
@@ -177,7 +181,7 @@ def _refuse(error: CloudTaskError | _Refusal) -> HttpResponse:
         return _response(400, "malformed")
     if isinstance(error, TaskNotFound):
         return _response(404, "unknown task")
-    if isinstance(error, (KeysUnavailable, StoreUnavailable)):
+    if isinstance(error, _UNAVAILABLE):
         response = _response(503, "unavailable")
         response["Retry-After"] = str(_RETRY_AFTER)
         return response
