@@ -13,7 +13,7 @@ import sys
 from abc import abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from traceback import format_exception
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -75,6 +75,10 @@ class ConfiguredBackend(BaseTaskBackend):
 
     def validate_task(self, task: Task[..., Any]) -> None:
         super().validate_task(task)
+        if isgeneratorfunction(task.func) or isasyncgenfunction(task.func):
+            raise InvalidTask(
+                f"{task.module_path} is a generator: calling it runs nothing of it."
+            )
         names = getattr(task, "sensitive", ())
         problem = sensitive_problem(task.func, names, int(task.takes_context))
         if problem is not None:
@@ -336,6 +340,23 @@ def find_task(path: str) -> Task[..., Any]:
             "tasks.py of an app, or list its module in CLOUDTASK['IMPORTS']."
         )
     return cast("Task[..., Any]", value)
+
+
+def check_path(task: Task[..., Any]) -> None:
+    """
+    Refuse a task that its dispatch would not find.
+
+    Raises:
+        InvalidTask: Django's. Its path leads to something else.
+    """
+    with suppress(TaskNotFound):
+        if find_task(task.module_path).func is task.func:
+            return
+    raise InvalidTask(
+        f"{task.module_path} does not lead to this task, so no process could run it. "
+        "Decorate the function where it is defined, at the top of a module, and "
+        "let no other name or decorator stand in its place."
+    )
 
 
 def _change(result: CloudTaskResult, **values: Any) -> None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: How far ahead Cloud Tasks schedules.
-MAX_SCHEDULE = timedelta(days=30)
 #: Bytes of a stored task, measured on the service: 1 MiB less 7.
 MAX_STORED_BYTES = 1_048_569
 #: Bytes that everything but the body takes at the most: headers, of which
