@@ -244,12 +244,14 @@ class DjangoAttempt(Attempt):
     async def astarted(self) -> None:
         await task_started.asend_robust(type(self.backend), task_result=self.result)
 
-    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
             task_finished.send_robust(type(self.backend), task_result=self.result)
 
-    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    async def aended(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
             # Not by asend_robust(), which before Django 6.1 hides from
@@ -258,7 +260,7 @@ class DjangoAttempt(Attempt):
                 type(self.backend), task_result=self.result
             )
 
-    def _settle(self, outcome: Outcome, error: Exception | None) -> None:
+    def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
         if outcome.status is Status.RETRY:
             _change(self.result, status=TaskResultStatus.READY)
             return
@@ -272,7 +274,7 @@ class DjangoAttempt(Attempt):
             _return_value=self._normalized(outcome.value),
         )
 
-    def _task_error(self, error: Exception) -> TaskError:
+    def _task_error(self, error: BaseException) -> TaskError:
         kind = type(error)
         return TaskError(
             exception_class_path=f"{kind.__module__}.{kind.__qualname__}",

@@ -240,9 +240,9 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
     bytes: _dump_bytes,
 }
 
-#: Types of which a derived one is written, too: members of a TextChoices or a
-#: safe string arrive as the equal plain value. Containers are not among them: a
-#: named tuple would lose its names.
+#: Types of which a derived one is written, too: a member of a TextChoices, or
+#: a safe string, arrives as the equal plain value. Containers are not among
+#: them: a named tuple would lose its names.
 _INHERITED = frozenset(
     {str, int, float, datetime, date, time, timedelta, Decimal, UUID}
 )

@@ -297,23 +297,28 @@ def call(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
         return _call_sync(definition, *args, **kwargs)
     from asgiref.sync import async_to_sync
 
-    async def await_it() -> Any:
-        return await definition.func(*args, **kwargs)
-
-    return async_to_sync(await_it)()
+    return async_to_sync(partial(_call_async, definition, *args, **kwargs))()
 
 
 async def acall(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
     """Call the function from a running loop, which it never blocks."""
     if definition.is_async:
-        return await definition.func(*args, **kwargs)
+        return await _call_async(definition, *args, **kwargs)
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(partial(_call_sync, definition, *args, **kwargs))()
 
 
 def _call_sync(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
-    value = definition.func(*args, **kwargs)
+    return _checked_value(definition, definition.func(*args, **kwargs))
+
+
+async def _call_async(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
+    return _checked_value(definition, await definition.func(*args, **kwargs))
+
+
+def _checked_value(definition: Definition, value: Any) -> Any:
+    """What the function returned, unless its work has yet to begin."""
     if isgenerator(value) or isasyncgen(value):
         raise TypeError(
             f"{definition.path} returned a generator, of which nothing has run. "
