@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from cloudtask.exceptions import InvalidCredentials
@@ -15,11 +16,13 @@ from cloudtask.execution import Status
 from cloudtask.results import control, store
 from cloudtask.results.leases import MAX_INTERRUPTIONS
 from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.results.sweeping import Swept, sweep
 from cloudtask.stores import Ending
 from tests.backends import tasks as django_tasks
-from tests.backends.samples import BACKEND, SECOND_SECRET, THEIRS
+from tests.backends.samples import BACKEND, SECOND_SECRET, TASKS, THEIRS
 from tests.results.samples import (
     SECRET,
+    ago,
     change,
     claim,
     die,
@@ -31,7 +34,7 @@ from tests.results.samples import (
     values,
     verbs,
 )
-from tests.security.sending import FORBIDDEN, Send, send_asgi, send_wsgi
+from tests.security.sending import FORBIDDEN, asend, send_wsgi
 from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
@@ -122,9 +125,7 @@ OWN = {
 
 @pytest.mark.parametrize("own", OWN.values(), ids=OWN)
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("send", [send_wsgi, send_asgi], ids=["wsgi", "asgi"])
 def test_the_row_of_another_backend_stays_as_it_is(
-    send: Send,
     state: Callable[[str], None],
     own: tuple[str, str | None],
     mode: str,
@@ -137,7 +138,7 @@ def test_the_row_of_another_backend_stays_as_it_is(
     if backend:
         headers["X-Task-Backend"] = backend
 
-    answer = send(headers, body(id, task, backend))
+    answer = send_wsgi(headers, body(id, task, backend))
 
     if mode == "all":
         assert answer == FORBIDDEN
@@ -145,6 +146,16 @@ def test_the_row_of_another_backend_stays_as_it_is(
     assert values(id) == before
     assert TaskRecord.objects.count() == 1
     assert TaskError.objects.count() == errors
+
+
+def test_it_stays_as_it_is_under_asgi() -> None:
+    id = theirs()  # noqa: A001
+    before = values(id)
+    task, backend = OWN["one without a backend"]
+    send = async_to_sync(asend)
+
+    assert send({"X-Task-Secret": SECRET}, body(id, task, backend)) == FORBIDDEN
+    assert values(id) == before
 
 
 @pytest.mark.parametrize(
@@ -178,6 +189,21 @@ def test_the_task_itself_runs_after_all() -> None:
 
     assert dispatch(id).status is Status.DONE
     assert ran == [("add", 1, 2)]
+
+
+def test_a_row_is_not_sent_across_a_border(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    id = theirs()  # noqa: A001
+    change(id, send_at=ago())
+    options = {"SECRET": SECOND_SECRET}
+    settings.TASKS = {**TASKS, "reports": {"BACKEND": BACKEND, "OPTIONS": options}}
+
+    assert sweep() == Swept(unsent=1)
+    assert "'default', and does not run through 'reports'" in caplog.text
+    headers = {"X-Task-Secret": SECOND_SECRET, "X-Task-Backend": "reports"}
+    assert send_wsgi(headers, row(id).body.encode()) == FORBIDDEN
+    assert ran == []
 
 
 def test_a_claim_takes_no_further_statement() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -10,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from cloudtask import environment
@@ -27,11 +27,11 @@ pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=T
 
 ENQUEUE: dict[str, Callable[[], Any]] = {
     "SDK": lambda: add(1, 2).delay(),
-    "SDK, async": lambda: asyncio.run(add(1, 2).adelay()),
+    "SDK, async": lambda: async_to_sync(add(1, 2).adelay)(),
     "SDK, own URL": lambda: elsewhere().delay(),
     "SDK, priority": lambda: urgent().delay(),
     "Django": lambda: django_tasks.add.enqueue(1, 2),
-    "Django, async": lambda: asyncio.run(django_tasks.add.aenqueue(1, 2)),
+    "Django, async": lambda: async_to_sync(django_tasks.add.aenqueue)(1, 2),
 }
 
 
