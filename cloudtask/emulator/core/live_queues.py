@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtask.emulator.core import errors, names, queues
 from cloudtask.emulator.core.instants import SECOND
@@ -41,6 +41,16 @@ class RecentCount:
     def _forget(self, second: int) -> None:
         for old in [s for s in self._by_second if s <= second - RECENT_SECONDS]:
             del self._by_second[old]
+
+
+class QueueFigures(NamedTuple):
+    """What there is to say of a queue's tasks."""
+
+    depth: int  # Tasks that are not finished.
+    in_flight: int  # Dispatches that have no answer yet.
+    oldest: int | None  # When the first that waits is due.
+    effective_rate: float  # Dispatches a second, after 429 and 503 were heeded.
+    dispatched_last_minute: int
 
 
 class LiveQueue:
@@ -157,6 +167,15 @@ class LiveQueue:
         elif dispatch.is_throttled_by(answer):
             self.bucket.slow_down(now)
         self._overview.change(self)
+
+    def figures(self, store: Store, now: int) -> QueueFigures:
+        return QueueFigures(
+            depth=self.depth,
+            in_flight=self.in_flight,
+            oldest=store.next_due(self.row.lane),
+            effective_rate=self.bucket.effective_rate,
+            dispatched_last_minute=self.recent.total(now),
+        )
 
     @property
     def _free_slots(self) -> int:
