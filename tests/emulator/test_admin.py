@@ -290,7 +290,7 @@ def test_attempts_are_numbered_and_can_be_followed(
     queue: str,
     target: Target,
 ) -> None:
-    target.answers = [503]
+    target.answers = [(503, {"Content-Length": "4100"})]
     name = add_task(client, queue, target.url, http={"headers": {"X-Api-Key": "k"}})
     emulator.wait_for(lambda: emulator.idle)
 
@@ -316,6 +316,8 @@ def test_attempts_are_numbered_and_can_be_followed(
         "outcome": "retry",
         "error": None,
         "fault": None,
+        "response_body": "x" * 4096,
+        "response_size": 4100,
     }
     assert (second["serial"], second["number"], second["status"]) == (2, 2, 200)
     assert (second["outcome"], second["retry_time"]) == ("done", None)

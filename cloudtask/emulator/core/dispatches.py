@@ -88,6 +88,8 @@ class Answer:
     timed_out: bool = False
     error: str | None = None  # Why no answer came.
     retry_at: int | None = None  # Earliest next attempt that the target asks for.
+    body: bytes = field(default=b"", repr=False)  # Its beginning, as it came.
+    size: int = 0  # Of the whole body, in bytes.
 
     @property
     def is_success(self) -> bool:

@@ -11,6 +11,7 @@ from yarl import URL
 
 from cloudtask.emulator.core.dispatches import Answer, retry_after
 from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.sending.connections import Connector
 from cloudtask.emulator.sending.targets import LocalResolver, check_literal
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ KEEP_ALIVE_SECONDS = 1.0
 
 #: What a task for App Engine comes to if nobody said where that is.
 NO_APP_ENGINE = "nowhere to send App Engine tasks to: set --app-engine-url"
+
+#: How much of an answer's body is kept, in bytes.
+MAX_KEPT_BYTES = 4096
 
 _CHUNK_BYTES = 65_536
 # Longest header of an answer. No reason to call an attempt a failure.
@@ -48,7 +52,7 @@ class HttpDelivery:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # The queues limit the concurrency.
-            connector=aiohttp.TCPConnector(
+            connector=Connector(
                 limit=0,
                 keepalive_timeout=KEEP_ALIVE_SECONDS,
                 resolver=LocalResolver() if self._is_guarded else None,
@@ -90,9 +94,7 @@ class HttpDelivery:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                # Read to the end so that the connection can be used again.
-                async for _ in response.content.iter_chunked(_CHUNK_BYTES):
-                    pass
+                body, size = await _read(response)
         except TimeoutError:
             return Answer(timed_out=True, error="no answer within the deadline")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -100,7 +102,22 @@ class HttpDelivery:
             # accepts such tasks, so it is the attempt that fails.
             return Answer(error=_in_words(error))
         asked = response.headers.get("Retry-After")
-        return Answer(response.status, retry_at=retry_after(asked, self._clock()))
+        return Answer(
+            response.status,
+            retry_at=retry_after(asked, self._clock()),
+            body=body,
+            size=size,
+        )
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, int]:
+    """Return the beginning of a body, and the number of all its bytes."""
+    beginning, size = b"", 0
+    # To the end, so that the connection can be used again.
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        beginning += chunk[: MAX_KEPT_BYTES - len(beginning)]
+        size += len(chunk)
+    return beginning, size
 
 
 def _in_words(error: Exception) -> str:
