@@ -251,7 +251,7 @@ def test_looking_uses_up_no_fault(emulator: Emulator, queue: str) -> None:
     ("path", "status", "words"),
     [
         ("tasks?queue=projects/p/locations/l/queues/q", 404, ["Queue does not exist"]),
-        ("tasks?queue=q", 403, ["q"]),
+        ("tasks?queue=q", 400, ["Queue name must be formatted"]),
         ("tasks", 400, ["queue is missing"]),
         ("tasks?queue=", 400, ["queue is missing"]),
         ("tasks?queue=q&page_size=0", 400, ["page_size is '0'", "1 to 1000"]),

@@ -85,6 +85,13 @@ def bad_id(task_id: str) -> str:
     )
 
 
+def bad_queue_id(queue_id: str) -> str:
+    return (
+        f'Queue ID "{queue_id}" can contain only letters ([A-Za-z]), numbers ([0-9]), '
+        "or hyphens (-). Queue ID must be between 1 and 100 characters."
+    )
+
+
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator([]) as emulator:
@@ -191,8 +198,52 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
     ),
     (
         "queue name",
-        create_queue(name="projects/demo/locations/local/queues/under_score"),
+        create_queue(name="nope"),
         *(INVALID, BAD_QUEUE, [QUEUE_HELP]),
+    ),
+    (
+        "queue name of a queue that is there",
+        on_queue("get_queue", "projects/demo/queues/q"),
+        *(INVALID, BAD_QUEUE, [QUEUE_HELP]),
+    ),
+    *(
+        (
+            f"queue id {queue_id[:12]!r}, {where}",
+            call(f"projects/demo/locations/local/queues/{queue_id}"),
+            *(INVALID, bad_queue_id(queue_id), []),
+        )
+        for queue_id in ("under_score", "a" * 101, "", "ä", "q.1")
+        for where, call in (
+            ("CreateQueue", create_queue),
+            ("GetQueue", lambda path: on_queue("get_queue", path)),
+            ("CreateTask", lambda path: create_in(path)),
+        )
+    ),
+    (
+        "queue id of a million characters",
+        create_queue(name=f"projects/demo/locations/local/queues/{'a' * 1_000_000}"),
+        *(INVALID, bad_queue_id("a" * 1000), []),
+    ),
+    *(
+        (f"{method}, no project", on_queue(method, name), *denied(project))
+        for method in (
+            *("get_task", "delete_task", "run_task", "get_queue", "delete_queue"),
+            *("pause_queue", "resume_queue", "purge_queue"),
+        )
+        for name, project in (
+            ("0a3e4a66-36d1-4a5b-9d60-0242ac120002",) * 2,
+            ("projects/a b/locations/local/queues/q/tasks/t", "a b"),
+        )
+    ),
+    (
+        "update_queue, no project",
+        lambda client, queue: client.update_queue(queue={"name": "nope"}),
+        *denied("nope"),
+    ),
+    (
+        "list_tasks, no project",
+        lambda client, queue: client.list_tasks(parent="nope"),
+        *denied("nope"),
     ),
     (
         "parent",

@@ -35,9 +35,7 @@ class Connector(TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial[ResponseHandler](
-            AnswerHandler, loop=asyncio.get_running_loop()
-        )
+        self._factory = functools.partial(_handler, asyncio.get_running_loop())
 
 
 class AnswerHandler(ResponseHandler):
@@ -83,3 +81,7 @@ class AnswerHandler(ResponseHandler):
         error = self.exception()
         if error is not None and not body.is_eof():
             body.set_exception(ClientPayloadError(str(error)))
+
+
+def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return AnswerHandler(loop)
