@@ -362,6 +362,11 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
         *(INVALID, BAD_TASK, []),
     ),
     (
+        "no target",
+        lambda client, queue: client.create_task(parent=queue, task={}),
+        *(INVALID, "Task.payload_type is not set.", []),
+    ),
+    (
         "no URL",
         create_task(http={"url": ""}),
         *(INVALID, "HttpRequest.url is required.", []),
