@@ -287,12 +287,12 @@ def test_a_task_for_app_engine_is_not_sent_if_there_is_none() -> None:
 
 
 def test_a_public_target_is_never_connected_to() -> None:
-    answer = send(dispatch("http://169.254.169.254/computeMetadata/v1/"))
+    answer = send(dispatch("http://8.8.8.8/"))
 
     assert answer.status is None
     assert answer.error == (
-        "169.254.169.254 is not on this machine or network. Allow such targets "
-        "with --allow-public-targets."
+        "8.8.8.8 is not on this machine or network. Allow such targets with "
+        "--allow-public-targets."
     )
 
 

@@ -23,6 +23,7 @@ Client = tasks_v2.CloudTasksClient
 Call = Callable[[Client, str], object]
 
 URL = "http://127.0.0.1:9/"
+TOKEN = {"service_account_email": "me@demo.example"}
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 REFERENCE = (
     "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"
@@ -376,6 +377,24 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
         create_task(http={"url": "ftp://127.0.0.1/"}),
         *(INVALID, "HttpTarget.url must start with 'http://' or 'https://'.", []),
     ),
+    *(
+        (
+            f"{kind} for {url}",
+            create_task(http={"url": url, kind: TOKEN}),
+            INVALID,
+            "HttpRequest.url must start with 'https://' for request with "
+            "HttpRequest.authorization_header",
+            [],
+        )
+        for kind in ("oidc_token", "oauth_token")
+        for url in (
+            "http://shop.example/run",
+            "HTTP://8.8.8.8/",
+            "http://localhost@shop.example/",
+            "http://[2001:4860:4860::8888]:80/",
+            "http://2130706433/",
+        )
+    ),
     (
         "short deadline",
         create_task(dispatch_deadline=timedelta(seconds=14.999)),
@@ -465,13 +484,34 @@ def test_a_schedule_time_too_far_ahead_is_refused(
         create_task(dispatch_deadline=timedelta(seconds=15)),
         create_task(dispatch_deadline=timedelta(minutes=30)),
         create_task("x" * 500),
+        create_task(http={"url": "https://shop.example/", "oidc_token": TOKEN}),
+        create_task(http={"url": "HTTPS://shop.example/", "oauth_token": TOKEN}),
+        # Here only: see the next test.
+        *(
+            create_task(http={"url": f"http://{host}/", "oidc_token": TOKEN})
+            for host in ("localhost:8000", "web", "[::1]:8000", "192.168.1.9")
+        ),
     ],
-    ids=["burst size", "escape", "short deadline", "long deadline", "task id"],
 )
 def test_what_the_service_accepts_is_accepted(
     client: Client, queue: str, call: Call
 ) -> None:
     call(client, queue)
+
+
+@pytest.mark.parametrize("kind", ["oidc_token", "oauth_token"])
+def test_a_token_needs_https_on_local_hosts_too_if_that_is_wanted(kind: str) -> None:
+    with (
+        Emulator(require_https=True) as strict,
+        grpc.insecure_channel(strict.host) as channel,
+    ):
+        client = Client(transport=CloudTasksGrpcTransport(channel=channel))
+        queue = strict.queue_path("default")
+
+        create_task()(client, queue)
+        create_task(http={"url": "https://localhost/", kind: TOKEN})(client, queue)
+        with pytest.raises(GoogleAPICallError, match="must start with 'https://' for"):
+            create_task(http={kind: TOKEN})(client, queue)
 
 
 # The values that become these answers.

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants, urls
+from cloudtask.emulator.core import hosts, instants, urls
 from cloudtask.emulator.core.errors import invalid_argument
 from cloudtask.emulator.core.instants import SECOND
 
@@ -92,8 +92,16 @@ def view(message: Any, response_view: int) -> Any:
     return message
 
 
-def check(message: Any, now: int) -> None:
-    """Raise ApiError if a new task, apart from its name, is not valid."""
+def check(message: Any, now: int, *, require_https: bool = False) -> None:
+    """
+    Raise ApiError if a new task, apart from its name, is not valid.
+
+    Args:
+        message: The google.cloud.tasks.v2.Task.
+        now: When it is created.
+        require_https: Whether a token needs an https URL even if its host is
+            local.
+    """
     if message.WhichOneof("message_type") is None:
         raise invalid_argument("Task.payload_type is not set.")
     if is_app_engine(message):
@@ -101,6 +109,7 @@ def check(message: Any, now: int) -> None:
         _check_app_engine_deadline(message)
     else:
         _check_http_request(message.http_request)
+        _check_token(message.http_request, require_https)
         _check_deadline(message)
     schedule_time = instants.read(message.schedule_time)
     if schedule_time > now + MAX_SCHEDULE_AHEAD:
@@ -183,6 +192,20 @@ def _check_http_request(request: Any) -> None:
     ):
         raise invalid_argument("HttpRequest.headers must be less than 80KB.")
     _check_method("HttpRequest", request, METHODS_WITH_BODY)
+
+
+def _check_token(request: Any, require_https: bool) -> None:
+    parts = urls.split(request.url)
+    if (
+        request.WhichOneof("authorization_header") is None
+        or parts.scheme.lower() == "https"
+        or (hosts.is_local(parts.host.strip("[]")) and not require_https)
+    ):
+        return
+    raise invalid_argument(
+        "HttpRequest.url must start with 'https://' for request with "
+        "HttpRequest.authorization_header"
+    )
 
 
 def _check_app_engine_request(request: Any) -> None:

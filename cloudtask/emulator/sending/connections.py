@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import ClientPayloadError, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from cloudtask.emulator.sending.targets import ForbiddenTarget, GuardedResolver
+
 if TYPE_CHECKING:
-    from aiohttp import StreamReader
+    from aiohttp import ClientRequest, StreamReader
+    from aiohttp.connector import Connection
+
+    from cloudtask.emulator.sending.targets import TargetRules
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -30,19 +35,46 @@ class Connector(TCPConnector):
     request is under way.
 
     Args:
+        rules: Which addresses are connected to.
         options: See TCPConnector.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, rules: TargetRules, **options: Any) -> None:
+        super().__init__(resolver=GuardedResolver(rules), **options)
+        self._rules = rules
         self._factory = functools.partial(_handler, asyncio.get_running_loop())
+
+    async def connect(
+        self, req: ClientRequest, *args: Any, **kwargs: Any
+    ) -> Connection:
+        """
+        Return a connection for a request, of which nothing was sent yet.
+
+        Raises:
+            ForbiddenTarget: It does not lead where a target may be.
+        """
+        connection = await super().connect(req, *args, **kwargs)
+        try:
+            # Whoever resolved it, and however.
+            peer = cast("AnswerHandler", connection.protocol).peer
+            self._rules.check_address(peer, req.url.raw_host or "")
+        except ForbiddenTarget:
+            connection.close()
+            raise
+        return connection
 
 
 class AnswerHandler(ResponseHandler):
     """Hands on one answer for each request and drops what follows it."""
 
+    peer = ""  # The address that it is connected to.
     _has_head = False  # The head of the answer is complete.
     _body: StreamReader | None = None  # None if the answer has none.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # None if it was closed meanwhile.
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
 
     def set_response_params(self, **params: Any) -> None:
         """Prepare for the answer to the next request."""

@@ -12,7 +12,7 @@ from yarl import URL
 from cloudtask.emulator.core.dispatches import Answer, retry_after
 from cloudtask.emulator.core.instants import SECOND
 from cloudtask.emulator.sending.connections import Connector
-from cloudtask.emulator.sending.targets import LocalResolver, check_literal
+from cloudtask.emulator.sending.targets import TargetRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,15 +47,13 @@ class HttpDelivery:
         self, clock: Callable[[], int], *, allow_public_targets: bool = False
     ) -> None:
         self._clock = clock
-        self._is_guarded = not allow_public_targets
+        self._rules = TargetRules(allow_public_targets)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # The queues limit the concurrency.
             connector=Connector(
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                resolver=LocalResolver() if self._is_guarded else None,
+                self._rules, limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -84,8 +82,7 @@ class HttpDelivery:
         timeout = aiohttp.ClientTimeout(total=dispatch.deadline / SECOND)
         try:
             url = URL(dispatch.url, encoded=True)
-            if self._is_guarded:
-                check_literal(url.host)
+            self._rules.check_host(url.raw_host or "")
             async with self._session.request(
                 dispatch.method,
                 url,
