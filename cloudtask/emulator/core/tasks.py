@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import hosts, instants, urls
+from cloudtask.emulator.core import header_rules, hosts, instants, urls
 from cloudtask.emulator.core.errors import invalid_argument
 from cloudtask.emulator.core.instants import SECOND
 
@@ -191,6 +191,7 @@ def _check_http_request(request: Any) -> None:
         MAX_HEADERS_SIZE
     ):
         raise invalid_argument("HttpRequest.headers must be less than 80KB.")
+    header_rules.check("HttpRequest.headers", request.headers.items())
     _check_method("HttpRequest", request, METHODS_WITH_BODY)
 
 
@@ -220,6 +221,7 @@ def _check_app_engine_request(request: Any) -> None:
             "AppEngineHttpRequest.relativeUri must be at most "
             f"{MAX_URL_LENGTH} characters long."
         )
+    header_rules.check("AppEngineHttpRequest.headers", request.headers.items())
     _check_method("AppEngineHttpRequest", request, _APP_ENGINE_METHODS_WITH_BODY)
 
 
