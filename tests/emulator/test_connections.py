@@ -126,7 +126,12 @@ def test_bytes_after_an_answer_fail_no_attempt(
 
 @pytest.mark.parametrize(
     ("method", "status"),
-    [("HEAD", b"200 OK"), ("HEAD", b"204 No Content"), ("GET", b"304 Not Modified")],
+    [
+        ("HEAD", b"200 OK"),
+        ("HEAD", b"204 No Content"),
+        ("GET", b"304 Not Modified"),
+        ("GET", b"101 Switching Protocols"),
+    ],
 )
 def test_the_body_of_an_answer_that_has_none_is_never_read(
     run: Callable[..., list[Attempt]],

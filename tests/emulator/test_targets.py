@@ -170,6 +170,16 @@ def test_a_name_of_this_machine_is_sent_to(
     assert send(f"http://shop.example:{port}/", allow_public_targets=True).status == 200
 
 
+def test_a_resolver_can_be_closed() -> None:
+    async def resolve() -> list[str]:
+        resolver = targets.GuardedResolver(targets.TargetRules())
+        results = await resolver.resolve("localhost", 80)
+        await resolver.close()
+        return [result["host"] for result in results]
+
+    assert "127.0.0.1" in asyncio.run(resolve())
+
+
 def test_what_was_connected_to_is_looked_at_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, target: Target
 ) -> None:
