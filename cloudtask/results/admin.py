@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -307,7 +307,7 @@ class TaskAdmin(_ModelAdmin):
     def duration(self, row: TaskRecord) -> str:
         if row.started_at is None:
             return self.get_empty_value_display()
-        lasted = (row.finished_at or timezone.now()) - row.started_at
+        lasted = (row.finished_at or datetime.now(UTC)) - row.started_at
         if lasted < timedelta(minutes=1):
             return f"{lasted.total_seconds():.2f} s"
         return str(timedelta(seconds=round(lasted.total_seconds())))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from cloudtask.results import control
 from cloudtask.results.models import TaskRecord
@@ -183,7 +182,9 @@ def _cancel(options: dict[str, Any], stdout: OutputWrapper) -> None:
 def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
     rows = control.redrivable(_chosen(options))
     if options["failed_within"]:
-        rows = rows.filter(finished_at__gte=timezone.now() - options["failed_within"])
+        rows = rows.filter(
+            finished_at__gte=datetime.now(UTC) - options["failed_within"]
+        )
     count = rows.count()
     if options["dry_run"]:
         stdout.write(f"{count} tasks would run again.")
@@ -221,7 +222,7 @@ def _chunks(rows: QuerySet[TaskRecord], size: int) -> Iterator[list[str]]:
 
 
 def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
-    now = timezone.now()
+    now = datetime.now(UTC)
     rows = control.prunable(
         now - options["older_than"], now - options["failed_older_than"]
     )

@@ -14,7 +14,7 @@ from django.db.models import Case, F, Q, Value, When
 from cloudtask.exceptions import CloudTaskError, PayloadError
 from cloudtask.payload import decode, encode, new_id
 from cloudtask.results import sending
-from cloudtask.results.clock import Now, stored
+from cloudtask.results.clock import Now
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _copy(row: TaskRecord) -> TaskRecord:
         queue=row.queue,
         body=encode(again).decode(),
         url=row.url,
-        enqueued_at=stored(again.enqueued_at),
+        enqueued_at=again.enqueued_at,
         send_at=Now(),
     )
 

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce, NullIf, StrIndex, Substr
 
+from cloudtask.results.clock import MomentField
 from cloudtask.results.fields import JSONTextField
 
 _TASKS = "/tasks/"
@@ -50,21 +51,19 @@ class TaskRecord(models.Model):
     task_id = models.CharField(
         max_length=500, blank=True, help_text="The id that a named task was given."
     )
-    schedule_time = models.DateTimeField(null=True, blank=True)
+    schedule_time = MomentField(null=True, blank=True)
 
-    enqueued_at = models.DateTimeField(help_text="When the code enqueued it.")
-    sent_at = models.DateTimeField(
-        null=True, blank=True, help_text="When Cloud Tasks took it."
-    )
-    send_at = models.DateTimeField(
+    enqueued_at = MomentField(help_text="When the code enqueued it.")
+    sent_at = MomentField(null=True, blank=True, help_text="When Cloud Tasks took it.")
+    send_at = MomentField(
         null=True, blank=True, help_text="When to send it; empty once it is sent."
     )
-    look_at = models.DateTimeField(
+    look_at = MomentField(
         null=True, blank=True, help_text="When to see if its queue has it still."
     )
-    started_at = models.DateTimeField(null=True, blank=True)
-    last_attempted_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    started_at = MomentField(null=True, blank=True)
+    last_attempted_at = MomentField(null=True, blank=True)
+    finished_at = MomentField(null=True, blank=True)
 
     attempt = models.PositiveIntegerField(default=0, help_text="The latest one.")
     worker_id = models.CharField(max_length=64, blank=True)
@@ -79,10 +78,10 @@ class TaskRecord(models.Model):
     progress_done = models.BigIntegerField(null=True, blank=True)
     progress_total = models.BigIntegerField(null=True, blank=True)
     progress_message = models.CharField(max_length=200, blank=True)
-    cancelled_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = MomentField(null=True, blank=True)
 
     lease = models.CharField(max_length=32, blank=True)
-    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    lease_expires_at = MomentField(null=True, blank=True)
     interruptions = models.PositiveSmallIntegerField(
         default=0, help_text="Workers that died with it."
     )
@@ -142,7 +141,7 @@ class TaskError(models.Model):
     type = models.CharField(max_length=255, help_text="Dotted path of the exception.")
     message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
-    happened_at = models.DateTimeField()
+    happened_at = MomentField()
 
     class Meta:
         ordering: ClassVar = ["id"]

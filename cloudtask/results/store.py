@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,12 +33,11 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.payload import encode, new_id
-from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.clock import Now, after
 from cloudtask.results.conflicts import settled
 from cloudtask.results.leases import (
     HEART,
@@ -149,7 +148,7 @@ class ErrorClaim(Claim):
     def _keep(self, ending: Ending) -> None:
         row = _found_row(self._payload, self._request)
         row.status = Status.FAILED
-        row.finished_at = timezone.now()
+        row.finished_at = Now()
         with transaction.atomic():
             row.save()
             _keep_error(self._payload, self._request, ending)
@@ -172,7 +171,7 @@ class LeaseClaim(Claim):
 
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
-        [cancelled_at] = list(held) or [timezone.now()]
+        [cancelled_at] = list(held) or [datetime.now(UTC)]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -370,7 +369,7 @@ def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> 
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message=shown(_message(error)),
         traceback=shown("".join(format_exception(error))),
-        happened_at=timezone.now(),
+        happened_at=datetime.now(UTC),
     )
 
 
@@ -391,9 +390,9 @@ def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
         body=task.body.decode(),
         url=task.route.url,
         task_id=task.task_id or "",
-        schedule_time=stored(task.schedule_time) if task.schedule_time else None,
-        enqueued_at=stored(payload.enqueued_at),
-        send_at=stored(payload.enqueued_at + SEND_AFTER),
+        schedule_time=task.schedule_time,
+        enqueued_at=payload.enqueued_at,
+        send_at=payload.enqueued_at + SEND_AFTER,
     )
 
 
@@ -407,8 +406,8 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         queue=request.queue or "",
         name=request.task_name or "",
         body=encode(payload).decode(),
-        enqueued_at=stored(payload.enqueued_at),
-        sent_at=stored(payload.enqueued_at),
+        enqueued_at=payload.enqueued_at,
+        sent_at=payload.enqueued_at,
         attempt=request.attempt,
         worker_id=worker_id(),
         trace_id=request.trace_id or "",

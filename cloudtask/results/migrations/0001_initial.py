@@ -4,6 +4,7 @@ import django.db.models.functions.comparison
 import django.db.models.functions.text
 from django.db import migrations, models
 
+import cloudtask.results.clock
 import cloudtask.results.fields
 
 
@@ -106,20 +107,25 @@ class Migration(migrations.Migration):
                         max_length=500,
                     ),
                 ),
-                ("schedule_time", models.DateTimeField(blank=True, null=True)),
+                (
+                    "schedule_time",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "enqueued_at",
-                    models.DateTimeField(help_text="When the code enqueued it."),
+                    cloudtask.results.clock.MomentField(
+                        help_text="When the code enqueued it."
+                    ),
                 ),
                 (
                     "sent_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True, help_text="When Cloud Tasks took it.", null=True
                     ),
                 ),
                 (
                     "send_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True,
                         help_text="When to send it; empty once it is sent.",
                         null=True,
@@ -127,15 +133,24 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "look_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True,
                         help_text="When to see if its queue has it still.",
                         null=True,
                     ),
                 ),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("last_attempted_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "started_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
+                (
+                    "last_attempted_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
+                (
+                    "finished_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "attempt",
                     models.PositiveIntegerField(default=0, help_text="The latest one."),
@@ -162,9 +177,15 @@ class Migration(migrations.Migration):
                 ("progress_done", models.BigIntegerField(blank=True, null=True)),
                 ("progress_total", models.BigIntegerField(blank=True, null=True)),
                 ("progress_message", models.CharField(blank=True, max_length=200)),
-                ("cancelled_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "cancelled_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 ("lease", models.CharField(blank=True, max_length=32)),
-                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "lease_expires_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "interruptions",
                     models.PositiveSmallIntegerField(
@@ -235,7 +256,7 @@ class Migration(migrations.Migration):
                 ),
                 ("message", models.TextField(blank=True)),
                 ("traceback", models.TextField(blank=True)),
-                ("happened_at", models.DateTimeField()),
+                ("happened_at", cloudtask.results.clock.MomentField()),
                 (
                     "task",
                     models.ForeignKey(
