@@ -254,9 +254,7 @@ def delete(rows: QuerySet[TaskRecord]) -> int:
 
 
 def _rows(ids: Sequence[str]) -> QuerySet[TaskRecord]:
-    # A copy that is read from elsewhere may lag behind.
-    primary = TaskRecord.objects.using(router.db_for_write(TaskRecord))
-    return primary.filter(pk__in=ids)
+    return TaskRecord.objects.filter(pk__in=ids)
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

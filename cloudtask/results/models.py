@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from django.db import models
+from django.db import models, router
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce, NullIf, StrIndex, Substr
 
@@ -12,6 +12,22 @@ from cloudtask.results.clock import MomentField
 from cloudtask.results.fields import JSONTextField
 
 _TASKS = "/tasks/"
+
+
+_M = TypeVar("_M", bound=models.Model)
+
+
+class PrimaryManager(models.Manager[_M]):
+    """
+    Reads where it writes.
+
+    A copy of the database may lag behind, and what is read of a task decides
+    what becomes of it.
+    """
+
+    def get_queryset(self) -> models.QuerySet[_M]:
+        rows = super().get_queryset()
+        return rows.using(self._db or router.db_for_write(TaskRecord))
 
 
 class TaskRecord(models.Model):
@@ -86,6 +102,8 @@ class TaskRecord(models.Model):
         default=0, help_text="Workers that died with it."
     )
 
+    objects = PrimaryManager()
+
     class Meta:
         verbose_name = "task"
         permissions: ClassVar = [
@@ -142,6 +160,8 @@ class TaskError(models.Model):
     message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
     happened_at = MomentField()
+
+    objects = PrimaryManager()
 
     class Meta:
         ordering: ClassVar = ["id"]

@@ -15,7 +15,6 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import (
-    DEFAULT_DB_ALIAS,
     DatabaseError,
     IntegrityError,
     InterfaceError,
@@ -81,8 +80,8 @@ class DatabaseStore(ResultStore):
 
     keeps = True
 
-    def shares(self, using: str | None) -> bool:
-        return (using or DEFAULT_DB_ALIAS) == router.db_for_write(TaskRecord)
+    def alias(self) -> str:
+        return router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         _row(payload, task).save(force_insert=True)
@@ -149,7 +148,7 @@ class ErrorClaim(Claim):
         row = _found_row(self._payload, self._request)
         row.status = Status.FAILED
         row.finished_at = Now()
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             row.save()
             _keep_error(self._payload, self._request, ending)
 
@@ -207,7 +206,7 @@ class LeaseClaim(Claim):
     def _end(self, ending: Ending) -> bool:
         if ending.error is None:
             return _end(self._lease, ending)
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             if not _end(self._lease, ending):
                 return False
             _keep_error(self._payload, self._request, ending)
@@ -303,7 +302,7 @@ def _claim_unknown(payload: Payload, request: CloudTaskRequest, token: str) -> C
     row.lease_expires_at = expiry()
     row.started_at = row.last_attempted_at = Now()
     try:
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             row.save(force_insert=True)
     except IntegrityError:
         return Refusal(Standing.BUSY)
