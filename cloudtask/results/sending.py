@@ -139,11 +139,12 @@ def _route(payload: Payload, transport: Transport) -> Route:
 
 
 def _full_name(row: TaskRecord) -> str:
-    if "/" in row.name:
-        return row.name
+    name: str = row.name
+    if "/" in name:
+        return name
     # Known by its dispatch alone, which tells the last part.
     target = _transport_of(row).target(settings_for(row.backend or None))
-    return f"{target.queue_path(row.queue)}/tasks/{row.name}"
+    return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
 def _transport_of(row: TaskRecord) -> Transport:

@@ -19,33 +19,37 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.CharField(max_length=32, primary_key=True, serialize=False),
+                    cloudtask.results.fields.AnyCharField(
+                        max_length=32, primary_key=True, serialize=False
+                    ),
                 ),
                 (
                     "path",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Dotted path of the task.", max_length=500
                     ),
                 ),
                 (
                     "kind",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Which layer enqueued it.", max_length=16
                     ),
                 ),
                 (
                     "backend",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True, help_text="Alias in TASKS.", max_length=100
                     ),
                 ),
                 (
                     "queue",
-                    models.CharField(help_text="Name of the queue.", max_length=100),
+                    cloudtask.results.fields.AnyCharField(
+                        help_text="Name of the queue.", max_length=100
+                    ),
                 ),
                 (
                     "name",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="Full name at Cloud Tasks.",
                         max_length=1024,
@@ -71,12 +75,14 @@ class Migration(migrations.Migration):
                                 1,
                             ),
                         ),
-                        output_field=models.CharField(max_length=500),
+                        output_field=cloudtask.results.fields.AnyCharField(
+                            max_length=500
+                        ),
                     ),
                 ),
                 (
                     "status",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         choices=[
                             ("READY", "ready"),
                             ("RUNNING", "running"),
@@ -89,19 +95,19 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "body",
-                    models.TextField(
+                    cloudtask.results.fields.JSONBodyField(
                         blank=True, help_text="The payload, to send it again."
                     ),
                 ),
                 (
                     "url",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True, help_text="Its own URL.", max_length=2083
                     ),
                 ),
                 (
                     "task_id",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="The id that a named task was given.",
                         max_length=500,
@@ -155,10 +161,13 @@ class Migration(migrations.Migration):
                     "attempt",
                     models.PositiveIntegerField(default=0, help_text="The latest one."),
                 ),
-                ("worker_id", models.CharField(blank=True, max_length=64)),
+                (
+                    "worker_id",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=64),
+                ),
                 (
                     "trace_id",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="Trace of the latest attempt.",
                         max_length=32,
@@ -176,12 +185,18 @@ class Migration(migrations.Migration):
                 ),
                 ("progress_done", models.BigIntegerField(blank=True, null=True)),
                 ("progress_total", models.BigIntegerField(blank=True, null=True)),
-                ("progress_message", models.CharField(blank=True, max_length=200)),
+                (
+                    "progress_message",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=200),
+                ),
                 (
                     "cancelled_at",
                     cloudtask.results.clock.MomentField(blank=True, null=True),
                 ),
-                ("lease", models.CharField(blank=True, max_length=32)),
+                (
+                    "lease",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=32),
+                ),
                 (
                     "lease_expires_at",
                     cloudtask.results.clock.MomentField(blank=True, null=True),
@@ -250,12 +265,12 @@ class Migration(migrations.Migration):
                 ("attempt", models.PositiveIntegerField()),
                 (
                     "type",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Dotted path of the exception.", max_length=255
                     ),
                 ),
-                ("message", models.TextField(blank=True)),
-                ("traceback", models.TextField(blank=True)),
+                ("message", cloudtask.results.fields.AnyTextField(blank=True)),
+                ("traceback", cloudtask.results.fields.AnyTextField(blank=True)),
                 ("happened_at", cloudtask.results.clock.MomentField()),
                 (
                     "task",
