@@ -295,6 +295,9 @@ class TaskAdmin(_ModelAdmin):
         # what a page hides could be guessed, letter by letter.
         return lookup in _LOOKUPS
 
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        return to_field == self.opts.pk.name
+
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> TaskRecord | None:
