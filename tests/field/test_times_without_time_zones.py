@@ -20,6 +20,7 @@ from cloudtask.framework import task_finished
 from cloudtask.results import get_result, sweeping
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.sweeping import sweep
+from cloudtask.stores import Ending
 from cloudtask.testing import memory_queue
 from tests.backends import tasks as django_tasks
 from tests.results.conftest import (  # noqa: F401 - fixtures
@@ -116,7 +117,7 @@ def test_all_times_of_a_task_agree() -> None:
     assert is_now(found.started_at)
     assert is_now(found.last_attempted_at)
     assert is_now(found.lease_expires_at, -timedelta(seconds=30))
-    held.release()
+    held.end(Ending(final=False))
 
     dispatch(enqueued.id, attempt=2)
     assert is_now(row(enqueued.id).finished_at)
