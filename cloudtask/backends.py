@@ -30,6 +30,7 @@ from cloudtask.exceptions import (
     CloudTaskError,
     ConfigurationError,
     MetadataUnavailable,
+    TaskNotFound,
 )
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
@@ -163,8 +164,9 @@ class CloudTasksBackend(ConfiguredBackend):
         What became of a task.
 
         Raises:
-            TaskResultDoesNotExist: Nothing is known of it, or it is none of
-                this backend's. Without `cloudtask.results`, always.
+            TaskResultDoesNotExist: Nothing is known of it, it is none of this
+                backend's, or its code is not loaded. Without
+                `cloudtask.results`, always.
         """
         store = get_store(self.settings)
         if not store.keeps:
@@ -174,7 +176,10 @@ class CloudTasksBackend(ConfiguredBackend):
         stored = store.find(result_id)
         if stored is None or stored.payload.backend != self.alias:
             raise TaskResultDoesNotExist(result_id)
-        return result_of(stored)
+        try:
+            return result_of(stored)
+        except TaskNotFound as error:
+            raise TaskResultDoesNotExist(str(error)) from error
 
     async def aget_result(self, result_id: str) -> CloudTaskResult:
         """See get_result()."""

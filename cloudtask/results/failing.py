@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import router, transaction
-from django.utils import timezone
 
 from cloudtask.dispatches import backend_of
 from cloudtask.exceptions import CloudTaskError
@@ -52,7 +52,7 @@ def fail(
                 attempt=row.attempt,
                 type=f"{type(error).__module__}.{type(error).__qualname__}",
                 message=text(str(error)),
-                happened_at=timezone.now(),
+                happened_at=datetime.now(UTC),
             )
     if is_failed:
         _tell(row, error)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import (
-    DEFAULT_DB_ALIAS,
     DatabaseError,
     IntegrityError,
     InterfaceError,
@@ -33,12 +32,11 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.payload import new_id
-from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.clock import Now, after
 from cloudtask.results.conflicts import settled
 from cloudtask.results.leases import (
     HEART,
@@ -82,8 +80,8 @@ class DatabaseStore(ResultStore):
 
     keeps = True
 
-    def shares(self, using: str | None) -> bool:
-        return (using or DEFAULT_DB_ALIAS) == router.db_for_write(TaskRecord)
+    def alias(self) -> str:
+        return router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         _row(payload, task).save(force_insert=True)
@@ -149,8 +147,8 @@ class ErrorClaim(Claim):
     def _keep(self, ending: Ending) -> None:
         row = _found_row(self._payload, self._request)
         row.status = Status.FAILED
-        row.finished_at = timezone.now()
-        with transaction.atomic():
+        row.finished_at = Now()
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             if _is_written(row, _rows_of(self._payload)):
                 _keep_error(self._payload, self._request, ending)
             else:
@@ -171,7 +169,8 @@ def _is_written(row: TaskRecord, same: QuerySet[TaskRecord]) -> bool:
     }
     if same.update(**values):
         return True
-    with suppress(IntegrityError), transaction.atomic():
+    using = router.db_for_write(TaskRecord)
+    with suppress(IntegrityError), transaction.atomic(using):
         row.save(force_insert=True)
         return True
     # Another attempt of the same task was quicker, or it is another's.
@@ -195,7 +194,7 @@ class LeaseClaim(Claim):
 
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
-        [cancelled_at] = list(held) or [timezone.now()]
+        [cancelled_at] = list(held) or [datetime.now(UTC)]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -216,7 +215,7 @@ class LeaseClaim(Claim):
     def _end(self, ending: Ending) -> bool:
         if ending.error is None:
             return _end(self._lease, ending)
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             if not _end(self._lease, ending):
                 return False
             _keep_error(self._payload, self._request, ending)
@@ -334,7 +333,7 @@ def _claim_unknown(payload: Payload, request: CloudTaskRequest, token: str) -> C
     row.lease_expires_at = expiry()
     row.started_at = row.last_attempted_at = Now()
     try:
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             row.save(force_insert=True)
     except IntegrityError:
         return Refusal(Standing.BUSY)
@@ -401,7 +400,7 @@ def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> 
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message=shown(text_of(error)),
         traceback=shown("".join(format_exception(error))),
-        happened_at=timezone.now(),
+        happened_at=datetime.now(UTC),
     )
 
 
@@ -415,9 +414,9 @@ def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
         body=task.body.decode(),
         url=task.route.url,
         task_id=task.task_id or "",
-        schedule_time=stored(task.schedule_time) if task.schedule_time else None,
-        enqueued_at=stored(payload.enqueued_at),
-        send_at=stored(payload.enqueued_at + SEND_AFTER),
+        schedule_time=task.schedule_time,
+        enqueued_at=payload.enqueued_at,
+        send_at=payload.enqueued_at + SEND_AFTER,
     )
 
 
@@ -431,8 +430,8 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         queue=request.queue or "",
         name=request.task_name or "",
         body=payload.received_body().decode(),
-        enqueued_at=stored(payload.enqueued_at),
-        sent_at=stored(payload.enqueued_at),
+        enqueued_at=payload.enqueued_at,
+        sent_at=payload.enqueued_at,
         attempt=request.attempt,
         worker_id=worker_id(),
         trace_id=request.trace_id or "",

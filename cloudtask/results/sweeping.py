@@ -30,7 +30,7 @@ from cloudtask.exceptions import (
 )
 from cloudtask.payload import new_id
 from cloudtask.results import control, sending
-from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.clock import Now, after
 from cloudtask.results.conflicts import settled
 from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
@@ -228,7 +228,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _pause_of(row: TaskRecord) -> timedelta:
     """As long as it has waited already, within bounds."""
-    age = stored(datetime.now(UTC)) - row.enqueued_at
+    age: timedelta = datetime.now(UTC) - row.enqueued_at
     return min(max(age, PAUSE), MAX_PAUSE)
 
 
