@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,13 +10,6 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import (
-    NoReverseMatch,
-    Resolver404,
-    get_script_prefix,
-    resolve,
-    reverse,
-)
 from django.utils.crypto import constant_time_compare
 
 from cloudtask import environment, registry
@@ -30,6 +22,7 @@ from cloudtask.conf import (
 )
 from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.reachability import check_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,7 +102,7 @@ def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
     yield from _check_secrets(settings)
     yield from _check_places(settings)
     yield from _check_url(settings, in_production)
-    yield from _check_route(settings)
+    yield from check_route(settings)
 
 
 def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
@@ -203,70 +196,6 @@ def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage
             "in clear.",
             id="cloudtask.E006",
         )
-    if _is_redirected_to_https(settings.url):
-        yield checks.Warning(
-            "SECURE_SSL_REDIRECT would redirect dispatches, and Cloud Tasks takes "
-            "a redirect for a failure.",
-            hint="Behind a proxy that ends TLS, as on Cloud Run, set "
-            "SECURE_PROXY_SSL_HEADER, or add the path to SECURE_REDIRECT_EXEMPT.",
-            id="cloudtask.W007",
-        )
-
-
-def _is_redirected_to_https(url: str) -> bool:
-    if not django_settings.SECURE_SSL_REDIRECT or not _redirects_at_all():
-        return False
-    parts = urlsplit(url)
-    path = parts.path.lstrip("/")
-    exempt = any(re.search(p, path) for p in django_settings.SECURE_REDIRECT_EXEMPT)
-    behind_proxy = django_settings.SECURE_PROXY_SSL_HEADER is not None
-    return not exempt and not (parts.scheme == "https" and behind_proxy)
-
-
-def _redirects_at_all() -> bool:
-    middleware = "django.middleware.security.SecurityMiddleware"
-    return middleware in django_settings.MIDDLEWARE
-
-
-def _check_route(settings: Settings) -> Iterator[CheckMessage]:
-    if not getattr(django_settings, "ROOT_URLCONF", None):
-        return
-    path = urlsplit(settings.url).path if settings.url is not None else None
-    if path is not None and _is_dispatch(path, settings.backend):
-        return
-    try:
-        route = reverse("cloudtask:dispatch", current_app=settings.backend)
-    except NoReverseMatch:
-        yield checks.Warning(
-            "The dispatch view is not routed: no task can come back to this project.",
-            hint="Add path('_tasks/', include('cloudtask.urls')) to your URLconf.",
-            id="cloudtask.W008",
-        )
-        return
-    if path is not None:
-        with_slash = _is_dispatch(f"{path}/", settings.backend)
-        is_redirected = django_settings.APPEND_SLASH and with_slash
-        trouble = "is redirected (APPEND_SLASH)" if is_redirected else "leads elsewhere"
-        yield checks.Warning(
-            f"The path of {settings.path_of('URL')}, {path!r}, {trouble}. The dispatch "
-            f"view is at {route!r}.",
-            id="cloudtask.W009",
-        )
-
-
-def _is_dispatch(path: str, backend: str | None) -> bool:
-    """Whether a path leads to a view that runs the tasks of a backend."""
-    # URLconfs know nothing of the path that the whole project is mounted at.
-    prefix = get_script_prefix()
-    if path.startswith(prefix):
-        path = f"/{path[len(prefix) :]}"
-    try:
-        match = resolve(path or "/")
-    except Resolver404:
-        return False
-    # Whatever the namespace: a view that is bound to a backend has its own.
-    is_view = match.app_names[-1:] == ["cloudtask"] and match.url_name == "dispatch"
-    return is_view and match.kwargs.get("backend", backend) == backend
 
 
 def _check_queues(
