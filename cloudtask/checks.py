@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from cloudtask.conf import (
 )
 from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.installation import strangers
 from cloudtask.reachability import check_route
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     try:
         settings = get_settings()
         found = [] if _is_unused(settings) else list(_check_settings(settings))
-        return [*found, *_check_tasks()]
+        return [*found, *_check_tasks(), *_check_installation()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -81,6 +83,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     try:
         for settings in all_settings():
             found += _check_on_commit(settings)
+            found += _check_no_emulator(settings)
             found += _check_signer(settings)
     except ConfigurationError:
         pass  # Told by check_cloudtask, or for the backend.
@@ -96,12 +99,12 @@ def all_settings() -> Iterator[Settings]:
 
 
 def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
-    in_production = not django_settings.DEBUG and settings.emulator() is None
     make_authenticator(settings)
     yield from _check_endpoint(settings)
     yield from _check_secrets(settings)
     yield from _check_places(settings)
-    yield from _check_url(settings, in_production)
+    yield from _check_url(settings)
+    yield from _check_emulator(settings)
     yield from check_route(settings)
 
 
@@ -187,15 +190,52 @@ def _check_signer(settings: Settings) -> Iterator[CheckMessage]:
         )
 
 
-def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage]:
-    if settings.url is None:
+def _check_url(settings: Settings) -> Iterator[CheckMessage]:
+    parts = urlsplit(settings.url or "")
+    if parts.scheme != "http" or django_settings.DEBUG:
         return
-    if in_production and urlsplit(settings.url).scheme == "http":
+    # With an emulator, credentials need not leave the machine.
+    if settings.emulator() is None or not _is_local(parts.hostname or ""):
         yield Error(
             f"{settings.path_of('URL')} is no https:// URL: credentials would travel "
             "in clear.",
             id="cloudtask.E006",
         )
+
+
+def _check_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    emulator = settings.emulator()
+    if emulator is not None and not _is_local(urlsplit(f"//{emulator}").hostname or ""):
+        yield checks.Warning(
+            f"The emulator at {emulator} may be on a public network: tasks travel in "
+            "clear, and so do the keys that dispatches are verified with.",
+            hint="Run the emulator on this machine or in its private network.",
+            id="cloudtask.W020",
+        )
+
+
+def _check_no_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.emulator_host is not None and not django_settings.DEBUG:
+        yield Error(
+            f"{settings.path_of('EMULATOR_HOST')} is set while DEBUG is off: no task "
+            "reaches Google, and whoever runs that emulator may dispatch.",
+            hint="Leave it out in production. Where it is meant, as in a test of an "
+            "image, silence this check.",
+            id="cloudtask.E019",
+        )
+
+
+def _is_local(host: str) -> bool:
+    """
+    Whether a host is this machine, or is in a private network.
+
+    No name is looked up: one without a dot is taken for a container's.
+    """
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." not in name or name.endswith((".localhost", ".local", ".internal"))
 
 
 def _check_queues(
@@ -240,3 +280,13 @@ def _check_app() -> Iterator[CheckMessage]:
 def _check_tasks() -> Iterator[CheckMessage]:
     for conflict in registry.conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
+
+
+def _check_installation() -> Iterator[CheckMessage]:
+    for name in strangers():
+        yield checks.Warning(
+            f"The distribution {name!r} has installed modules in the package "
+            "cloudtask, too: each has overwritten files of the other.",
+            hint=f"Uninstall {name}, and install dj-cloudtask again.",
+            id="cloudtask.W023",
+        )
