@@ -217,7 +217,7 @@ class _Handler(BaseHandler):
             match = super().resolve_request(request)
         except Resolver404:
             match = None
-        if match is None or not _is_view(match, self.dispatch.backend):
+        if match is None or not self._serves(match):
             self.fate = Fate.ELSEWHERE
             # Whatever it does, it is not done for a trial.
             return (lambda *args, **kwargs: HttpResponse(status=404)), (), {}
@@ -228,6 +228,10 @@ class _Handler(BaseHandler):
             return HttpResponse(status=_REFUSED)
 
         return refuse, match.args, match.kwargs
+
+    def _serves(self, match: ResolverMatch) -> bool:
+        backend = self.dispatch.backend
+        return is_view(match) and match.kwargs.get("backend", backend) == backend
 
 
 class _AsyncHandler(_Handler):
@@ -266,10 +270,9 @@ def _address(dispatch: Dispatch) -> tuple[str, int]:
     return parts.hostname or "", parts.port or 80
 
 
-def _is_view(match: ResolverMatch, backend: str | None) -> bool:
-    """Whether it is the dispatch view, and runs the tasks of the backend."""
-    is_view = getattr(match.func, "__module__", "") == _VIEWS
-    return is_view and match.kwargs.get("backend", backend) == backend
+def is_view(match: ResolverMatch) -> bool:
+    """Whether a path leads to a dispatch view."""
+    return getattr(match.func, "__module__", "") == _VIEWS
 
 
 @contextmanager
