@@ -169,6 +169,7 @@ def test_a_site_with_languages_or_a_mount_is_guarded(port: int, settings: Any) -
 
     too_much = [b"x" * MAX_BODY_BYTES, b"x"]
     assert post(port, *too_much, path="/app/de/_tasks/")[0] == 413
+    assert post(port, *too_much, path="/en/_tasks/")[0] == 413
 
 
 def test_an_authenticator_may_know_other_credentials(port: int, settings: Any) -> None:
