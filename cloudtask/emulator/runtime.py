@@ -7,13 +7,15 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from aiohttp import web
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from cloudtask.emulator.api import v2beta3
 from cloudtask.emulator.api.grpc_server import handlers
-from cloudtask.emulator.api.methods import Api
+from cloudtask.emulator.api.methods import SERVICES, Api
 from cloudtask.emulator.clock import Clock
 from cloudtask.emulator.commits import Commits
 from cloudtask.emulator.core import instants
@@ -193,12 +195,18 @@ class Runtime:
         address = join_address(self._options.host, self._options.port)
         server = grpc.aio.server(options=_CHANNEL_OPTIONS)
         server.add_generic_rpc_handlers(handlers(self.api))
+        # For the probes of container platforms, which know this service.
+        servicer = cast("Any", health).aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         try:
             self.port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
         stack.push_async_callback(server.stop, self._grace_seconds)
         await server.start()
+        for service in ("", *SERVICES, v2beta3.SERVICE):
+            await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        stack.push_async_callback(servicer.enter_graceful_shutdown)
 
 
 def join_address(host: str, port: int) -> str:

@@ -91,7 +91,7 @@ class Engine:
     @property
     def pending(self) -> int:
         """How many tasks are not finished: waiting, due or in flight."""
-        return sum(queue.depth for queue in self._live)
+        return self._live.overview.pending
 
     @property
     def live_queues(self) -> list[LiveQueue]:
