@@ -57,6 +57,7 @@ class EmulatorOptions:
     tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
     queue_tombstone_ttl: timedelta = timedelta(days=7)  # Likewise queue names.
     create_queues: bool = False  # Make a queue when a task names one.
+    concurrency: int | None = None  # Of queues that it makes without a limit.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
     allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.
     allow_public_targets: bool = False  # Dispatch to the internet, too.
@@ -116,6 +117,7 @@ class Runtime:
                         options.queue_tombstone_ttl
                     ),
                     create_queues=options.create_queues,
+                    concurrency=options.concurrency,
                     app_engine_url=options.app_engine_url,
                     require_https=options.require_https,
                 ),

@@ -47,6 +47,7 @@ from cloudtask.results.leases import (
     lease_time,
 )
 from cloudtask.results.loaded import sensitive_of
+from cloudtask.results.missing import ADVICE, is_missing
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import find
 from cloudtask.results.statements import Given, Update, given
@@ -84,7 +85,12 @@ class DatabaseStore(ResultStore):
         return router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
-        _row(payload, task).save(force_insert=True)
+        try:
+            _row(payload, task).save(force_insert=True)
+        except DatabaseError as error:
+            if not is_missing(error):
+                raise
+            raise get_settings().error("RESULTS", ADVICE) from error
 
     def unsent(self, ids: Collection[str]) -> Collection[str]:
         try:
@@ -233,7 +239,9 @@ def _answered(ask: Callable[[], _T]) -> _T:
     try:
         return settled(ask)
     except (DatabaseError, InterfaceError) as error:
-        raise StoreUnavailable(f"The database of results: {error!r}") from error
+        advice = f": {ADVICE}" if is_missing(error) else ""
+        message = f"The database of results: {error!r}{advice}"
+        raise StoreUnavailable(message) from error
 
 
 def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
