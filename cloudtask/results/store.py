@@ -239,7 +239,9 @@ class LeaseClaim(Claim):
         return session.has_failed and ask(self._was_written)
 
     def _write_late(self, write: Callable[..., bool]) -> None:
-        is_kept = self._write_on(_begin_session(self._request), write, lambda: False)
+        session = _begin_session(self._request)
+        session.has_failed = True
+        is_kept = self._write_on(session, write, lambda: False)
         logger.warning(
             "id=%s its end is written late"
             if is_kept
