@@ -18,6 +18,7 @@ from cloudtask.results import connections
 from cloudtask.results.connections import is_idle
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.store import DatabaseStore
+from cloudtask.stores import Ending
 from tests.field.dropping import POSTS, other_connection
 from tests.results.conftest import (  # noqa: F401
     _nothing_is_kept,
@@ -198,7 +199,7 @@ def test_a_callers_transaction_by_hand_is_left_alone() -> None:
     transaction.set_autocommit(False)
     try:
         TaskRecord.objects.filter(pk="none").update(path="x")
-        claim(wanted).release()
+        claim(wanted).end(Ending(final=False))
         assert values(wanted.id)["status"] == "READY"
         transaction.rollback()
     finally:

@@ -55,11 +55,6 @@ async def atell(request: CloudTaskRequest, name: str) -> None:
     request.progress(*WRONG[name][0])
 
 
-@task(run_once=True)
-def once(request: CloudTaskRequest) -> None:
-    ran.append("once")
-
-
 @django_task(takes_context=True)
 def django_tell(context: Any, name: str) -> None:
     context.request.progress(*WRONG[name][0])
@@ -137,16 +132,6 @@ def test_an_end_is_written_without_it(caplog: Any, error: Exception | None) -> N
     assert found.status == ("FAILED" if error else "SUCCESSFUL")
     assert (found.is_value_dropped, found.errors.count()) == (not error, bool(error))
     assert "without its values and texts" in caplog.text
-
-
-def test_a_task_that_runs_once_is_let_go_without_it() -> None:
-    enqueued = once().delay()
-    held: Any = claim(enqueued.id)
-    held._request.run_once = True
-    break_progress(held)
-    held.release()
-
-    assert row(enqueued.id).status == "FAILED"
 
 
 def test_progress_waits_for_a_database_that_is_away(

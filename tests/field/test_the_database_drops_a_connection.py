@@ -23,6 +23,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from cloudtask import CloudTaskRequest, Reject, RetryPolicy, task
+from cloudtask.exceptions import StoreUnavailable
 from cloudtask.framework import task as django_task
 from cloudtask.results import leases, store, sweeping
 from cloudtask.results.control import cancel
@@ -53,6 +54,7 @@ from tests.results.samples import (
     expire,
     fail_twice,
     payload,
+    payload_of,
     post,
     row,
 )
@@ -315,21 +317,21 @@ def test_a_claim_in_a_callers_transaction_is_undone_with_it(
 
 
 def test_a_thread_without_a_connection_opens_one() -> None:
-    enqueued = add().delay()
-    answers: list[Any] = []
+    wanted = payload_of(add().delay().id)
+    standings: list[Standing] = []
 
-    def answer() -> None:
+    def ask() -> None:
         try:
-            answers.append(post(enqueued.id).status_code)
+            standings.append(claim(wanted).standing)
         finally:
             # SQLite in memory ignores its own close().
             BaseDatabaseWrapper.close(connections["default"])
 
-    thread = threading.Thread(target=answer)
+    thread = threading.Thread(target=ask)
     thread.start()
     thread.join(10)
 
-    assert answers == [200]
+    assert standings == [Standing.FREE]
 
 
 def test_a_task_that_runs_once_waits_for_the_database(
@@ -445,13 +447,13 @@ def test_an_end_that_will_never_be_written_is_given_up(
     assert caplog.text.count("its end is not written") == 1
 
 
-def test_one_that_is_let_go_without_a_database_ends_its_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_ends_the_process_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     held = claim(add().delay().id)
     with monkeypatch.context() as patch:
-        Failing(patch, LeaseClaim, "_let_go", OperationalError("away"), times=2)
-        held.release()
+        failing = Failing(patch, store, "_end", OperationalError("away"), times=3)
+        with pytest.raises(StoreUnavailable):
+            held.end(Ending(final=False, error=SystemExit()))
+    assert failing.left == 1
     leases.HEART.deliver()
 
     [found] = TaskRecord.objects.all()
