@@ -457,7 +457,11 @@ def _ended(*, succeeded: bool, final: bool) -> dict[str, Any]:
 
 
 def _keep_error(
-    payload: Payload, request: CloudTaskRequest, ending: Ending, *, is_short: bool
+    payload: Payload,
+    request: CloudTaskRequest,
+    ending: Ending,
+    *,
+    is_short: bool = False,
 ) -> None:
     error = ending.error
     is_one_too_many = request.attempt > get_settings().max_errors
