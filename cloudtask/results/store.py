@@ -214,7 +214,7 @@ class LeaseClaim(Claim):
         session, lease = self._session, self._lease
         write = partial(self._end, ending)
         # What ends the process does not wait.
-        may_wait = isinstance(ending.error, Exception | None)
+        may_wait = ending.error is None or isinstance(ending.error, Exception)
         try:
             return self._write_on(session, write, lambda: may_wait and lease.holds())
         except Error as error:
