@@ -8,6 +8,7 @@ while the claim's lease does: whoever lost it writes nothing.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 from time import monotonic
@@ -35,7 +36,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import StoreUnavailable, text_of
+from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.payload import new_id
 from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.connections import Session, ask, is_of_values, may_pass
@@ -150,7 +151,7 @@ class ErrorClaim(Claim):
 
     def _recover(self, ending: Ending, *, is_short: bool = False) -> bool:
         # It has a row only if it failed before, and was redriven.
-        redriven = TaskRecord.objects.filter(pk=self._payload.id, status=Status.READY)
+        redriven = _rows_of(self._payload).filter(status=Status.READY)
         values = _returned(ending, is_short=is_short)
         redriven.update(**values, **_ended(succeeded=True, final=True))
         return True
@@ -160,9 +161,32 @@ class ErrorClaim(Claim):
         row.status = Status.FAILED
         row.finished_at = timezone.now()
         with transaction.atomic():
-            row.save()
-            _keep_error(self._payload, self._request, ending, is_short=is_short)
+            if _is_written(row, _rows_of(self._payload)):
+                _keep_error(self._payload, self._request, ending, is_short=is_short)
+            else:
+                logger.error(
+                    "task=%s id=%s has failed, which is not kept: the id is another "
+                    "task's",
+                    row.path,
+                    row.pk,
+                )
         return True
+
+
+def _is_written(row: TaskRecord, same: QuerySet[TaskRecord]) -> bool:
+    """Write a row, over none but the same task's."""
+    values = {
+        each.attname: getattr(row, each.attname)
+        for each in TaskRecord._meta.concrete_fields
+        if not each.primary_key and not each.generated
+    }
+    if same.update(**values):
+        return True
+    with suppress(IntegrityError), transaction.atomic():
+        row.save(force_insert=True)
+        return True
+    # Another attempt of the same task was quicker, or it is another's.
+    return bool(same.update(**values))
 
 
 class LeaseClaim(Claim):
@@ -332,6 +356,7 @@ def _claim(
     claim = _CLAIM_ONCE if request.run_once else _CLAIM
     if claim.run(
         id=payload.id,
+        **_identity(payload),
         lease=lease.token,
         lasts=lease_time(),
         attempt=request.attempt,
@@ -340,6 +365,20 @@ def _claim(
     ):
         return Standing.FREE
     return _standing(payload, lease)
+
+
+def _identity(payload: Payload) -> dict[str, str]:
+    """What a payload and a row have in common if they are one task's."""
+    return {
+        "path": payload.task,
+        "kind": payload.kind,
+        "backend": payload.backend or "",
+    }
+
+
+def _rows_of(payload: Payload) -> QuerySet[TaskRecord]:
+    """The row of a payload's task, and never one of another with its id."""
+    return TaskRecord.objects.filter(pk=payload.id, **_identity(payload))
 
 
 def _claimable(task_id: Any) -> QuerySet[TaskRecord]:
@@ -378,8 +417,12 @@ def _claimed() -> dict[str, Any]:
     }
 
 
-_CLAIM = Update(lambda: (_claimable(given("id")), _claimed()))
-_CLAIM_ONCE = Update(lambda: (_claimable_once(given("id")), _claimed()))
+def _identified(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
+    return rows.filter(path=given("path"), kind=given("kind"), backend=given("backend"))
+
+
+_CLAIM = Update(lambda: (_identified(_claimable(given("id"))), _claimed()))
+_CLAIM_ONCE = Update(lambda: (_identified(_claimable_once(given("id"))), _claimed()))
 
 
 def _standing(payload: Payload, lease: Lease) -> Standing | None:
@@ -387,6 +430,9 @@ def _standing(payload: Payload, lease: Lease) -> Standing | None:
     row = TaskRecord.objects.filter(pk=payload.id).first()
     if row is None:
         return None
+    if any(getattr(row, key) != value for key, value in _identity(payload).items()):
+        # Nothing is told of it, and nothing becomes of it.
+        raise InvalidCredentials(f"the id {payload.id} is another task's")
     if row.lease == lease.token:
         # It was, and the answer was lost.
         return Standing.FREE
