@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 #: Packages whose frames between a caller and Cloud Tasks hold what is sent.
-_OURS = ("asgiref", "cloudtask", "django.tasks", "django_tasks")
+_OURS = ("asgiref", "cloudtask", "django.tasks", "django.utils.json", "django_tasks")
 
 
 class hide_values:  # noqa: N801 - used as a function is

@@ -157,8 +157,6 @@ def test_the_service_was_away_until_nobody_looked_for_it_any_more(
     with pytest.raises(ServiceUnavailable):
         CALLS[call](transport)
 
-    with Emulator(
-        ["default"], project="project", location="europe-west1", port=port
-    ):
+    with Emulator(["default"], project="project", location="europe-west1", port=port):
         took = tries_until_it_works(lambda: CALLS[call](transport))
         assert sum(took) + PAUSE * len(took) < 2

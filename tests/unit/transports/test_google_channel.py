@@ -1,4 +1,4 @@
-"""When a connection to Cloud Tasks is replaced, and what becomes of its calls."""
+"""When a connection to Cloud Tasks is replaced, and what becomes of calls."""
 
 import asyncio
 import threading
