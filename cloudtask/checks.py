@@ -30,6 +30,7 @@ from cloudtask.conf import (
 )
 from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.workers import GREEN_THREADS_STOP, green_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +45,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     try:
         settings = get_settings()
         found = [] if _is_unused(settings) else list(_check_settings(settings))
-        return [*found, *_check_tasks()]
+        return [*found, *_check_tasks(), *_check_threads()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -311,3 +312,13 @@ def _check_app() -> Iterator[CheckMessage]:
 def _check_tasks() -> Iterator[CheckMessage]:
     for conflict in registry.conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
+
+
+def _check_threads() -> Iterator[CheckMessage]:
+    kind = green_threads()
+    if kind not in (None, "gevent"):
+        yield checks.Warning(
+            GREEN_THREADS_STOP % kind,
+            hint="Use workers with threads or gevent, or an ASGI server.",
+            id="cloudtask.W030",
+        )

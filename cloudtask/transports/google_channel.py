@@ -11,7 +11,7 @@ import atexit
 import logging
 import os
 import threading
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -49,7 +49,11 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 5_000),
 )
 #: Whatever the environment says, an emulator is not behind a proxy.
-EMULATOR_OPTIONS = (*OPTIONS, ("grpc.enable_http_proxy", 0))
+EMULATOR_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    *OPTIONS,
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
+)
 
 #: Codes of a call that was not answered.
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
@@ -155,7 +159,7 @@ class Link:
             connection.channel.close()
 
     def _open(self) -> grpc.Channel:
-        _cooperate()
+        _cooperate(os.getpid())
         emulator = self._settings.emulator()
         if emulator is not None:
             return grpc.insecure_channel(emulator, EMULATOR_OPTIONS)
@@ -200,8 +204,9 @@ def _secure_channel(
     return grpc.secure_channel(host, channel, [*options, *OPTIONS])
 
 
-def _cooperate() -> None:
-    """Have gRPC wait as the process does, before it makes a channel."""
+@cache
+def _cooperate(pid: int) -> None:
+    """Have gRPC wait as a process does, before it makes its first channel."""
     kind = green_threads()
     if kind == "gevent":
         # The stubs do not know it.
