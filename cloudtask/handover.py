@@ -166,8 +166,11 @@ class Handover:
 
     def _add(self) -> None:
         # The statement has the arguments among its parameters.
-        with hide_values(of_others=True):
+        try:
             self._store.add(self._payload, self.task)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
 
     def _drop(self) -> None:
         """Forget the task, whose caller is told that it was not enqueued."""

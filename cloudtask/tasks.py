@@ -267,20 +267,26 @@ class Task(Generic[R_co]):
     def _enqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        with hide_values(of_others=False):
+        try:
             settings = get_settings()
             enqueued, handover = self._prepared(settings, schedule_time, using)
             handover.make(waits=self._waits(settings, on_commit))
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         self._enqueued = True
         return enqueued
 
     async def _aenqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        with hide_values(of_others=False):
+        try:
             settings = get_settings()
             enqueued, handover = self._prepared(settings, schedule_time, using)
             name = await handover.amake(waits=self._waits(settings, on_commit))
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         if name is not None:
             enqueued.sent_as(name)
         self._enqueued = True

@@ -314,10 +314,10 @@ class Patience:
             return self._outage
         started = monotonic()
         try:
-            # The error is kept, and may be raised elsewhere.
-            with hide_values(of_others=True):
-                return call(about)
+            return call(about)
         except EnqueueError as error:
+            # It is kept, and may be raised elsewhere.
+            hide_values(error, of_others=True)
             if error.retryable:
                 self._seconds -= monotonic() - started
                 self._outage = error if self._seconds <= 0 else None

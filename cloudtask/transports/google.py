@@ -146,7 +146,7 @@ class GoogleTransport(Transport):
         self._link.connect()
 
     def send(self, task: OutgoingTask) -> str:
-        with hide_values(of_others=True):
+        try:
             connection, request = self._link.connect(), to_message(task)
             metadata = _prepared(task.route).metadata
             calls, timeout, started = None, self._timeout, monotonic()
@@ -166,9 +166,12 @@ class GoogleTransport(Transport):
                     connection, timeout = self._link.connect(), calls.timeout()
                 else:
                     return str(answer.name)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
 
     async def asend(self, task: OutgoingTask) -> str:
-        with hide_values(of_others=True):
+        try:
             connection, request = self._link.connect(), to_message(task)
             metadata = _prepared(task.route).metadata
             calls, timeout, started = None, self._timeout, monotonic()
@@ -189,18 +192,24 @@ class GoogleTransport(Transport):
                     connection, timeout = self._link.connect(), calls.timeout()
                 else:
                     return str(answer.name)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
 
     def send_many(
         self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
     ) -> list[str | EnqueueError]:
         patience = patience or self.patience()
         answers: dict[int, str | EnqueueError] = {}
-        with hide_values(of_others=True):
+        try:
             messages = [to_message(task) for task in tasks]
             for chunk in batches.creations(messages):
                 some = [(tasks[index], messages[index]) for index in chunk]
                 answered = self._send_chunk(some, patience)
                 answers.update(zip(chunk, answered, strict=True))
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
         return [answers[index] for index in range(len(tasks))]
 
     def _send_chunk(

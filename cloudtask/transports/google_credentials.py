@@ -78,10 +78,9 @@ class Plugin(grpc.AuthMetadataPlugin):
 
     def __call__(self, context: Any, callback: Any) -> None:
         request = _NotingRequest(self._session)
+        plugin: Any = AuthMetadataPlugin(self._scoped, request, default_host=self._host)
         try:
-            AuthMetadataPlugin(self._scoped, request, default_host=self._host)(
-                context, callback
-            )
+            plugin(context, callback)
         except Exception as error:
             reason = _reason(error)
             self.refusal = None
@@ -96,12 +95,12 @@ class Plugin(grpc.AuthMetadataPlugin):
 
 
 class _NotingRequest(Request):
-    """Knows the status of the last answer. The library's errors do not tell."""
+    """Knows the status of the last answer, which errors of it do not tell."""
 
     status: int | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        response = super().__call__(*args, **kwargs)
+        response: Any = super().__call__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self.status = response.status
         return response
 

@@ -1,4 +1,4 @@
-"""A company's proxy in the environment, and an emulator that is not behind it."""
+"""A proxy in the environment, and an emulator that is not behind it."""
 
 from __future__ import annotations
 
