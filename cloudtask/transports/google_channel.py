@@ -35,9 +35,9 @@ logger = logging.getLogger("cloudtask")
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A channel that replaces another one makes a connection of its own.
     ("grpc.use_local_subchannel_pool", 1),
-    # Google's own libraries ping every 30 seconds, or less often. A server
-    # that takes it for too much says so, and gRPC waits twice as long.
-    ("grpc.keepalive_time_ms", 30_000),
+    # As Google's library for Spanner. A server that minds says so, and gRPC
+    # waits twice as long.
+    ("grpc.keepalive_time_ms", 120_000),
     # Also how long Linux waits for what was sent to be confirmed.
     ("grpc.keepalive_timeout_ms", 10_000),
     # Idle connections are those that are dropped on the way.
