@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from functools import cache, partial
-from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -209,7 +208,8 @@ def _cooperate(pid: int) -> None:
     """Have gRPC wait as a process does, before it makes its first channel."""
     kind = green_threads()
     if kind == "gevent":
-        # The stubs do not know it.
-        import_module("grpc.experimental.gevent").init_gevent()
+        from grpc.experimental import gevent  # type: ignore[attr-defined]
+
+        gevent.init_gevent()
     elif kind is not None:
         logger.warning(GREEN_THREADS_STOP, kind)
