@@ -160,6 +160,23 @@ def test_a_server_of_tokens_that_is_away(
     assert str(error).endswith("RefreshError: <html>")
 
 
+class Own(Credentials):
+    """Credentials of a project's own."""
+
+    def refresh(self, request: object) -> None:
+        raise KeyError("canary")
+
+
+def test_credentials_of_a_projects_own_may_raise_anything(
+    google: Callable[[Credentials], Transport], outgoing: Outgoing
+) -> None:
+    transport = google(Own())
+    error = error_of(lambda: transport.send(outgoing()))
+
+    assert error.retryable
+    assert str(error).endswith("failed with error: KeyError")
+
+
 def refresh_error(*args: Any, cause: Exception | None = None, **kwargs: Any) -> Any:
     error = exceptions.RefreshError(*args, **kwargs)
     error.__cause__ = cause
