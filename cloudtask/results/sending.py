@@ -75,7 +75,11 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
         id=row.pk,
         path=row.path,
         route=replace(
-            route, url=row.url or route.url, queue_path=queue_path, prepared=None
+            route,
+            # It has none where nobody could tell it when it was enqueued.
+            url=row.url or route.url or settings.require_url(),
+            queue_path=queue_path,
+            prepared=None,
         ),
         body=row.body.encode(),
         task_id=row.task_id or None,

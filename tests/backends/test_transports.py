@@ -17,7 +17,7 @@ from cloudtask.transports.immediate import ImmediateTransport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks as sdk
 from tests.backends import tasks
-from tests.backends.samples import BACKEND, TASKS, Told, with_options
+from tests.backends.samples import BACKEND, TASKS, THEIRS, Told, with_options
 from tests.tasks import ran
 
 IMMEDIATE = "cloudtask.transports.immediate.ImmediateTransport"
@@ -55,7 +55,7 @@ def test_tasks_are_kept_until_they_are_drained(told: list[Told]) -> None:
     [
         {},
         {"RUN_ONCE": True},
-        {"SECRET": "b" * 32},
+        {"SECRET": "b" * 32, **THEIRS},
         {"URL": "https://a/"},
         # Of these another connection would be made.
         {"RPC_TIMEOUT": timedelta(seconds=3)},
