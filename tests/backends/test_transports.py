@@ -60,7 +60,7 @@ def test_tasks_are_kept_until_they_are_drained(told: list[Told]) -> None:
         # Of these another connection would be made.
         {"RPC_TIMEOUT": timedelta(seconds=3)},
         {"CREDENTIALS": "/nowhere/key.json"},
-        {"EMULATOR_HOST": "127.0.0.1:1"},
+        {"EMULATOR_HOST": "127.0.0.1:1", **THEIRS},
         {"TRANSPORT": "cloudtask.transports.google.GoogleTransport"},
         {"TRANSPORT": IMMEDIATE},
     ],
