@@ -174,15 +174,17 @@ def test_clients_may_ping_an_idle_connection_as_often_as_they_like(
     pings = [number.to_bytes(8, "big") for number in range(20)]
     with socket.create_connection((host, int(port)), timeout=10) as client:
         client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings))
-        client.sendall(b"".join(frame(ping, number) for number in pings))
         answers = client.makefile("rb")
         answered: list[bytes] = []
+        client.sendall(frame(ping, pings[0]))
+        # One after the other, as each is answered.
         while len(answered) < len(pings):
             head = answers.read(9)
             payload = answers.read(int.from_bytes(head[:3], "big"))
             assert head[3] != goaway, payload
             if head[3] == ping:
                 answered.append(payload)
+                client.sendall(frame(ping, pings[len(answered) % len(pings)]))
     assert answered == pings
 
 
