@@ -32,6 +32,7 @@ from cloudtask.exceptions import (
     MetadataUnavailable,
     TaskNotFound,
 )
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -140,20 +141,28 @@ class CloudTasksBackend(ConfiguredBackend):
             ConfigurationError: A setting that is needed is missing.
             EnqueueError: Cloud Tasks refused the task; see `retryable`.
         """
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        handover.make(waits=settings.on_commit)
+        try:
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            handover.make(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         return result
 
     async def aenqueue(
         self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """See enqueue()."""
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        name = await handover.amake(waits=settings.on_commit)
+        try:
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            name = await handover.amake(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         if name is not None:
             _mark_sent(result, name)
             await task_enqueued.asend_robust(type(self), task_result=result)

@@ -25,6 +25,7 @@ from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
 from cloudtask.installation import strangers
 from cloudtask.reachability import check_route
+from cloudtask.workers import GREEN_THREADS_STOP, green_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +40,12 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     try:
         settings = get_settings()
         found = [] if _is_unused(settings) else list(_check_settings(settings))
-        return [*found, *_check_tasks(), *_check_installation()]
+        return [
+            *found,
+            *_check_tasks(),
+            *_check_installation(),
+            *_check_threads(),
+        ]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -302,4 +308,14 @@ def _check_installation() -> Iterator[CheckMessage]:
             "cloudtask, too: each has overwritten files of the other.",
             hint=f"Uninstall {name}, and install dj-cloudtask again.",
             id="cloudtask.W023",
+        )
+
+
+def _check_threads() -> Iterator[CheckMessage]:
+    kind = green_threads()
+    if kind not in (None, "gevent"):
+        yield checks.Warning(
+            GREEN_THREADS_STOP % kind,
+            hint="Use workers with threads or gevent, or an ASGI server.",
+            id="cloudtask.W030",
         )

@@ -25,6 +25,7 @@ from django.utils import timezone
 from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     TASK_REFRESH_ATTRS,
     BaseTaskBackend,
@@ -118,6 +119,22 @@ class CloudTask(Task):  # type: ignore[type-arg]
         if isinstance(backend, ConfiguredBackend):
             _shared[self.backend] = (configured, backend)
         return backend
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Any:
+        # Django's own frame has the arguments, too.
+        try:
+            return Task.enqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
+
+    async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
+        """See enqueue()."""
+        try:
+            return await Task.aenqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
 
 
 # By alias, with the TASKS that they were made of.
