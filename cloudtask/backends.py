@@ -38,7 +38,7 @@ from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.retry import RetryPolicy
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
+from cloudtask.transports.base import MAX_SCHEDULE, Route, check_size, make_outgoing
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
@@ -231,11 +231,11 @@ class CloudTasksBackend(ConfiguredBackend):
             backend=self.alias,
             using=known.using,
         )
-        outgoing = OutgoingTask(
-            id=result.id,
-            path=known.path,
-            route=known.route,
-            body=encode(payload),
+        outgoing = make_outgoing(
+            settings,
+            payload,
+            known.route,
+            encode(payload),
             schedule_time=_aware(task.run_after) if task.run_after else None,
         )
         check_size(outgoing)

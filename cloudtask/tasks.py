@@ -27,9 +27,9 @@ from cloudtask.transports import get_transport
 from cloudtask.transports.base import (
     MAX_SCHEDULE,
     EnqueuedTask,
-    OutgoingTask,
     Route,
     check_size,
+    make_outgoing,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
-    from cloudtask.transports.base import Transport
+    from cloudtask.transports.base import OutgoingTask, Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -322,11 +322,11 @@ class Task(Generic[R_co]):
             kwargs=self.kwargs,
             enqueued_at=datetime.now(UTC),
         )
-        return payload, OutgoingTask(
-            id=payload.id,
-            path=definition.path,
-            route=self._own_route(settings, transport),
-            body=encode(payload),
+        return payload, make_outgoing(
+            settings,
+            payload,
+            self._own_route(settings, transport),
+            encode(payload),
             task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,
         )

@@ -15,7 +15,7 @@ from cloudtask.dispatches import backend_of, settings_for
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.payload import decode
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask
+from cloudtask.transports.base import make_outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cloudtask.payload import Payload
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import Patience, Route, Transport
+    from cloudtask.transports.base import OutgoingTask, Patience, Route, Transport
 
 logger = logging.getLogger("cloudtask")
 
@@ -70,14 +70,14 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
     transport = _transport_of(row)
     settings = settings_for(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
-    route = _route(decode(row.body.encode()), transport)
-    return OutgoingTask(
-        id=row.pk,
-        path=row.path,
-        route=replace(
-            route, url=row.url or route.url, queue_path=queue_path, prepared=None
-        ),
-        body=row.body.encode(),
+    body = row.body.encode()
+    payload = decode(body)
+    route = _route(payload, transport)
+    return make_outgoing(
+        settings,
+        payload,
+        replace(route, url=row.url or route.url, queue_path=queue_path, prepared=None),
+        body,
         task_id=row.task_id or None,
         schedule_time=row.schedule_time and _aware(row.schedule_time),
     )
