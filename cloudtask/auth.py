@@ -110,7 +110,7 @@ _signed: ContextVar[SignedTask | None] = ContextVar("signed", default=None)
 
 class Authenticator:
     """
-    Decides who may dispatch: who has the credentials that the settings ask for.
+    Decides who may dispatch: who has what the settings ask for.
 
     A project's own class derives from this one, and AUTH names it. It may
     build on `super()`, or on nothing of it.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Bytes of the shortest secret that is not guessed.
 MIN_SECRET_BYTES = 24
-_MAKE_A_SECRET = (
+_HOW_TO_MAKE_ONE = (
     "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 )
 
@@ -139,7 +139,7 @@ def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
             yield level(
                 f"{settings.path_of('SECRET')}, or a fallback, is shorter than "
                 f"{MIN_SECRET_BYTES} bytes, or is SECRET_KEY.",
-                hint=_MAKE_A_SECRET,
+                hint=_HOW_TO_MAKE_ONE,
                 id="cloudtask.E003",
             )
             return
@@ -152,7 +152,7 @@ def _check_sign_keys(settings: Settings) -> Iterator[CheckMessage]:
         yield level(
             f"{settings.path_of('SIGN_KEYS')} has a key that is shorter than "
             f"{MIN_SECRET_BYTES} bytes.",
-            hint=_MAKE_A_SECRET,
+            hint=_HOW_TO_MAKE_ONE,
             id="cloudtask.E003",
         )
 
