@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hmac
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings as django_settings
@@ -43,10 +43,11 @@ VERSION = 1
 _PURPOSE = f"cloudtask {SIGNATURE_HEADER} {VERSION}".encode()
 #: For so long after it is due, Cloud Tasks may dispatch a task.
 LIFETIME = timedelta(days=31)
+_LIFETIME = int(LIFETIME.total_seconds())
 #: Characters of the longest header that is looked at.
 MAX_LENGTH = 160
 
-_HASH = "([A-Za-z0-9_-]{43})"
+_HASH = "([A-Za-z0-9+/]{43})"
 _HEADER = re.compile(rf"({VERSION}\.([0-9]{{1,12}})\.{_HASH}\.{_HASH})\.{_HASH}")
 _NOTHING: Mapping[str, str] = {}
 
@@ -89,10 +90,11 @@ def headers_for(
             "is on, and there is no key: SECRET_KEY is empty. Set it, or SIGN_KEYS, "
             "or turn SIGN off.",
         )
-    due = max(time(), schedule_time.timestamp() if schedule_time else 0)
-    last = int(due + LIFETIME.total_seconds())
+    last = int(time()) + _LIFETIME
+    if schedule_time is not None:
+        last = max(last, int(schedule_time.timestamp()) + _LIFETIME)
     text = f"{VERSION}.{last}.{_hash_of(payload)}.{_hash(body)}"
-    backend = quote(payload.backend or "")
+    backend = _quoted(payload.backend) if payload.backend else ""
     return {SIGNATURE_HEADER: f"{text}.{_mac(keys[0], text, backend)}"}
 
 
@@ -125,24 +127,49 @@ def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
     return SignedTask(about, body)
 
 
-def _keys(settings: Settings) -> list[bytes]:
+class _Ring(NamedTuple):
+    """Derived keys, and what they are of."""
+
+    settings: Settings
+    secret_key: Any
+    fallbacks: Any
+    keys: tuple[bytes, ...]
+
+
+_rings: dict[str | None, _Ring] = {}
+
+
+def _keys(settings: Settings) -> tuple[bytes, ...]:
     """The keys that are accepted, the one that signs first."""
-    return [_derived(secret) for secret in settings.sign_keys or _django_keys()]
-
-
-def _django_keys() -> list[str | bytes]:
     try:
         secret_key = django_settings.SECRET_KEY
     except ImproperlyConfigured:
-        return []  # It is empty, as where an image is built.
+        secret_key = None  # It is empty, as where an image is built.
     fallbacks = django_settings.SECRET_KEY_FALLBACKS
+    ring = _rings.get(settings.backend)
+    if (
+        ring is None
+        # By identity: conf gives one object as long as nothing changes.
+        or ring.settings is not settings
+        or ring.secret_key is not secret_key
+        or ring.fallbacks is not fallbacks
+    ):
+        secrets = settings.sign_keys or _django_keys(secret_key, fallbacks)
+        keys = tuple(_derive(secret) for secret in secrets)
+        ring = _Ring(settings, secret_key, fallbacks, keys)
+        _rings[settings.backend] = ring
+    return ring.keys
+
+
+def _django_keys(secret_key: Any, fallbacks: Any) -> list[Any]:
+    if secret_key is None:
+        return []
     # An empty one is everybody's, and of a string each character would count.
     is_list = isinstance(fallbacks, (list, tuple))
     return [secret_key, *(each for each in fallbacks if is_list and each)]
 
 
-@lru_cache(maxsize=64)
-def _derived(secret: str | bytes) -> bytes:
+def _derive(secret: Any) -> bytes:
     return hmac.digest(force_bytes(secret), _PURPOSE, "sha256")
 
 
@@ -159,4 +186,7 @@ def _hash(data: bytes) -> str:
 
 
 def _text(digest: bytes) -> str:
-    return urlsafe_b64encode(digest)[:-1].decode()
+    return b2a_base64(digest, newline=False)[:-1].decode()
+
+
+_quoted = lru_cache(maxsize=1024)(quote)

@@ -452,7 +452,8 @@ def to_message(task: OutgoingTask) -> Any:
     request.CopyFrom(_prepared(task.route).message)
     message = request.task
     message.http_request.body = task.body
-    message.http_request.headers.update(task.headers)
+    for name, value in task.headers.items():
+        message.http_request.headers[name] = value
     if task.task_id is not None:
         message.name = task.name
     if task.schedule_time is not None:
