@@ -451,9 +451,10 @@ def to_message(task: OutgoingTask) -> Any:
     request = _Request()
     request.CopyFrom(_prepared(task.route).message)
     message = request.task
-    message.http_request.body = task.body
+    http = message.http_request
+    http.body = task.body
     for name, value in task.headers.items():
-        message.http_request.headers[name] = value
+        http.headers[name] = value
     if task.task_id is not None:
         message.name = task.name
     if task.schedule_time is not None:
