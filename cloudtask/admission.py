@@ -27,6 +27,9 @@ BACKEND_KEY, SECRET_KEY, SIGNATURE_KEY = (
     for header in (BACKEND_HEADER, SECRET_HEADER, SIGNATURE_HEADER)
 )
 
+#: In place of a signature that was found not to be the body's.
+_ANOTHER_BODYS = "another body's"
+
 
 class Credential(ABC):
     """One way to prove where a dispatch comes from."""
@@ -85,8 +88,10 @@ class SignatureCredential(Credential):
     def check(self, meta: Mapping[str, Any]) -> SignedTask | None:
         if not self._settings.sign:
             raise InvalidCredentials("a signature was sent, and SIGN is off")
-        backend = str(meta.get(BACKEND_KEY) or "")
-        return open_header(str(meta[SIGNATURE_KEY]), backend, self._settings)
+        sent, backend = str(meta[SIGNATURE_KEY]), str(meta.get(BACKEND_KEY) or "")
+        if sent == _ANOTHER_BODYS:
+            raise InvalidCredentials(f"the signature is {sent}")
+        return open_header(sent, backend, self._settings)
 
 
 def check_any(
@@ -144,5 +149,5 @@ class Admission(NamedTuple):
 
 
 def without_signature(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A request's META with a signature that does not hold."""
-    return {**meta, SIGNATURE_KEY: ""}
+    """The META of a request that came with another body than was signed."""
+    return {**meta, SIGNATURE_KEY: _ANOTHER_BODYS}

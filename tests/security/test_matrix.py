@@ -17,13 +17,11 @@ from typing import Any
 import pytest
 
 from cloudtask import auth, signing
-from cloudtask.exceptions import ConfigurationError
 from cloudtask.testing import memory_queue
 from cloudtask.transports.base import OutgoingTask
 from tests import tasks
-from tests.backends.samples import BACKEND
 from tests.security.keyserver import KeyServer
-from tests.security.sending import FORBIDDEN, Send, Unreadable, asend, send_wsgi
+from tests.security.sending import FORBIDDEN, Unreadable, asend, send_wsgi
 from tests.security.tokens import (
     AUDIENCE,
     EMAIL,
@@ -64,7 +62,7 @@ KEYS_NEEDED = {"right", "former", "wrong"}
 
 @dataclass(frozen=True)
 class Signatures:
-    """The header by what is right or wrong with it, and the body it comes with."""
+    """The headers by what is wrong with them, and the body they come with."""
 
     body: bytes
     headers: Mapping[str, tuple[dict[str, str], bool]]
@@ -138,7 +136,7 @@ def signatures(settings: Any, clock: Any) -> Signatures:
     settings.SECRET_KEY = FORMER
     former = enqueued(settings)
     settings.SECRET_KEY = OWN
-    text, _, mac = value.rpartition(".")
+    text, _, _ = value.rpartition(".")
 
     def of(header: str, holds: bool = False) -> tuple[dict[str, str], bool]:
         return {name: header}, holds
