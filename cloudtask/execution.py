@@ -8,15 +8,19 @@ policy, or Cloud Tasks, says that it was the last time.
 from __future__ import annotations
 
 import logging
+import sys
+from asyncio import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from inspect import iscoroutine
+from functools import partial
+from inspect import isasyncgen, iscoroutine, isgenerator
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import ONCE
-from cloudtask.exceptions import Reject, Retry
+from cloudtask.exceptions import Reject, Retry, StoreUnavailable
 from cloudtask.redaction import NOTHING_SENSITIVE, Sensitive
 from cloudtask.signals import task_failed
 from cloudtask.stores import NO_STORE, Ending, Standing
@@ -49,6 +53,7 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"  # The task was over before.
 
 
+_FOR_OTHERS = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
 _FAILURES = frozenset({Status.REJECTED, Status.FAILED})
 
 
@@ -58,7 +63,7 @@ class Outcome:
 
     status: Status
     value: Any = None  # What the function returned.
-    error: Exception | None = None  # What it raised, Reject excepted.
+    error: BaseException | None = None  # What it raised, Reject excepted.
     after: timedelta | None = None  # Shortest wait that a Retry asked for.
 
 
@@ -88,10 +93,12 @@ class Attempt:
     async def astarted(self) -> None:
         """See started()."""
 
-    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Called with what came of it, while what it raised is handled."""
 
-    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    async def aended(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
         """See ended()."""
 
     @property
@@ -106,7 +113,8 @@ class Attempt:
         """A text without the values of its sensitive arguments."""
         if not text or not self.definition.sensitive:
             return text
-        return self.sensitive.scrubbed(text, self.payload.args, self.payload.kwargs)
+        args, kwargs = self.payload.received_arguments()
+        return self.sensitive.scrubbed(text, args, kwargs)
 
     @property
     def is_over(self) -> bool:
@@ -145,7 +153,7 @@ def make_request(
 
 def run(attempt: Attempt) -> Outcome:
     """
-    Run it. Only exceptions that end the process pass through.
+    Run it. Only exceptions that end the process, or its loop, pass through.
 
     Raises:
         StoreUnavailable: Nothing was run, or nothing of it could be kept.
@@ -159,10 +167,12 @@ def run(attempt: Attempt) -> Outcome:
     attempt.started()
     try:
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
-    except Exception as error:
-        return _end(attempt, claim, _outcome_of(attempt, error), error)
-    except BaseException:
-        claim.release()
+    except BaseException as error:
+        outcome = _outcome_of(attempt, error)
+        if not _ends_more_than_the_task(error):
+            return _end(attempt, claim, outcome, error)
+        with suppress(StoreUnavailable):
+            _end(attempt, claim, outcome, error)
         raise
     return _end(attempt, claim, Outcome(Status.DONE, value=value))
 
@@ -182,16 +192,21 @@ async def arun(attempt: Attempt) -> Outcome:
         value = await acall(
             attempt.definition, *attempt.arguments(), **attempt.payload.kwargs
         )
-    except Exception as error:
-        return await _aend(attempt, claim, _outcome_of(attempt, error), error)
-    except BaseException:
-        await _in_thread(attempt, claim.release)
+    except GeneratorExit:
+        # Nothing can be awaited any more: the lease lapses.
+        raise
+    except BaseException as error:
+        outcome = _outcome_of(attempt, error)
+        if not _ends_more_than_the_task(error):
+            return await _aend(attempt, claim, outcome, error)
+        with suppress(StoreUnavailable):
+            await _aend(attempt, claim, outcome, error)
         raise
     return await _aend(attempt, claim, Outcome(Status.DONE, value=value))
 
 
 def _end(
-    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+    attempt: Attempt, claim: Claim, outcome: Outcome, error: BaseException | None = None
 ) -> Outcome:
     if not claim.end(_ending(outcome, error)):
         return _lost(attempt)
@@ -203,7 +218,7 @@ def _end(
 
 
 async def _aend(
-    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+    attempt: Attempt, claim: Claim, outcome: Outcome, error: BaseException | None = None
 ) -> Outcome:
     if not await _in_thread(attempt, claim.end, _ending(outcome, error)):
         return _lost(attempt)
@@ -216,13 +231,21 @@ async def _aend(
     return outcome
 
 
-def _tell_failed(attempt: Attempt, error: Exception | None) -> None:
+def _tell_failed(attempt: Attempt, error: BaseException | None) -> None:
     task_failed.send_robust(
         attempt.definition.path,
         task_id=attempt.payload.id,
         request=attempt.request,
         error=error,
     )
+
+
+def _ends_more_than_the_task(error: BaseException) -> bool:
+    """Whether an exception is for the process, its loop or its greenlet."""
+    if isinstance(error, _FOR_OTHERS):
+        return True
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and isinstance(error, greenlet.GreenletExit)
 
 
 async def _in_thread(attempt: Attempt, function: Callable[..., _T], *args: Any) -> _T:
@@ -234,7 +257,7 @@ async def _in_thread(attempt: Attempt, function: Callable[..., _T], *args: Any) 
     return await sync_to_async(function)(*args)
 
 
-def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
+def _outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
     """What follows from what the function raised."""
     if isinstance(error, Reject):
         return Outcome(Status.REJECTED)
@@ -244,7 +267,7 @@ def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
     return Outcome(Status.RETRY, error=error, after=after)
 
 
-def _ending(outcome: Outcome, error: Exception | None) -> Ending:
+def _ending(outcome: Outcome, error: BaseException | None) -> Ending:
     return Ending(
         succeeded=outcome.status is Status.DONE,
         final=outcome.status is not Status.RETRY,
@@ -265,26 +288,42 @@ def _lost(attempt: Attempt) -> Outcome:
     return Outcome(Status.BUSY)
 
 
-def call(definition: Definition, *args: Any, **kwargs: Any) -> Any:
+# A task's arguments may have any name, those of parameters here included.
+
+
+def call(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
     """Call the function from synchronous code."""
     if not definition.is_async:
         return _call_sync(definition, *args, **kwargs)
     from asgiref.sync import async_to_sync
 
-    return async_to_sync(definition.func)(*args, **kwargs)
+    return async_to_sync(partial(_call_async, definition, *args, **kwargs))()
 
 
-async def acall(definition: Definition, *args: Any, **kwargs: Any) -> Any:
+async def acall(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
     """Call the function from a running loop, which it never blocks."""
     if definition.is_async:
-        return await definition.func(*args, **kwargs)
+        return await _call_async(definition, *args, **kwargs)
     from asgiref.sync import sync_to_async
 
-    return await sync_to_async(_call_sync)(definition, *args, **kwargs)
+    return await sync_to_async(partial(_call_sync, definition, *args, **kwargs))()
 
 
-def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
-    value = definition.func(*args, **kwargs)
+def _call_sync(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
+    return _checked_value(definition, definition.func(*args, **kwargs))
+
+
+async def _call_async(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
+    return _checked_value(definition, await definition.func(*args, **kwargs))
+
+
+def _checked_value(definition: Definition, value: Any) -> Any:
+    """What the function returned, unless its work has yet to begin."""
+    if isgenerator(value) or isasyncgen(value):
+        raise TypeError(
+            f"{definition.path} returned a generator, of which nothing has run. "
+            "Return a list, or loop over it in the task."
+        )
     if iscoroutine(value):
         # It would count as done, and nothing of it has run.
         value.close()
@@ -295,7 +334,9 @@ def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
     return value
 
 
-def _log_outcome(attempt: Attempt, outcome: Outcome, error: Exception | None) -> None:
+def _log_outcome(
+    attempt: Attempt, outcome: Outcome, error: BaseException | None
+) -> None:
     status = outcome.status
     if status is Status.DONE:
         _log(logging.INFO, attempt, status)
@@ -313,7 +354,7 @@ def _log_outcome(attempt: Attempt, outcome: Outcome, error: Exception | None) ->
 
 
 def _log_failure(
-    attempt: Attempt, reason: str = "", error: Exception | None = None
+    attempt: Attempt, reason: str = "", error: BaseException | None = None
 ) -> None:
     if attempt.reports_failure:
         _log(logging.ERROR, attempt, Status.FAILED, reason, error)
@@ -326,7 +367,7 @@ def _log(
     attempt: Attempt,
     status: Status,
     reason: str = "",
-    error: Exception | None = None,
+    error: BaseException | None = None,
 ) -> None:
     line = "task=%s id=%s attempt=%d status=%s reason=%r"
     values = [
@@ -344,7 +385,7 @@ def _log(
     logger.log(level, line, *values, exc_info=error)
 
 
-def _scrubbed_trace(attempt: Attempt, error: Exception | None) -> str | None:
+def _scrubbed_trace(attempt: Attempt, error: BaseException | None) -> str | None:
     """What to log in place of an error that tells what is sensitive."""
     if error is None or attempt.sensitive is NOTHING_SENSITIVE:
         return None

@@ -8,7 +8,6 @@ while the claim's lease does: whoever lost it writes nothing.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from traceback import format_exception
@@ -36,8 +35,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import StoreUnavailable
-from cloudtask.payload import encode, new_id
+from cloudtask.exceptions import StoreUnavailable, text_of
+from cloudtask.payload import new_id
 from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.conflicts import settled
 from cloudtask.results.leases import (
@@ -189,21 +188,6 @@ class LeaseClaim(Claim):
         is_kept = _answered(lambda: self._end(ending))
         sweep_by_traffic()
         return is_kept
-
-    def release(self) -> None:
-        HEART.remove(self._lease)
-        # Without a database it lapses. The process is ending.
-        with suppress(DatabaseError, InterfaceError):
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if not self._request.run_once:
-            _end(self._lease, Ending(final=False))
-            return
-        held = self._lease.held
-        held.update(**self._lease.progress, lease_expires_at=Now())
-        for row in held:
-            give_up(row)
 
     def _end(self, ending: Ending) -> bool:
         if ending.error is None:
@@ -360,25 +344,19 @@ def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> 
         return
     kind = type(error)
     sensitive = sensitive_of(payload)
+    args, kwargs = payload.received_arguments()
 
     def shown(words: str) -> str:
-        return text(sensitive.scrubbed(words, payload.args, payload.kwargs))
+        return text(sensitive.scrubbed(words, args, kwargs))
 
     TaskError.objects.create(
         task_id=payload.id,
         attempt=request.attempt,
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
-        message=shown(_message(error)),
+        message=shown(text_of(error)),
         traceback=shown("".join(format_exception(error))),
         happened_at=timezone.now(),
     )
-
-
-def _message(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # Its own __str__ is broken.
-        return ""
 
 
 def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
@@ -406,7 +384,7 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         backend=payload.backend or "",
         queue=request.queue or "",
         name=request.task_name or "",
-        body=encode(payload).decode(),
+        body=payload.received_body().decode(),
         enqueued_at=stored(payload.enqueued_at),
         sent_at=stored(payload.enqueued_at),
         attempt=request.attempt,
