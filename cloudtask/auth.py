@@ -124,11 +124,12 @@ class Authenticator:
         if params:
             raise TypeError(f"takes no {', '.join(map(repr, params))}")
         self.settings = settings
+        secret, signature = SecretCredential(settings), SignatureCredential(settings)
         token = _Token(settings)
-        # Who may have to wait is asked last.
-        quick = (SecretCredential(settings), SignatureCredential(settings))
-        self._credentials: Sequence[Credential] = (*quick, token)
-        self._recognised: Sequence[Credential] = (*quick, _RememberedToken(token))
+        known = _RememberedToken(token)
+        # The quickest come first, and what may have to wait comes last.
+        self._quick: Sequence[Credential] = (secret, known, signature)
+        self._credentials: Sequence[Credential] = (secret, signature, token)
         self._decide = check_all if settings.auth == "all" else check_any
 
     def authenticate(self, meta: Mapping[str, Any]) -> None:
@@ -146,12 +147,13 @@ class Authenticator:
                 hold. Any other exception refuses it, too.
             KeysUnavailable: Nobody can tell now.
         """
-        _signed.set(self._decide(self._credentials, meta))
+        known = self.recognise(meta)
+        _signed.set(known.signed if known else self._decide(self._credentials, meta))
 
     def recognise(self, meta: Mapping[str, Any]) -> Admission | None:
         """See the function of this name."""
         try:
-            return Admission(self._decide(self._recognised, meta))
+            return Admission(self._decide(self._quick, meta))
         except DispatchRefused:
             return None
 
@@ -171,8 +173,6 @@ class _Token(Credential):
         return _bearer(meta) is not None
 
     def check(self, meta: Mapping[str, Any]) -> None:
-        if self.is_remembered(meta):
-            return
         email = self._settings.service_account()
         if email is None:
             raise InvalidCredentials("a token was sent, and SAE is not set")
