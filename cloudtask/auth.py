@@ -31,6 +31,7 @@ from cloudtask.exceptions import (
     DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
+    MetadataUnavailable,
 )
 from cloudtask.keys import KeySet
 from cloudtask.strict_json import load_json
@@ -55,6 +56,9 @@ MAX_TOKEN_LENGTH = 4096
 #: Verified tokens that are remembered.
 _MAX_REMEMBERED = 1024
 
+#: What an authenticator may raise. Anything else is its own failure.
+_TOLD = (DispatchRefused, KeysUnavailable, MetadataUnavailable, ConfigurationError)
+
 #: What Cloud Run puts in place of a token's signature, and what to say of it.
 _REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
 _REMOVED_WORDS = (
@@ -72,6 +76,7 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> Admission:
     Raises:
         DispatchRefused: It carries no credential, or one that does not hold.
         KeysUnavailable: A token looks right, and there are no keys to tell.
+        MetadataUnavailable: Nobody can tell yet what is to be asked for.
         ConfigurationError: The audience of tokens is not known, or AUTH names
             no class.
     """
@@ -79,7 +84,7 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> Admission:
     _signed.set(None)
     try:
         answer = authenticator.authenticate(meta)
-    except (DispatchRefused, KeysUnavailable, ConfigurationError):
+    except _TOLD:
         raise
     except Exception as error:
         # An authenticator of the project has failed. That opens no door.
@@ -145,7 +150,7 @@ class Authenticator:
         Raises:
             DispatchRefused: It carries no credential, or one that does not
                 hold. Any other exception refuses it, too.
-            KeysUnavailable: Nobody can tell now.
+            KeysUnavailable, MetadataUnavailable: Nobody can tell now.
         """
         known = self.recognise(meta)
         _signed.set(known.signed if known else self._decide(self._credentials, meta))

@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtask import checks
+from cloudtask.borders import border_problem
 from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
@@ -25,7 +26,11 @@ from cloudtask.django_kind import (
     result_of,
     task_of,
 )
-from cloudtask.exceptions import CloudTaskError, ConfigurationError
+from cloudtask.exceptions import (
+    CloudTaskError,
+    ConfigurationError,
+    MetadataUnavailable,
+)
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -40,6 +45,7 @@ from cloudtask.retry import RetryPolicy
 from cloudtask.scheduling import find_schedule_time
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
+from cloudtask.transports.away import AwayTransport
 from cloudtask.transports.base import Route, check_size, make_outgoing
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
@@ -207,7 +213,14 @@ class CloudTasksBackend(ConfiguredBackend):
         kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, Handover]:
         """What the caller gets, and what sends the task."""
-        known = self._know(settings, transport, task)
+        store = get_store(settings)
+        try:
+            known = self._know(settings, transport, task)
+        except MetadataUnavailable as error:
+            transport = AwayTransport(settings, error)
+            queue = _queue(settings, task)
+            route = transport.route(task.module_path, queue, store)
+            known = _known(task, settings, route)
         result = CloudTaskResult(
             task=task,
             id=new_id(),
@@ -244,7 +257,7 @@ class CloudTasksBackend(ConfiguredBackend):
             transport,
             outgoing,
             payload,
-            store=get_store(settings),
+            store=store,
             using=None,
             on_sent=partial(self._sent, result),
         )
@@ -261,19 +274,16 @@ class CloudTasksBackend(ConfiguredBackend):
         check_path(task)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        known = self._known[id(task)] = _Known(
-            task,
-            settings,
-            self._find_route(settings, transport, task),
-            task.module_path,
-            # Django takes 12.0 for a whole number, too.
-            Using(task.queue_name, int(task.priority), task.run_after),
-        )
+        route = self._find_route(settings, transport, task)
+        known = self._known[id(task)] = _known(task, settings, route)
         return known
 
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
+        problem = border_problem(task, self.alias)
+        if problem is not None:
+            raise InvalidTask(problem)
         target = transport.target(settings)
         return Route(
             queue_path=target.queue_path(_queue(settings, task)),
@@ -287,6 +297,12 @@ class CloudTasksBackend(ConfiguredBackend):
             retry=getattr(task, "retry", None) or settings.default_retry,
             oidc=target.oidc,
         )
+
+
+def _known(task: Task[..., Any], settings: Settings, route: Route) -> _Known:
+    # Django takes 12.0 for a whole number, too.
+    using = Using(task.queue_name, int(task.priority), task.run_after)
+    return _Known(task, settings, route, task.module_path, using)
 
 
 def _mark_sent(result: CloudTaskResult, name: str) -> None:

@@ -163,6 +163,7 @@ class ResultStore:
         Take hold of a task, if nobody else has it and it is not over.
 
         Raises:
+            InvalidCredentials: The id is another task's.
             StoreUnavailable: The store cannot be reached.
         """
         return NO_CLAIM

@@ -76,7 +76,13 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
     return make_outgoing(
         settings,
         payload,
-        replace(route, url=row.url or route.url, queue_path=queue_path, prepared=None),
+        replace(
+            route,
+            # It has none where nobody could tell it when it was enqueued.
+            url=row.url or route.url or settings.require_url(),
+            queue_path=queue_path,
+            prepared=None,
+        ),
         body,
         task_id=row.task_id or None,
         schedule_time=row.schedule_time and _aware(row.schedule_time),

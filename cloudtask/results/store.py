@@ -8,6 +8,7 @@ while the claim's lease does: whoever lost it writes nothing.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from traceback import format_exception
@@ -35,7 +36,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import StoreUnavailable, text_of
+from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.payload import new_id
 from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.conflicts import settled
@@ -142,7 +143,7 @@ class ErrorClaim(Claim):
 
     def _recovered(self, ending: Ending) -> None:
         # It has a row only if it failed before, and was redriven.
-        redriven = TaskRecord.objects.filter(pk=self._payload.id, status=Status.READY)
+        redriven = _rows_of(self._payload).filter(status=Status.READY)
         redriven.update(**_returned(ending), **_ended(succeeded=True, final=True))
 
     def _keep(self, ending: Ending) -> None:
@@ -150,8 +151,31 @@ class ErrorClaim(Claim):
         row.status = Status.FAILED
         row.finished_at = timezone.now()
         with transaction.atomic():
-            row.save()
-            _keep_error(self._payload, self._request, ending)
+            if _is_written(row, _rows_of(self._payload)):
+                _keep_error(self._payload, self._request, ending)
+            else:
+                logger.error(
+                    "task=%s id=%s has failed, which is not kept: the id is another "
+                    "task's",
+                    row.path,
+                    row.pk,
+                )
+
+
+def _is_written(row: TaskRecord, same: QuerySet[TaskRecord]) -> bool:
+    """Write a row, over none but the same task's."""
+    values = {
+        each.attname: getattr(row, each.attname)
+        for each in TaskRecord._meta.concrete_fields
+        if not each.primary_key and not each.generated
+    }
+    if same.update(**values):
+        return True
+    with suppress(IntegrityError), transaction.atomic():
+        row.save(force_insert=True)
+        return True
+    # Another attempt of the same task was quicker, or it is another's.
+    return bool(same.update(**values))
 
 
 class LeaseClaim(Claim):
@@ -218,6 +242,7 @@ def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
     claim = _CLAIM_ONCE if request.run_once else _CLAIM
     if claim.run(
         id=payload.id,
+        **_identity(payload),
         lease=token,
         lasts=lease_time(),
         attempt=request.attempt,
@@ -226,6 +251,20 @@ def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
     ):
         return LeaseClaim(Lease(payload.id, token), payload, request)
     return _unclaimed(payload, request, token)
+
+
+def _identity(payload: Payload) -> dict[str, str]:
+    """What a payload and a row have in common if they are one task's."""
+    return {
+        "path": payload.task,
+        "kind": payload.kind,
+        "backend": payload.backend or "",
+    }
+
+
+def _rows_of(payload: Payload) -> QuerySet[TaskRecord]:
+    """The row of a payload's task, and never one of another with its id."""
+    return TaskRecord.objects.filter(pk=payload.id, **_identity(payload))
 
 
 def _claimable(task_id: Any) -> QuerySet[TaskRecord]:
@@ -264,8 +303,12 @@ def _claimed() -> dict[str, Any]:
     }
 
 
-_CLAIM = Update(lambda: (_claimable(given("id")), _claimed()))
-_CLAIM_ONCE = Update(lambda: (_claimable_once(given("id")), _claimed()))
+def _identified(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
+    return rows.filter(path=given("path"), kind=given("kind"), backend=given("backend"))
+
+
+_CLAIM = Update(lambda: (_identified(_claimable(given("id"))), _claimed()))
+_CLAIM_ONCE = Update(lambda: (_identified(_claimable_once(given("id"))), _claimed()))
 
 
 def _unclaimed(payload: Payload, request: CloudTaskRequest, token: str) -> Claim:
@@ -273,6 +316,9 @@ def _unclaimed(payload: Payload, request: CloudTaskRequest, token: str) -> Claim
     row = TaskRecord.objects.filter(pk=payload.id).first()
     if row is None:
         return _claim_unknown(payload, request, token)
+    if any(getattr(row, key) != value for key, value in _identity(payload).items()):
+        # Nothing is told of it, and nothing becomes of it.
+        raise InvalidCredentials(f"the id {payload.id} is another task's")
     if row.status in (Status.SUCCESSFUL, Status.FAILED):
         return Refusal(Standing.FINISHED)
     if give_up(row):

@@ -23,6 +23,7 @@ from cloudtask.exceptions import (
     CloudTaskError,
     EnqueueError,
     InvalidCredentials,
+    MetadataUnavailable,
     TaskAlreadyExists,
     TaskGone,
     TaskNotFound,
@@ -148,7 +149,7 @@ _last_pass = monotonic()
 #: Before any task.
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: What this process lacks to send a task. Another may have it.
-_NOT_HERE = (TaskNotFound, InvalidCredentials)
+_NOT_HERE = (TaskNotFound, InvalidCredentials, MetadataUnavailable)
 _SCHEDULED = Coalesce("schedule_time", Now())
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloudtask.emulator.core.dispatches import Dispatch
     from cloudtask.emulator.core.engine import Engine
     from cloudtask.emulator.core.faults import Faults
+    from cloudtask.emulator.core.live_queues import QueueFigures
 
 #: The request of each method, as raw protobuf, by the service it belongs to.
 SERVICES: dict[str, dict[str, Any]] = {
@@ -65,7 +66,8 @@ METHODS: dict[str, Any] = {
 _ListQueuesResponse = tasks_v2.ListQueuesResponse.pb()
 _ListTasksResponse = tasks_v2.ListTasksResponse.pb()
 _CmekConfig = tasks_v2.CmekConfig.pb()
-# The fields that name what a call is about.
+# The fields by which the service routes a call, and in whose project it looks
+# for the caller's permissions.
 _RESOURCE_FIELDS = ("parent", "name", "resource")
 
 
@@ -142,6 +144,15 @@ class Api:
             method, _resource(request), lambda now: behaviour(request, now)
         )
 
+    def figures(self, path: str) -> QueueFigures:
+        """
+        Return what there is to say of a queue's tasks.
+
+        Raises:
+            ApiError: There is no such queue.
+        """
+        return self._engine.queues.figures(path, self._clock.now())
+
     async def buffer_task(
         self, parent: str, task_id: str, body: bytes, headers: dict[str, str]
     ) -> Any:
@@ -185,6 +196,7 @@ class Api:
         behaviour: Callable[[int], Any],
         once_kept: Callable[[Any], Any] = lambda response: response,
     ) -> Any:
+        names.check_permission(resource)
         fault = self._faults.for_call(method, resource)
         if fault is not None and not fault.executes:
             raise fault.error()

@@ -35,6 +35,7 @@ class EngineOptions:
     queue_tombstone_ttl: int  # Likewise names of deleted queues.
     create_queues: bool = False  # A task makes the queue that it names.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
+    require_https: bool = False  # For tasks with a token, local ones, too.
 
 
 class Engine:
@@ -74,6 +75,7 @@ class Engine:
             self._live,
             new_id,
             self._make_queue if options.create_queues else None,
+            require_https=options.require_https,
         )
         self.dispatching = Dispatching(
             store, self._live, faults, options.app_engine_url
@@ -84,7 +86,7 @@ class Engine:
     @property
     def pending(self) -> int:
         """How many tasks are not finished: waiting, due or in flight."""
-        return sum(queue.depth for queue in self._live)
+        return self._live.overview.pending
 
     @property
     def live_queues(self) -> list[LiveQueue]:

@@ -17,7 +17,11 @@ from cloudtask.emulator.core import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloudtask.emulator.core.live_queues import LiveQueue, LiveQueues
+    from cloudtask.emulator.core.live_queues import (
+        LiveQueue,
+        LiveQueues,
+        QueueFigures,
+    )
     from cloudtask.emulator.core.queues import QueueOptions
     from cloudtask.emulator.core.store import Store
 
@@ -78,6 +82,9 @@ class QueueMethods:
     def get(self, path: str) -> Any:
         names.check_queue_path(path)
         return self._live.require(path).message
+
+    def figures(self, path: str, now: int) -> QueueFigures:
+        return self._live.require(path).figures(self._store, now)
 
     def list(
         self,
