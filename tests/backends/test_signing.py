@@ -103,9 +103,10 @@ def test_a_task_of_ours_and_one_of_djangos_are_told_apart(send: Send) -> None:
 
 
 def test_a_backend_may_have_keys_of_its_own(send: Send, settings: Any) -> None:
+    options = {"SIGN_KEYS": ["r" * 24], "ACCEPTS_TASKS_OF": ["default"]}
     settings.TASKS = {
         **settings.TASKS,
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SIGN_KEYS": ["r" * 24]}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": options},
     }
     sent = stored("reports")
     assert dispatch(send, sent, **sent.sent.headers).status == 200
@@ -126,7 +127,7 @@ def test_what_the_project_accepts_beside_opens_no_backend_with_a_secret(
         "SECRET_FALLBACKS": [FORMER],
         "SIGN_KEYS": ["k" * 24, FORMER],
     }
-    options = {"SECRET": SECOND_SECRET}
+    options = {"SECRET": SECOND_SECRET, "ACCEPTS_TASKS_OF": ["default"]}
     settings.TASKS = {"reports": {"BACKEND": BACKEND, "OPTIONS": options}}
     sent = stored("reports")
     text = sent.sent.headers["X-Task-Signature"].rpartition(".")[0]
