@@ -48,7 +48,7 @@ from cloudtask.scheduling import find_schedule_time
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
-from cloudtask.transports.base import OutgoingTask, Route, check_size
+from cloudtask.transports.base import Route, check_size, make_outgoing
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
@@ -259,11 +259,11 @@ class CloudTasksBackend(ConfiguredBackend):
             backend=self.alias,
             using=known.using,
         )
-        outgoing = OutgoingTask(
-            id=result.id,
-            path=known.path,
-            route=known.route,
-            body=encode(payload),
+        outgoing = make_outgoing(
+            settings,
+            payload,
+            known.route,
+            encode(payload),
             schedule_time=_schedule_time_of(task),
         )
         check_size(outgoing)

@@ -126,11 +126,11 @@ class GoogleTransport(Transport):
 
     def target(self, settings: Settings) -> Target:
         email = settings.service_account()
-        if not email and not settings.secret and not settings.has_own_auth:
+        if not (email or settings.secret or settings.sign or settings.has_own_auth):
             raise settings.error(
-                "SECRET",
-                "neither SECRET nor SAE is set, so the dispatch view would refuse "
-                "this task. Set one of them.",
+                "SIGN",
+                "is off, and neither SECRET nor SAE is set, so the dispatch view would "
+                "refuse this task. Turn SIGN on, or set one of them.",
             )
         return Target(
             project=settings.require_project(),
@@ -436,7 +436,10 @@ def to_message(task: OutgoingTask) -> Any:
     request = _Request()
     request.CopyFrom(_prepared(task.route).message)
     message = request.task
-    message.http_request.body = task.body
+    http = message.http_request
+    http.body = task.body
+    for name, value in task.headers.items():
+        http.headers[name] = value
     if task.task_id is not None:
         message.name = task.name
     if task.schedule_time is not None:

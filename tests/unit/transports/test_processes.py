@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 PREPARE = """
 import os, sys
 from django.conf import settings
-settings.configure(CLOUDTASK={
+settings.configure(SECRET_KEY="of this test", CLOUDTASK={
     "PROJECT": "project",
     "LOCATION": "europe-west1",
     "URL": "https://shop.example/_tasks/",
