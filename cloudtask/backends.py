@@ -30,7 +30,9 @@ from cloudtask.exceptions import (
     CloudTaskError,
     ConfigurationError,
     MetadataUnavailable,
+    TaskNotFound,
 )
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -139,20 +141,28 @@ class CloudTasksBackend(ConfiguredBackend):
             ConfigurationError: A setting that is needed is missing.
             EnqueueError: Cloud Tasks refused the task; see `retryable`.
         """
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        handover.make(waits=settings.on_commit)
+        try:
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            handover.make(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         return result
 
     async def aenqueue(
         self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """See enqueue()."""
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        name = await handover.amake(waits=settings.on_commit)
+        try:
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            name = await handover.amake(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         if name is not None:
             _mark_sent(result, name)
             await task_enqueued.asend_robust(type(self), task_result=result)
@@ -163,8 +173,9 @@ class CloudTasksBackend(ConfiguredBackend):
         What became of a task.
 
         Raises:
-            TaskResultDoesNotExist: Nothing is known of it, or it is none of
-                this backend's. Without `cloudtask.results`, always.
+            TaskResultDoesNotExist: Nothing is known of it, it is none of this
+                backend's, or its code is not loaded. Without
+                `cloudtask.results`, always.
         """
         store = get_store(self.settings)
         if not store.keeps:
@@ -174,7 +185,10 @@ class CloudTasksBackend(ConfiguredBackend):
         stored = store.find(result_id)
         if stored is None or stored.payload.backend != self.alias:
             raise TaskResultDoesNotExist(result_id)
-        return result_of(stored)
+        try:
+            return result_of(stored)
+        except TaskNotFound as error:
+            raise TaskResultDoesNotExist(str(error)) from error
 
     async def aget_result(self, result_id: str) -> CloudTaskResult:
         """See get_result()."""

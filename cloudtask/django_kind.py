@@ -25,6 +25,7 @@ from django.utils import timezone
 from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     TASK_REFRESH_ATTRS,
     BaseTaskBackend,
@@ -118,6 +119,22 @@ class CloudTask(Task):  # type: ignore[type-arg]
         if isinstance(backend, ConfiguredBackend):
             _shared[self.backend] = (configured, backend)
         return backend
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Any:
+        # Django's own frame has the arguments, too.
+        try:
+            return Task.enqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
+
+    async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
+        """See enqueue()."""
+        try:
+            return await Task.aenqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
 
 
 # By alias, with the TASKS that they were made of.
@@ -307,10 +324,10 @@ def result_of(stored: StoredResult) -> CloudTaskResult:
         task=task_of(payload),
         id=payload.id,
         status=TaskResultStatus(stored.status),
-        enqueued_at=stored.enqueued_at,
-        started_at=stored.started_at,
-        last_attempted_at=stored.last_attempted_at,
-        finished_at=stored.finished_at,
+        enqueued_at=_as_django_has_it(stored.enqueued_at),
+        started_at=_as_django_has_it(stored.started_at),
+        last_attempted_at=_as_django_has_it(stored.last_attempted_at),
+        finished_at=_as_django_has_it(stored.finished_at),
         args=list(payload.args),
         kwargs=payload.kwargs,
         backend=payload.backend or "",
@@ -406,7 +423,8 @@ def task_of(payload: Payload) -> Task[..., Any]:
     return changed
 
 
-def _as_django_has_it(moment: datetime) -> datetime:
-    if django_settings.USE_TZ:
+def _as_django_has_it(moment: datetime | None) -> datetime | None:
+    """A time as Django's own backends give it: without USE_TZ naive."""
+    if moment is None or django_settings.USE_TZ:
         return moment
     return timezone.make_naive(moment, timezone.get_default_timezone())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import ONCE
+from cloudtask.deferral import Deferral
 from cloudtask.exceptions import Reject, Retry, StoreUnavailable
 from cloudtask.redaction import NOTHING_SENSITIVE, Sensitive
 from cloudtask.signals import task_failed
@@ -165,8 +166,8 @@ def run(attempt: Attempt) -> Outcome:
     attempt.request.hold(claim)
     if attempt.is_over:
         return _end(attempt, claim, Outcome(Status.FAILED))
-    attempt.started()
     try:
+        attempt.started()
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
     except BaseException as error:
         outcome = _outcome_of(attempt, error)
@@ -179,31 +180,54 @@ def run(attempt: Attempt) -> Outcome:
 
 
 async def arun(attempt: Attempt) -> Outcome:
-    """See run(). An `async def` task runs on the running loop."""
-    claim = await _in_thread(
-        attempt, attempt.store.claim, attempt.payload, attempt.request
+    """
+    See run(). An `async def` task runs on the running loop.
+
+    Cancelled, as by a server whose client has gone, it lets that through once
+    what runs in a thread has ended and its end is kept.
+
+    Raises:
+        CancelledError: It was cancelled meanwhile.
+    """
+    deferral = Deferral()
+    outcome = await _arun(attempt, deferral)
+    deferral.let_through()
+    return outcome
+
+
+async def _arun(attempt: Attempt, deferral: Deferral) -> Outcome:
+    claim = await _ask(
+        attempt, deferral, attempt.store.claim, attempt.payload, attempt.request
     )
     if claim.standing is not Standing.FREE:
         return _refused(attempt, claim)
     attempt.request.hold(claim)
     if attempt.is_over:
-        return await _aend(attempt, claim, Outcome(Status.FAILED))
-    await attempt.astarted()
+        return await _aend(attempt, deferral, claim, Outcome(Status.FAILED))
     try:
-        value = await acall(
-            attempt.definition, *attempt.arguments(), **attempt.payload.kwargs
-        )
+        await attempt.astarted()
+        value = await _call_deferring(attempt, deferral)
     except GeneratorExit:
         # Nothing can be awaited any more: the lease lapses.
         raise
     except BaseException as error:
         outcome = _outcome_of(attempt, error)
         if not _ends_more_than_the_task(error):
-            return await _aend(attempt, claim, outcome, error)
+            return await _aend(attempt, deferral, claim, outcome, error)
         with suppress(StoreUnavailable):
-            await _aend(attempt, claim, outcome, error)
+            await _aend(attempt, deferral, claim, outcome, error)
         raise
-    return await _aend(attempt, claim, Outcome(Status.DONE, value=value))
+    return await _aend(attempt, deferral, claim, Outcome(Status.DONE, value=value))
+
+
+async def _call_deferring(attempt: Attempt, deferral: Deferral) -> Any:
+    definition, arguments = attempt.definition, attempt.arguments()
+    if not definition.is_async:
+        return await deferral.in_thread(
+            partial(call, definition, *arguments, **attempt.payload.kwargs)
+        )
+    deferral.let_through()
+    return await acall(definition, *arguments, **attempt.payload.kwargs)
 
 
 def _end(
@@ -219,9 +243,13 @@ def _end(
 
 
 async def _aend(
-    attempt: Attempt, claim: Claim, outcome: Outcome, error: BaseException | None = None
+    attempt: Attempt,
+    deferral: Deferral,
+    claim: Claim,
+    outcome: Outcome,
+    error: BaseException | None = None,
 ) -> Outcome:
-    if not await _in_thread(attempt, claim.end, _ending(outcome, error)):
+    if not await _ask(attempt, deferral, claim.end, _ending(outcome, error)):
         return _lost(attempt)
     _log_outcome(attempt, outcome, error)
     await attempt.aended(outcome, error)
@@ -249,13 +277,13 @@ def _ends_more_than_the_task(error: BaseException) -> bool:
     return greenlet is not None and isinstance(error, greenlet.GreenletExit)
 
 
-async def _in_thread(attempt: Attempt, function: Callable[..., _T], *args: Any) -> _T:
+async def _ask(
+    attempt: Attempt, deferral: Deferral, function: Callable[..., _T], *args: Any
+) -> _T:
     """Ask a store, which may wait, without keeping the loop from others."""
     if attempt.store is NO_STORE:
         return function(*args)
-    from asgiref.sync import sync_to_async
-
-    return await sync_to_async(function)(*args)
+    return await deferral.in_thread(partial(function, *args))
 
 
 def _outcome_of(attempt: Attempt, error: BaseException) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from cloudtask.exceptions import EnqueueError, TaskAlreadyExists
+from cloudtask.frames import hide_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from cloudtask.transports.base import OutgoingTask, Patience, Transport
 
 logger = logging.getLogger("cloudtask")
+
+#: What Django makes of `"default": {}`, where a router names all databases.
+_NO_DATABASE = "django.db.backends.dummy"
 
 
 class Handover:
@@ -52,27 +57,37 @@ class Handover:
         self._store = store
         self._using = using
         self._on_sent = on_sent
+        self._is_dropped = False
 
     def make(self, *, waits: bool) -> None:
         """
         Send the task now, or when the transaction commits.
 
-        What a store keeps is sent later, if it cannot be sent now.
+        What a store keeps is sent later, if it cannot be sent now. Whatever is
+        raised here, the task is not kept; it may have been sent all the same,
+        as when the wait for an answer is interrupted.
 
         Args:
             waits: Whether an open transaction holds it back.
 
         Raises:
+            ConfigurationError: It could never be sent.
             EnqueueError: It was not accepted. At the commit, the commit
                 raises, but for what a store keeps.
         """
+        if self._store.keeps:
+            self._transport.connect()
         if waits and self._waits_for_commit():
             return
-        self._store.add(self._payload, self.task)
         try:
+            if self._store.keeps:
+                self._add()
             self._send()
         except EnqueueError as error:
             self._refused(error)
+        except BaseException:
+            self._drop()
+            raise
 
     async def amake(self, *, waits: bool) -> str | None:
         """
@@ -82,34 +97,53 @@ class Handover:
             The name of a task that was sent now, for which `on_sent` is not
             called.
         """
-        # Asked in the thread that runs synchronous code: it has the
-        # connection.
-        if waits and await sync_to_async(self._waits_for_commit)():
-            return None
         if self._store.keeps:
-            await sync_to_async(self._store.add)(self._payload, self.task)
+            self._transport.connect()
         try:
+            # Asked in the thread that runs synchronous code: it has the
+            # connection.
+            if waits and await sync_to_async(self._waits_for_commit)():
+                return None
+        except asyncio.CancelledError:
+            await self._adrop()
+            raise
+        try:
+            if self._store.keeps:
+                await sync_to_async(self._add)()
             name = await self._transport.asend(self.task)
+            if self._store.keeps:
+                await sync_to_async(self._store.sent)({self.task.id: name})
         except EnqueueError as error:
             await sync_to_async(self._refused)(error)
             return None
-        if self._store.keeps:
-            await sync_to_async(self._store.sent)({self.task.id: name})
+        except BaseException:
+            await self._adrop()
+            raise
         return name
 
     def _waits_for_commit(self) -> bool:
         """Have the task sent at the commit; False where none is to be."""
-        connection = connections[self._using or DEFAULT_DB_ALIAS]
+        alias = self._using or _default_alias(self._store)
+        connection = connections[alias]
         by_hand = connection.connection is not None and not connection.autocommit
         if not connection.in_atomic_block and not by_hand:
             return False
-        is_shared = self._store.shares(self._using)
-        # Refused by Django in a transaction that is managed by hand, where
-        # nothing tells when it ends.
-        connection.on_commit(self._callback(connection, is_shared))
+        is_shared = alias == self._store.alias()
         if is_shared:
-            self._store.add(self._payload, self.task)
+            self._add()
+        try:
+            # Refused by Django in a transaction that is managed by hand, where
+            # nothing tells when it ends.
+            callback = self._callback(connection, is_shared)
+            connection.on_commit(partial(self._unless_dropped, callback))
+        except BaseException:
+            self._drop()
+            raise
         return True
+
+    def _unless_dropped(self, callback: Callable[[], None]) -> None:
+        if not self._is_dropped:
+            callback()
 
     def _callback(self, connection: Any, is_shared: bool) -> Callable[[], None]:
         if not self._store.keeps:
@@ -122,7 +156,7 @@ class Handover:
 
     def _add_and_send(self) -> None:
         # The store is in another database, where nothing is rolled back.
-        self._store.add(self._payload, self.task)
+        self._add()
         self._send_kept()
 
     def _send_kept(self) -> None:
@@ -137,8 +171,36 @@ class Handover:
         if self._store.keeps and error.retryable:
             self._log(error)
             return
-        self._store.drop(self._payload)
+        self._drop()
         raise error
+
+    def _add(self) -> None:
+        # The statement has the arguments among its parameters.
+        try:
+            self._store.add(self._payload, self.task)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
+
+    async def _adrop(self) -> None:
+        self._is_dropped = True
+        if self._store.keeps:
+            # After what that thread is still doing when this is cancelled.
+            await sync_to_async(self._drop)()
+
+    def _drop(self) -> None:
+        """Forget the task, whose caller is told that it was not enqueued."""
+        self._is_dropped = True
+        try:
+            self._store.drop(self._payload)
+        except Exception as error:
+            # What is raised to the caller says more.
+            logger.warning(
+                "task=%s id=%s may be kept, and sent later: %r",
+                self.task.path,
+                self.task.id,
+                error,
+            )
 
     def answered(self, answer: str | EnqueueError) -> None:
         """What came of a task that is kept, and was committed."""
@@ -157,6 +219,14 @@ class Handover:
             self.task.id,
             error,
         )
+
+
+def _default_alias(store: ResultStore) -> str:
+    """The database whose transaction counts, unless the caller names one."""
+    engine = connections.settings[DEFAULT_DB_ALIAS]["ENGINE"]
+    if engine == _NO_DATABASE:
+        return store.alias() or DEFAULT_DB_ALIAS
+    return DEFAULT_DB_ALIAS
 
 
 class _Batch:

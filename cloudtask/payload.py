@@ -39,6 +39,8 @@ _TOP_DEPTH = 1
 _MAX_QUEUE_NAME = 500
 
 _ID = re.compile(r"[0-9a-f]{32}")
+#: An id as UUIDs are written.
+_DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Using(NamedTuple):
@@ -79,6 +81,12 @@ class Payload:
 def new_id() -> str:
     """A random id: 128 bits in hex, as a UUID's."""
     return os.urandom(16).hex()
+
+
+def as_id(value: object) -> str:
+    """An id as tasks have it, of a UUID, or a text with or without dashes."""
+    text = str(value)
+    return text.replace("-", "") if _DASHED.fullmatch(text) else text
 
 
 def encode(payload: Payload) -> bytes:

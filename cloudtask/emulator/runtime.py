@@ -40,6 +40,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # A batch of 100 tasks of 1 MiB; more than any client sends.
     ("grpc.max_receive_message_length", 110 * 1024 * 1024),
+    # Clients may ask as often as they like if it is there.
+    ("grpc.http2.max_ping_strikes", 0),
 )
 
 _KEY = "private_key"
@@ -57,6 +59,7 @@ class EmulatorOptions:
     tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
     queue_tombstone_ttl: timedelta = timedelta(days=7)  # Likewise queue names.
     create_queues: bool = False  # Make a queue when a task names one.
+    concurrency: int | None = None  # Of queues that it makes without a limit.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
     allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.
     allow_public_targets: bool = False  # Dispatch to the internet, too.
@@ -116,6 +119,7 @@ class Runtime:
                         options.queue_tombstone_ttl
                     ),
                     create_queues=options.create_queues,
+                    concurrency=options.concurrency,
                     app_engine_url=options.app_engine_url,
                     require_https=options.require_https,
                 ),

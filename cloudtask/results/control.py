@@ -12,13 +12,16 @@ from django.db import router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from cloudtask.exceptions import CloudTaskError, PayloadError
-from cloudtask.payload import decode, encode, new_id
+from cloudtask.payload import as_id, decode, encode, new_id
 from cloudtask.results import sending
-from cloudtask.results.clock import Now, stored
+from cloudtask.results.clock import Now
+from cloudtask.results.connections import ask
+from cloudtask.results.fields import AnyCharField
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
@@ -37,7 +40,7 @@ CHUNK = 1000
 COPIED, COPIED_LENGTH = 100, 4_000_000
 
 
-def cancel(id: str) -> bool:  # noqa: A002
+def cancel(id: str | UUID) -> bool:  # noqa: A002
     """
     Cancel a task.
 
@@ -45,20 +48,20 @@ def cancel(id: str) -> bool:  # noqa: A002
     `request.cancelled`. One that is over stays as it is.
 
     Args:
-        id: Its id, as `delay()` and `enqueue()` return it.
+        id: Its id, as `delay()` and `enqueue()` return it, or as a UUID.
 
     Returns:
         Whether there was anything to cancel.
     """
-    return _cancel([id]) == 1
+    return _cancel([as_id(id)]) == 1
 
 
-async def acancel(id: str) -> bool:  # noqa: A002
+async def acancel(id: str | UUID) -> bool:  # noqa: A002
     """See cancel()."""
     return await sync_to_async(cancel)(id)
 
 
-def cancel_many(ids: Iterable[str]) -> list[str]:
+def cancel_many(ids: Iterable[str | UUID]) -> list[str]:
     """
     Cancel many tasks, a thousand at a time. See cancel().
 
@@ -66,7 +69,7 @@ def cancel_many(ids: Iterable[str]) -> list[str]:
         The ids of those where there was anything to cancel.
     """
     cancelled: list[str] = []
-    for chunk in _chunks(list(ids), CHUNK):
+    for chunk in _chunks([as_id(each) for each in ids], CHUNK):
         found = list(cancellable(_rows(chunk)).values_list("pk", flat=True))
         _cancel(found)
         # Some may have finished since they were looked for.
@@ -85,14 +88,18 @@ def cancellable(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
 def _cancel(ids: Sequence[str]) -> int:
     # One statement: between two, a task that waits may begin, or end.
     waits = {"status": Status.READY}
-    cancelled = cancellable(_rows(ids)).update(
-        cancelled_at=Now(),
-        finished_at=Case(When(**waits, then=Now()), default=F("finished_at")),
-        # What runs has neither. What is over is not to be looked for.
-        send_at=None,
-        look_at=None,
-        # Last: some databases see what the same UPDATE has set before.
-        status=Case(When(**waits, then=Value(Status.FAILED)), default=F("status")),
+    rows = cancellable(_rows(ids))
+    failed = Value(Status.FAILED, AnyCharField())
+    cancelled = ask(
+        lambda: rows.update(
+            cancelled_at=Now(),
+            finished_at=Case(When(**waits, then=Now()), default=F("finished_at")),
+            # What runs has neither. What is over is not to be looked for.
+            send_at=None,
+            look_at=None,
+            # Last: some databases see what the same UPDATE has set before.
+            status=Case(When(**waits, then=failed), default=F("status")),
+        )
     )
     if cancelled:
         _leave_queues(ids)
@@ -140,17 +147,20 @@ def redrive(rows: QuerySet[TaskRecord]) -> int:
     Returns:
         How many.
     """
-    return redrivable(rows).update(
-        status=Status.READY,
-        attempt=0,
-        interruptions=0,
-        started_at=None,
-        finished_at=None,
-        name="",
-        # A name that was used stays blocked for a day.
-        task_id="",
-        sent_at=None,
-        send_at=Now(),
+    failed = redrivable(rows)
+    return ask(
+        lambda: failed.update(
+            status=Status.READY,
+            attempt=0,
+            interruptions=0,
+            started_at=None,
+            finished_at=None,
+            name="",
+            # A name that was used stays blocked for a day.
+            task_id="",
+            sent_at=None,
+            send_at=Now(),
+        )
     )
 
 
@@ -170,7 +180,8 @@ def run_again(rows: QuerySet[TaskRecord]) -> dict[str, str]:
     """
     over = rows.filter(status__in=FINISHED).exclude(body="")
     copies: dict[str, str] = {}
-    for ids in _chunks(list(over.values_list("pk", flat=True)), COPIED):
+    found = ask(lambda: list(over.values_list("pk", flat=True)))
+    for ids in _chunks(found, COPIED):
         made = dict(_copies(_rows(ids)))
         longest = max((len(copy.body) for copy in made.values()), default=1)
         TaskRecord.objects.bulk_create(
@@ -202,7 +213,7 @@ def _copy(row: TaskRecord) -> TaskRecord:
         queue=row.queue,
         body=encode(again).decode(),
         url=row.url,
-        enqueued_at=stored(again.enqueued_at),
+        enqueued_at=again.enqueued_at,
         send_at=Now(),
     )
 
@@ -237,7 +248,8 @@ def prune_some(before: datetime, failed_before: datetime, limit: int) -> int:
 
 
 def _prune(rows: QuerySet[TaskRecord], limit: int) -> int:
-    ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:limit])
+    oldest = rows.order_by("finished_at").values_list("pk", flat=True)[:limit]
+    ids = ask(lambda: list(oldest))
     return delete(rows.filter(pk__in=ids))
 
 
@@ -248,6 +260,10 @@ def delete(rows: QuerySet[TaskRecord]) -> int:
     Returns:
         How many.
     """
+    return ask(lambda: _delete(rows))
+
+
+def _delete(rows: QuerySet[TaskRecord]) -> int:
     with transaction.atomic(router.db_for_write(TaskRecord)):
         # Deleting looks first, and what it saw may be redriven by then.
         count = len(rows.select_for_update().values_list("pk"))
@@ -256,9 +272,7 @@ def delete(rows: QuerySet[TaskRecord]) -> int:
 
 
 def _rows(ids: Sequence[str]) -> QuerySet[TaskRecord]:
-    # A copy that is read from elsewhere may lag behind.
-    primary = TaskRecord.objects.using(router.db_for_write(TaskRecord))
-    return primary.filter(pk__in=ids)
+    return TaskRecord.objects.filter(pk__in=ids)
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

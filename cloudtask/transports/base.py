@@ -20,6 +20,7 @@ from cloudtask.exceptions import (
     ResultNotFound,
     TaskAlreadyExists,
 )
+from cloudtask.frames import hide_values
 from cloudtask.signing import headers_for
 from cloudtask.stores import get_store
 from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
@@ -242,6 +243,14 @@ class Transport(ABC):
             url=settings.url or "http://localhost/",
         )
 
+    def connect(self) -> None:  # noqa: B027 - most have nothing to connect to
+        """
+        Prepare for send(), before a task is kept that never could be sent.
+
+        Raises:
+            ConfigurationError: Nothing can be sent with these settings.
+        """
+
     @abstractmethod
     def send(self, task: OutgoingTask) -> str:
         """
@@ -343,6 +352,8 @@ class Patience:
         try:
             return call(about)
         except EnqueueError as error:
+            # It is kept, and may be raised elsewhere.
+            hide_values(error, of_others=True)
             if error.retryable:
                 self._seconds -= monotonic() - started
                 self._outage = error if self._seconds <= 0 else None

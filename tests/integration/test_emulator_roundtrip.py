@@ -460,7 +460,8 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     # and, sent all the same, there.
     transport = get_transport(get_settings())
     heavy = weigh("x" * (largest + 1))
-    _, outgoing = heavy._outgoing(get_settings(), transport, at)
+    route = weigh.route(get_settings(), transport)
+    _, outgoing = heavy._outgoing(get_settings(), route, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
     assert stored_size(outgoing) == 1_048_570

@@ -26,6 +26,7 @@ CREDENTIALS = object()
 LONG_URL = "https://shop.example/".ljust(MAX_URL_LENGTH, "x")
 
 ACCEPTED: list[tuple[str, object, object]] = [
+    ("ACCEPTS_TASKS_OF", ["default"], ("default",)),
     ("PROJECT", "shop-42", "shop-42"),
     ("PROJECT", "example.com:shop", "example.com:shop"),
     ("LOCATION", "europe-west1", "europe-west1"),
@@ -134,6 +135,8 @@ REFUSED: list[tuple[str, object, str]] = [
         "s3\r\ncret",
         "is sent as an HTTP header: only printable ASCII characters.",
     ),
+    ("ACCEPTS_TASKS_OF", "default", "must be a list of strings."),
+    ("ACCEPTS_TASKS_OF", [5], "must be a non-empty string, not 5."),
     # A string is a sequence of strings, too.
     ("SECRET_FALLBACKS", "s3cret", "must be a list of strings."),
     ("SECRET_FALLBACKS", {"s3cret"}, "must be a list of strings."),

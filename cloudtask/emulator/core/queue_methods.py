@@ -38,6 +38,7 @@ class QueueMethods:
         task_tombstone_ttl: How long the names of purged tasks stay blocked, in
             microseconds.
         tombstone_ttl: Likewise the name of a deleted queue.
+        defaults: Options of declared queues that leave them out.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class QueueMethods:
         *,
         task_tombstone_ttl: int,
         tombstone_ttl: int,
+        defaults: QueueOptions,
     ) -> None:
         self._store = store
         self._live = live
         self._task_tombstone_ttl = task_tombstone_ttl
         self._tombstone_ttl = tombstone_ttl
+        self._defaults = defaults
 
     def create(self, parent: str, message: Any, now: int) -> Any:
         """Add the queue of a CreateQueue, which is filled in place."""
@@ -71,7 +74,7 @@ class QueueMethods:
 
         It does not matter whether a queue of this name was deleted.
         """
-        message = queues.declared(path, options)
+        message = queues.declared(path, {**self._defaults, **options})
         if path not in self._live:
             names.check_queue_path(path)
             queues.fill(message)
