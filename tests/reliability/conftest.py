@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -31,7 +32,7 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def database() -> Iterator[Database]:
     try:
         import psycopg
@@ -45,11 +46,9 @@ def database() -> Iterator[Database]:
     database.drop()
 
 
-@pytest.fixture(scope="session")
-def ground(
-    database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
-    with begun(Ground(tmp_path_factory.mktemp("reliability"), database)) as ground:
+@pytest.fixture
+def ground(database: Database, tmp_path: Path) -> Iterator[Ground]:
+    with begun(Ground(tmp_path, database)) as ground:
         yield ground
 
 
@@ -71,7 +70,6 @@ def scene(ground: Ground, request: pytest.FixtureRequest) -> Scene:
 
     @contextmanager
     def scene(**options: Any) -> Iterator[Story]:
-        ground.clear()
         with ground.served(**options) as servers:
             story = Story(ground, servers, seed)
             try:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from time import monotonic, time
 from typing import Any
@@ -35,6 +35,7 @@ ENDS = ("SUCCESSFUL", "FAILED")
 NOTING = 5
 
 SERVED = "tests.reliability.served"
+_numbers = count()
 _QUEUE = (
     "default:min_backoff=0.1,max_backoff=0.5,max_attempts=100,rate=500,concurrency=24"
 )
@@ -84,11 +85,11 @@ def poll(condition: Callable[[], object], patience: float = PATIENCE) -> None:
 
 
 class Database:
-    """A database of its own, watched."""
+    """A database for one scenario, watched."""
 
     def __init__(self, host: str = HOST, port: str = PORT) -> None:
         self.host, self.port = host, port
-        self.name = f"cloudtask_reliability_{os.getpid()}"
+        self.name = f"cloudtask_reliability_{os.getpid()}_{next(_numbers)}"
         self._run_on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)")
         self._run_on_server("CREATE DATABASE {}")
         self._connection = self._connected(self.name)
@@ -118,12 +119,6 @@ class Database:
         rows: list[tuple[Any, ...]] = self._connection.execute(query).fetchall()
         return rows
 
-    def empty(self) -> None:
-        self._connection.execute(
-            "TRUNCATE cloudtask_results_taskrecord, cloudtask_results_taskerror, "
-            "transition, served_effect, served_order"
-        )
-
     def cut(self) -> int:
         """End all other connections to it. Returns how many there were."""
         return len(
@@ -143,7 +138,13 @@ class Database:
 
 
 class Ground:
-    """What all scenarios share: database, emulator, socket and chores."""
+    """
+    What one scenario has: database, emulator, socket and chores.
+
+    Nothing of it is there in the next one. A task that is left in the queue,
+    or a connection that waits at the socket, would run in the database of
+    another scenario, which does not know it.
+    """
 
     def __init__(
         self, folder: Path, database: Database, *, port: str | None = None
@@ -153,6 +154,7 @@ class Ground:
         self._port = port or database.port
         self.points = Points(folder / "points")
         self.runs_path = folder / "runs"
+        self.runs_path.touch()
         self.log_path = folder / "log"
         self.emulator = Emulator([_QUEUE])
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -169,23 +171,16 @@ class Ground:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
-        self.ask("migrate", {})
-        self.database.watch()
 
     def stop(self) -> None:
         if self._chores is not None:
-            self._chores.kill()
+            # With the forks that it has not waited for.
+            os.killpg(self._chores.pid, signal.SIGKILL)
             self._chores.communicate()
         self.socket.close()
         self.emulator.stop()
-
-    def clear(self) -> None:
-        self.emulator.reset()
-        self.database.empty()
-        self.points.clear()
-        self.runs_path.write_bytes(b"")
-        os.truncate(self.log_path, 0)
 
     def ask(self, chore: str, *calls: dict[str, Any]) -> list[Any]:
         """Have chores done, all at once."""
@@ -260,23 +255,19 @@ class Ground:
                 pass_fds=[self.socket.fileno()],
                 stderr=log,
                 stdout=log,
+                start_new_session=True,
             )
         try:
+            # While they start.
+            self.ask("migrate", {})
+            self.database.watch()
             servers = Servers(process.pid)
             poll(lambda: len(servers.workers()) == workers)
             yield servers
         finally:
-            self.points.clear()
-            left = servers.workers()
-            for pid in left:
-                os.kill(pid, signal.SIGCONT)
-            process.send_signal(signal.SIGQUIT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                for pid in (process.pid, *left):
-                    os.kill(pid, signal.SIGKILL)
-                process.wait()
+            # Frozen ones end, too.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     @contextmanager
     def sweepers(self, number: int, **options: Any) -> Iterator[None]:
@@ -299,10 +290,7 @@ class Points:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(exist_ok=True)
+        folder.mkdir()
 
     def arm(self, point: str, *, holds: bool = False) -> None:
         """Have whoever comes there die, or wait until it is released."""

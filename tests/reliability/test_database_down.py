@@ -40,20 +40,17 @@ def cluster() -> Iterator[Cluster]:
         cluster.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def proxy(cluster: Cluster) -> Iterator[Proxy]:
     proxy = Proxy(cluster.port)
     yield proxy
     proxy.close()
 
 
-@pytest.fixture(scope="module")
-def ground(
-    cluster: Cluster, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
+@pytest.fixture
+def ground(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> Iterator[Ground]:
     database = Database("127.0.0.1", cluster.port)
-    folder = tmp_path_factory.mktemp("outages")
-    with begun(Ground(folder, database, port=proxy.port)) as ground:
+    with begun(Ground(tmp_path, database, port=proxy.port)) as ground:
         yield ground
     database.drop()
 
