@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from tests.reliability.harness import HOST, Database, Ground, Story
+from tests.reliability.harness import Ground
+from tests.reliability.story import Story
+from tests.reliability.watched import Database, PostgreSQL
 
 Scene = Callable[..., AbstractContextManager[Story]]
 
@@ -33,32 +37,24 @@ def missing(what: str) -> NoReturn:
 
 
 @pytest.fixture
-def database() -> Iterator[Database]:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database on PostgreSQL, or on the server that a parameter names."""
+    kind: type[Database] = getattr(request, "param", PostgreSQL)
+    if find_spec(kind.driver) is None:
+        missing(f"no {kind.driver}")
+    host, port = kind.address()
     try:
-        import psycopg
-    except ImportError as error:
-        missing(f"no psycopg: {error}")
-    try:
-        database = Database()
-    except psycopg.OperationalError as error:
-        missing(f"no PostgreSQL at {HOST}: {error}")
-    yield database
-    database.drop()
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        missing(f"no {kind.server} at {host}:{port}: {error}")
+    with closing(kind()) as database:
+        yield database
 
 
 @pytest.fixture
 def ground(database: Database, tmp_path: Path) -> Iterator[Ground]:
-    with begun(Ground(tmp_path, database)) as ground:
+    with closing(Ground(tmp_path, database)) as ground:
         yield ground
-
-
-@contextmanager
-def begun(ground: Ground) -> Iterator[Ground]:
-    try:
-        ground.start()
-        yield ground
-    finally:
-        ground.stop()
 
 
 @pytest.fixture

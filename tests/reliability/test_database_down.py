@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.cluster import Cluster, Proxy, find_binaries
-from tests.reliability.conftest import Scene, begun, missing
-from tests.reliability.harness import Database, Ground, Story, poll
+from tests.reliability.cluster import Cluster, find_binaries
+from tests.reliability.conftest import Scene, missing
+from tests.reliability.harness import poll
+from tests.reliability.story import Story
+from tests.reliability.watched import Database, PostgreSQL
 
 pytestmark = pytest.mark.reliability
 
@@ -41,18 +43,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def proxy(cluster: Cluster) -> Iterator[Proxy]:
-    proxy = Proxy(cluster.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def ground(cluster: Cluster, proxy: Proxy, tmp_path: Path) -> Iterator[Ground]:
-    database = Database("127.0.0.1", cluster.port)
-    with begun(Ground(tmp_path, database, port=proxy.port)) as ground:
-        yield ground
-    database.drop()
+def database(cluster: Cluster) -> Iterator[Database]:
+    with closing(PostgreSQL("127.0.0.1", cluster.port)) as database:
+        yield database
 
 
 @contextmanager
@@ -81,7 +74,7 @@ def go_on(story: Story, point: str) -> list[Any]:
 @pytest.fixture
 def story(scene: Scene) -> Iterator[Story]:
     # Any process has room for all tasks, and each thread a connection.
-    with scene(workers=2, threads=TASKS, lease=1.5) as story:
+    with scene(workers=2, threads=TASKS, lease=1.5, is_proxied=True) as story:
         story.enqueue([0.05] * TASKS)
         story.settle()
         yield story
@@ -110,8 +103,9 @@ def test_tasks_survive_connections_that_are_cut(story: Story) -> None:
 
 
 def test_tasks_survive_connections_on_which_nothing_comes_back(
-    story: Story, proxy: Proxy
+    story: Story,
 ) -> None:
+    proxy = story.ground.to_database
     for number, point in enumerate(POINTS * 2):
         # First on all connections, and then on those that are open.
         are_all = number < len(POINTS)

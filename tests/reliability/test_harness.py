@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import begun
-from tests.reliability.harness import Database, Ground, Story, poll
+from tests.reliability.harness import Ground, poll
+from tests.reliability.story import Story
+from tests.reliability.watched import PostgreSQL
 
 pytestmark = pytest.mark.reliability
 
@@ -21,18 +23,17 @@ def test_what_a_scenario_leaves_never_comes_to_the_next_one(
         failed.enqueue([60] * 40)
         poll(lambda: failed.busy)
 
-    database = Database()
     folder = tmp_path / "next"
     folder.mkdir()
-    try:
-        with begun(Ground(folder, database)) as new, new.served() as servers:
-            story = Story(new, servers, 0)
-            story.enqueue([0.01])
-            story.settle()
-            poll(lambda: len(servers.workers()) == 3)
+    with (
+        closing(PostgreSQL()) as database,
+        closing(Ground(folder, database)) as new,
+        new.served() as servers,
+    ):
+        story = Story(new, servers, 0)
+        story.enqueue([0.01])
+        story.settle()
 
-            assert story.violations() == {}
-            assert story.statuses == {"SUCCESSFUL": 1}
-            assert len(new.emulator.attempts) == 1
-    finally:
-        database.drop()
+        assert story.violations() == {}
+        assert story.statuses == {"SUCCESSFUL": 1}
+        assert len(new.emulator.attempts) == 1

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.reliability.conftest import Scene
-from tests.reliability.harness import Story, poll
+from tests.reliability.harness import poll
+from tests.reliability.story import Story
 
 pytestmark = pytest.mark.reliability
 
@@ -42,7 +43,7 @@ def unsent(story: Story) -> None:
     story.ground.points.arm(point, holds=True)
     story.ground.ask("enqueue_unsent", {"number": 50})
     # One has taken them and waits, another one takes and sends them.
-    with story.ground.sweepers(2, bug="sweeper without mark"):
+    with story.ground.sweepers(2):
         poll(lambda: story.ground.points.reached(point))
         story.settle(is_swept=True)
         story.ground.points.release(point)

@@ -8,6 +8,10 @@ from typing import Any
 
 from django.conf import settings
 
+#: Seconds of standing still that may cost a lease: it has four signs of life,
+#: and one may wait as long before it as in it, and so may the next one.
+LONG = settings.LEASE / 4
+
 
 def note(event: str, task: str = "", **more: Any) -> None:
     line = {"id": task, "pid": os.getpid(), "event": event, "at": time(), **more}
@@ -25,12 +29,10 @@ def watch() -> None:
 
 
 def _watch() -> None:
-    # Between two signs of life a lease has as much left, at least.
-    long = settings.LEASE / 2
     last = monotonic()
     while True:
         threading.Event().wait(0.05)
         now = monotonic()
-        if now - last > long:
+        if now - last > LONG:
             note("stopped", since=time() - (now - last))
         last = now

@@ -1,0 +1,8 @@
+"""What uvicorn loads."""
+
+from django.core.asgi import get_asgi_application
+
+from tests.reliability.served.notes import watch
+
+asgi = get_asgi_application()
+watch()
