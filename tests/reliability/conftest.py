@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -70,6 +71,9 @@ def scene(ground: Ground, request: pytest.FixtureRequest) -> Scene:
             story = Story(ground, servers, seed)
             try:
                 yield story
+            except BaseException:
+                print(json.dumps(story.violations(), indent=1))  # noqa: T201
+                raise
             finally:
                 print(f"CLOUDTASK_SEED={seed}", ground.log[-5000:], sep="\n")  # noqa: T201
                 _table.append(story.report(request.node.name))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from time import time
 from typing import Any
 
 import pytest
@@ -48,6 +49,38 @@ def unsent(story: Story) -> None:
         story.settle(is_swept=True)
         story.ground.points.release(point)
         poll(lambda: len(story.ground.emulator.attempts) >= 100)
+
+
+def drops(story: Story) -> None:
+    point = "before the end"
+    story.ground.points.arm(point, holds=True)
+    story.enqueue([0.02] * 12)
+    poll(lambda: story.ground.points.reached(point) == 12)
+    assert story.ground.database.cut() >= 12
+    story.ground.points.release(point)
+
+
+def untidy(story: Story) -> None:
+    story.enqueue([0.02] * 48, kind="leave_untidy")
+
+
+def boasts(story: Story) -> None:
+    story.enqueue([4.0] * 2, kind="boast")
+    # One thread prolongs the leases of all.
+    story.enqueue([5.0] * 6)
+
+
+def hang_ups(story: Story) -> None:
+    story.enqueue([1.5] * 12)
+    poll(lambda: story.busy.total() == 12)
+    assert story.ground.to_servers.cut() >= 12
+
+
+def dead_channel(story: Story) -> None:
+    with story.enqueuing([0.02] * 40, pause=0.05):
+        poll(lambda: len(story.runs) > 5)
+        story.blackened.append(time())
+        assert story.ground.to_queue.blacken(new_ones=False) > 0
 
 
 @pytest.mark.parametrize(
@@ -101,6 +134,37 @@ def unsent(story: Story) -> None:
             twins,
             {"I3 too many runs"},
             id="select-then-update",
+        ),
+        pytest.param(
+            "end tried once", {}, drops, {"I3 too many runs"}, id="end-tried-once"
+        ),
+        pytest.param(
+            "end on the task's connection",
+            {},
+            untidy,
+            {"I3 too many runs", "I6 acked early"},
+            id="end-on-the-task-s-connection",
+        ),
+        pytest.param(
+            "unchecked progress",
+            {"workers": 1, "threads": 12},
+            boasts,
+            {"I3 too many runs"},
+            id="unchecked-progress",
+        ),
+        pytest.param(
+            "cancelled without an end",
+            {"is_asgi": True, "is_proxied": True},
+            hang_ups,
+            {"I3 too many runs"},
+            id="cancelled-without-an-end",
+        ),
+        pytest.param(
+            "channel kept",
+            {"is_proxied": True},
+            dead_channel,
+            {"I8 dead channel"},
+            id="channel-kept",
         ),
     ],
 )
