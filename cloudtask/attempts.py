@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from operator import index
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ _TRACES = {
     "HTTP_TRACEPARENT": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-.{1,100}", re.ASCII),
     "HTTP_X_CLOUD_TRACE_CONTEXT": re.compile(r"([0-9a-f]{32})(?:/.{0,100})?", re.ASCII),
 }
+
+#: What is not part of a line.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: The largest number that a database has a column for.
+_MAX_AMOUNT = 2**63 - 1
 
 _PREFIX = "HTTP_X_CLOUDTASKS_"
 
@@ -165,11 +171,20 @@ class CloudTaskRequest:
         `cloudtask.results` alone.
 
         Args:
-            done: How much is done.
-            total: Of how much; None where that is not known.
-            message: One line.
+            done: How much is done: a whole number, from 0 to 2**63 - 1.
+            total: Of how much, likewise; None where that is not known.
+            message: One line. Its control characters are escaped.
+
+        Raises:
+            TypeError: A number is not whole, or the message is not a text.
+            ValueError: A number is negative, or too large.
         """
-        self._claim.progress(done, total, message)
+        counted = None if total is None else _amount("total", total)
+        if not isinstance(message, str):
+            raise TypeError(
+                f"progress(message=) takes a text, not {type(message).__name__}"
+            )
+        self._claim.progress(_amount("done", done), counted, _one_line(message))
 
     def hold(self, claim: Claim) -> None:
         """Be told of by the store; called before the task is."""
@@ -184,6 +199,25 @@ class CloudTaskRequest:
 
     def _header(self, name: str) -> str:
         return str(self._meta.get(_PREFIX + name, ""))
+
+
+def _amount(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = index(value)
+    except TypeError:
+        raise TypeError(
+            f"progress({name}=) takes a whole number, not {type(value).__name__}"
+        ) from None
+    if not 0 <= number <= _MAX_AMOUNT:
+        raise ValueError(f"progress({name}=) takes a number from 0 to 2**63 - 1")
+    return number
+
+
+def _one_line(message: str) -> str:
+    """A message whose control characters are escaped."""
+    return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], message)
 
 
 def _count(text: str) -> int:

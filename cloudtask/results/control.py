@@ -15,6 +15,7 @@ from cloudtask.exceptions import CloudTaskError, PayloadError
 from cloudtask.payload import decode, encode, new_id
 from cloudtask.results import sending
 from cloudtask.results.clock import Now, stored
+from cloudtask.results.connections import ask
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
@@ -85,14 +86,17 @@ def cancellable(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
 def _cancel(ids: Sequence[str]) -> int:
     # One statement: between two, a task that waits may begin, or end.
     waits = {"status": Status.READY}
-    cancelled = cancellable(_rows(ids)).update(
-        cancelled_at=Now(),
-        finished_at=Case(When(**waits, then=Now()), default=F("finished_at")),
-        # What runs has neither. What is over is not to be looked for.
-        send_at=None,
-        look_at=None,
-        # Last: some databases see what the same UPDATE has set before.
-        status=Case(When(**waits, then=Value(Status.FAILED)), default=F("status")),
+    rows = cancellable(_rows(ids))
+    cancelled = ask(
+        lambda: rows.update(
+            cancelled_at=Now(),
+            finished_at=Case(When(**waits, then=Now()), default=F("finished_at")),
+            # What runs has neither. What is over is not to be looked for.
+            send_at=None,
+            look_at=None,
+            # Last: some databases see what the same UPDATE has set before.
+            status=Case(When(**waits, then=Value(Status.FAILED)), default=F("status")),
+        )
     )
     if cancelled:
         _leave_queues(ids)
@@ -140,17 +144,20 @@ def redrive(rows: QuerySet[TaskRecord]) -> int:
     Returns:
         How many.
     """
-    return redrivable(rows).update(
-        status=Status.READY,
-        attempt=0,
-        interruptions=0,
-        started_at=None,
-        finished_at=None,
-        name="",
-        # A name that was used stays blocked for a day.
-        task_id="",
-        sent_at=None,
-        send_at=Now(),
+    failed = redrivable(rows)
+    return ask(
+        lambda: failed.update(
+            status=Status.READY,
+            attempt=0,
+            interruptions=0,
+            started_at=None,
+            finished_at=None,
+            name="",
+            # A name that was used stays blocked for a day.
+            task_id="",
+            sent_at=None,
+            send_at=Now(),
+        )
     )
 
 
@@ -170,7 +177,8 @@ def run_again(rows: QuerySet[TaskRecord]) -> dict[str, str]:
     """
     over = rows.filter(status__in=FINISHED).exclude(body="")
     copies: dict[str, str] = {}
-    for ids in _chunks(list(over.values_list("pk", flat=True)), COPIED):
+    found = ask(lambda: list(over.values_list("pk", flat=True)))
+    for ids in _chunks(found, COPIED):
         made = dict(_copies(_rows(ids)))
         longest = max((len(copy.body) for copy in made.values()), default=1)
         TaskRecord.objects.bulk_create(
@@ -235,7 +243,8 @@ def prune_some(before: datetime, failed_before: datetime, limit: int) -> int:
 
 
 def _prune(rows: QuerySet[TaskRecord], limit: int) -> int:
-    ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:limit])
+    oldest = rows.order_by("finished_at").values_list("pk", flat=True)[:limit]
+    ids = ask(lambda: list(oldest))
     return delete(rows.filter(pk__in=ids))
 
 
@@ -246,6 +255,10 @@ def delete(rows: QuerySet[TaskRecord]) -> int:
     Returns:
         How many.
     """
+    return ask(lambda: _delete(rows))
+
+
+def _delete(rows: QuerySet[TaskRecord]) -> int:
     with transaction.atomic(router.db_for_write(TaskRecord)):
         # Deleting looks first, and what it saw may be redriven by then.
         count = len(rows.select_for_update().values_list("pk"))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.utils import timezone
 
 from cloudtask.dispatches import backend_of
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.payload import DJANGO
 from cloudtask.results.clock import Now
+from cloudtask.results.connections import ask
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import found
 from cloudtask.results.values import text
 from cloudtask.signals import task_failed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.db.models import QuerySet
 
 logger = logging.getLogger("cloudtask")
@@ -38,6 +41,18 @@ def fail(
     Returns:
         Whether it was.
     """
+    is_failed = ask(lambda: _write(row, rows, error, values))
+    if is_failed:
+        _tell(row, error)
+    return is_failed
+
+
+def _write(
+    row: TaskRecord,
+    rows: QuerySet[TaskRecord],
+    error: CloudTaskError,
+    values: Mapping[str, Any],
+) -> bool:
     with transaction.atomic(router.db_for_write(TaskRecord)):
         is_failed = rows.filter(pk=row.pk).update(
             status=TaskRecord.Status.FAILED,
@@ -54,8 +69,6 @@ def fail(
                 message=text(str(error)),
                 happened_at=timezone.now(),
             )
-    if is_failed:
-        _tell(row, error)
     return bool(is_failed)
 
 
@@ -80,7 +93,7 @@ def _tell_django(row: TaskRecord) -> bool:
         from cloudtask.framework import task_finished
 
         result = result_of(found(row.pk))
-    except CloudTaskError:
+    except (CloudTaskError, Error):
         return False
     task_finished.send_robust(type(backend), task_result=result)
     return True

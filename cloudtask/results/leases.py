@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from django.db.models import F, Q
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import WorkerDied
 from cloudtask.results.clock import Now, after
-from cloudtask.results.conflicts import settled
+from cloudtask.results.connections import ask, may_pass, primary, renew
 from cloudtask.results.failing import fail
 from cloudtask.results.loaded import payload_of, runs_once
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import QuerySet
 
 logger = logging.getLogger("cloudtask")
@@ -44,11 +47,13 @@ PROGRESS = 1.0
 class Lease:
     """One attempt's lease of a task."""
 
-    __slots__ = ("is_cancelled", "progress", "task_id", "token", "written")
+    __slots__ = ("is_cancelled", "progress", "task_id", "token", "until", "written")
 
     def __init__(self, task_id: str, token: str) -> None:
         self.task_id = task_id
         self.token = token
+        #: By this process's clock, which begins before the database's does.
+        self.until = monotonic() + lease_time().total_seconds()
         self.is_cancelled = False
         #: Its progress, written by the heart where it is new, and at its end.
         self.progress: dict[str, Any] = {}
@@ -58,6 +63,10 @@ class Lease:
     def held(self) -> QuerySet[TaskRecord]:
         """The task's row, as long as the lease is held."""
         return TaskRecord.objects.filter(pk=self.task_id, lease=self.token)
+
+    def holds(self) -> bool:
+        """Whether no other worker can have the task yet."""
+        return monotonic() < self.until
 
 
 def lease_time() -> timedelta:
@@ -76,7 +85,11 @@ def expiry() -> Any:
 
 
 class Heart:
-    """Prolongs the leases of this process while there are any."""
+    """
+    Prolongs the leases of this process while there are any.
+
+    It also writes what an attempt could not write while the database was away.
+    """
 
     def __init__(self) -> None:
         self.begin_anew()
@@ -90,6 +103,8 @@ class Heart:
         """
         self._lock = threading.Lock()
         self._leases: dict[str, Lease] = {}
+        #: Last words on leases, which are not prolonged any more.
+        self._unwritten: dict[str, tuple[Lease, Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
         # Waiting for it is a pause: only tests end one early.
         self._pause = threading.Event()
@@ -97,42 +112,86 @@ class Heart:
     def add(self, lease: Lease) -> None:
         with self._lock:
             self._leases[lease.token] = lease
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._beat, name="cloudtask-leases", daemon=True
-                )
-                self._thread.start()
+            self._start()
 
     def remove(self, lease: Lease) -> None:
         with self._lock:
             self._leases.pop(lease.token, None)
 
-    def _beat(self) -> None:
-        try:
-            due = monotonic() + heartbeat()
-            while self._wait():
-                is_due = monotonic() >= due
-                if is_due:
-                    due = monotonic() + heartbeat()
-                self._tick(is_due=is_due)
-        finally:
-            connections.close_all()
+    def leave(self, lease: Lease, write: Callable[[], object]) -> None:
+        """
+        Have the last word on a lease written once the database is back.
 
-    def _tick(self, *, is_due: bool) -> None:
+        Args:
+            lease: It is not prolonged any more: others may take the task.
+            write: Writes it, as long as nobody else has the lease.
+        """
+        with self._lock:
+            self._leases.pop(lease.token, None)
+            self._unwritten[lease.token] = lease, write
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._run, name="cloudtask-leases", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self) -> None:
         try:
-            self.write_progress()
+            self._beat_on()
+        finally:
+            with suppress(Exception):  # They may be broken already.
+                connections.close_all()
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    # Something has ended it that ends threads.
+                    self._thread = None
+                    self._start()
+
+    def _beat_on(self) -> None:
+        while True:
+            try:
+                return self._beat()
+            except Exception:
+                logger.exception("the thread that prolongs leases goes on")
+                self._pause.wait(PROGRESS)
+
+    def _beat(self) -> None:
+        due = monotonic() + heartbeat()
+        while self._wait():
+            if self._tick(is_due=monotonic() >= due):
+                due = monotonic() + heartbeat()
+
+    def _tick(self, *, is_due: bool) -> bool:
+        """Do what there is to do. Gives whether leases were prolonged."""
+        is_prolonged = False
+        try:
             if is_due:
+                # First: nothing else is to keep leases from it.
                 self.prolong()
-        except Error as error:
-            logger.warning("leases could not be prolonged: %r", error)
-            # Django opens another: only requests do that by themselves.
-            connections.close_all()
+                is_prolonged = True
+            self.write_progress()
+            self.deliver()
+        except Exception as error:
+            is_known = isinstance(error, Error)
+            logger.warning(
+                "leases could not be prolonged: %r"
+                if is_due and not is_prolonged
+                else "the database of results fails: %r",
+                error,
+                exc_info=not is_known,
+            )
+            # Only requests close by themselves what was dropped.
+            renew(primary())
+        return is_prolonged
 
     def _wait(self) -> bool:
-        """Wait a while. False once there is nothing to prolong."""
+        """Wait a while. False once there is nothing to do."""
         self._pause.wait(min(PROGRESS, heartbeat()))
         with self._lock:
-            if self._leases:
+            if self._leases or self._unwritten:
                 return True
             self._thread = None
             return False
@@ -142,15 +201,24 @@ class Heart:
         Write what is new of the progress of tasks.
 
         On a connection of its own: a task's may be in a transaction, which
-        would keep it from being seen, and others from the row.
+        would keep it from being seen, and others from the row. What cannot be
+        written is dropped.
         """
         with self._lock:
             leases = list(self._leases.values())
         for lease in leases:
-            news = lease.progress
-            if news is not lease.written:
-                lease.held.update(**news)
-                lease.written = news
+            if lease.progress is not lease.written:
+                self._write_progress(lease)
+
+    def _write_progress(self, lease: Lease) -> None:
+        news = lease.progress
+        try:
+            ask(lambda: lease.held.update(**news))
+        except Exception as error:
+            if isinstance(error, Error) and primary().connection is None:
+                raise  # The database is away, for the others too.
+            logger.warning("id=%s: progress is not written: %r", lease.task_id, error)
+        lease.written = news
 
     def prolong(self) -> None:
         """Prolong all leases, and tell those that are lost or cancelled."""
@@ -162,12 +230,41 @@ class Heart:
             pk__in=[lease.task_id for lease in leases.values()],
             lease__in=list(leases),
         )
-        settled(lambda: rows.update(lease_expires_at=expiry()))
-        seen = dict(rows.values_list("lease", "cancelled_at"))
+        until = monotonic() + lease_time().total_seconds()
+        ask(lambda: rows.update(lease_expires_at=expiry()))
+        seen = dict(ask(lambda: list(rows.values_list("lease", "cancelled_at"))))
         for token, lease in leases.items():
+            if token in seen:
+                lease.until = until
             # What is not there was taken over by another worker.
             if token not in seen or seen[token] is not None:
                 lease.is_cancelled = True
+
+    def deliver(self, task_id: str | None = None) -> None:
+        """
+        Write the last words that could not be written.
+
+        Args:
+            task_id: On leases of this task alone.
+        """
+        while (left := self._take(task_id)) is not None:
+            lease, write = left
+            try:
+                write()
+            except Exception as error:
+                if may_pass(error):
+                    self.leave(lease, write)
+                    raise
+                logger.exception("id=%s: its end is not written", lease.task_id)
+
+    def _take(self, task_id: str | None) -> tuple[Lease, Callable[[], object]] | None:
+        if not self._unwritten:
+            return None
+        with self._lock:
+            for token, (lease, _) in self._unwritten.items():
+                if task_id in (None, lease.task_id):
+                    return self._unwritten.pop(token)
+        return None
 
 
 HEART = Heart()

@@ -8,17 +8,16 @@ while the claim's lease does: whoever lost it writes nothing.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
+from time import monotonic
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import (
     DEFAULT_DB_ALIAS,
-    DatabaseError,
+    Error,
     IntegrityError,
-    InterfaceError,
     router,
     transaction,
 )
@@ -39,7 +38,7 @@ from cloudtask.conf import get_settings
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.payload import encode, new_id
 from cloudtask.results.clock import Now, after, stored
-from cloudtask.results.conflicts import settled
+from cloudtask.results.connections import Session, ask, is_of_values, may_pass
 from cloudtask.results.leases import (
     HEART,
     MAX_INTERRUPTIONS,
@@ -93,28 +92,28 @@ class DatabaseStore(ResultStore):
             # Where they were committed, whatever is read elsewhere.
             rows = TaskRecord.objects.using(router.db_for_write(TaskRecord))
             kept = rows.filter(pk__in=ids, status=Status.READY, send_at__isnull=False)
-            return set(kept.values_list("pk", flat=True))
-        except (DatabaseError, InterfaceError) as error:
+            return ask(lambda: set(kept.values_list("pk", flat=True)))
+        except Error as error:
             logger.warning("%d tasks are sent later: %r", len(ids), error)
             return ()
 
     def sent(self, names: Mapping[str, str]) -> None:
         try:
             note_sent(names)
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             # They were sent. The sweeper may send them again, for nothing.
             ids = ", ".join(names)
             logger.warning("id=%s was sent, which is not noted: %r", ids, error)
 
     def drop(self, payload: Payload) -> None:
         unsent = TaskRecord.objects.filter(pk=payload.id, sent_at=None)
-        unsent.filter(status=Status.READY).delete()
+        ask(unsent.filter(status=Status.READY).delete)
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
         return find(id)
 
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
-        return _answered(lambda: _claim(payload, request))
+        return _reach(lambda: _claim_on_good_connection(payload, request))
 
 
 class ErrorStore(ResultStore):
@@ -133,37 +132,53 @@ class ErrorClaim(Claim):
     def __init__(self, payload: Payload, request: CloudTaskRequest) -> None:
         self._payload = payload
         self._request = request
+        self._session = _begin_session(request)
 
     def end(self, ending: Ending) -> bool:
+        until = monotonic() + lease_time().total_seconds()
+
+        def insist(write: Callable[..., bool]) -> bool:
+            return self._session.insist(
+                lambda: _write_or_shorten(write), lambda: monotonic() < until
+            )
+
         if ending.succeeded:
-            _answered(lambda: self._recovered(ending))
+            _reach(lambda: insist(partial(self._recover, ending)))
         elif ending.final:
-            _answered(lambda: self._keep(ending))
+            _reach(lambda: insist(partial(self._keep, ending)))
         return True
 
-    def _recovered(self, ending: Ending) -> None:
+    def _recover(self, ending: Ending, *, is_short: bool = False) -> bool:
         # It has a row only if it failed before, and was redriven.
         redriven = TaskRecord.objects.filter(pk=self._payload.id, status=Status.READY)
-        redriven.update(**_returned(ending), **_ended(succeeded=True, final=True))
+        values = _returned(ending, is_short=is_short)
+        redriven.update(**values, **_ended(succeeded=True, final=True))
+        return True
 
-    def _keep(self, ending: Ending) -> None:
+    def _keep(self, ending: Ending, *, is_short: bool = False) -> bool:
         row = _found_row(self._payload, self._request)
         row.status = Status.FAILED
         row.finished_at = timezone.now()
         with transaction.atomic():
             row.save()
-            _keep_error(self._payload, self._request, ending)
+            _keep_error(self._payload, self._request, ending, is_short=is_short)
+        return True
 
 
 class LeaseClaim(Claim):
     """A claim that holds while its lease does."""
 
     def __init__(
-        self, lease: Lease, payload: Payload, request: CloudTaskRequest
+        self,
+        lease: Lease,
+        payload: Payload,
+        request: CloudTaskRequest,
+        session: Session,
     ) -> None:
         self._lease = lease
         self._payload = payload
         self._request = request
+        self._session = session
         HEART.add(lease)
 
     @property
@@ -172,7 +187,7 @@ class LeaseClaim(Claim):
 
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
-        [cancelled_at] = list(held) or [timezone.now()]
+        [cancelled_at] = ask(lambda: list(held)) or [timezone.now()]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -185,33 +200,90 @@ class LeaseClaim(Claim):
         }
 
     def end(self, ending: Ending) -> bool:
-        HEART.remove(self._lease)
-        is_kept = _answered(lambda: self._end(ending))
+        is_kept = _reach(lambda: self._write_last(partial(self._end, ending)))
         sweep_by_traffic()
         return is_kept
 
     def release(self) -> None:
-        HEART.remove(self._lease)
-        # Without a database it lapses. The process is ending.
-        with suppress(DatabaseError, InterfaceError):
-            self._let_go()
+        try:
+            self._write_last(self._let_go, may_wait=False)
+        except Exception as error:
+            # The process is ending, which nothing is to keep it from.
+            logger.warning("id=%s is not let go: %r", self._lease.task_id, error)
 
-    def _let_go(self) -> None:
+    def _write_last(self, write: Callable[..., bool], *, may_wait: bool = True) -> bool:
+        """
+        Write the last word on the lease, as long as it is held.
+
+        Meanwhile it is prolonged. What cannot be written before it lapses is
+        left to the thread that prolongs leases.
+        """
+        session, lease = self._session, self._lease
+        try:
+            return self._write_on(session, write, lambda: may_wait and lease.holds())
+        except Error as error:
+            if may_pass(error) and not session.is_nested:
+                HEART.leave(lease, lambda: self._write_late(write))
+            raise
+        finally:
+            HEART.remove(lease)
+
+    def _write_on(
+        self,
+        session: Session,
+        write: Callable[..., bool],
+        may_wait: Callable[[], bool],
+    ) -> bool:
+        if session.insist(lambda: _write_or_shorten(write), may_wait):
+            return True
+        return session.has_failed and ask(self._was_written)
+
+    def _write_late(self, write: Callable[..., bool]) -> None:
+        is_kept = self._write_on(_begin_session(self._request), write, lambda: False)
+        logger.warning(
+            "id=%s its end is written late"
+            if is_kept
+            else "id=%s was taken over before its end could be written",
+            self._lease.task_id,
+        )
+
+    def _was_written(self) -> bool:
+        """
+        Whether an end was written, of which the database could not tell.
+
+        If not, another worker has the task, since the database was away, and
+        not since this one died: it does not count.
+        """
+        mine = TaskRecord.objects.using(router.db_for_write(TaskRecord)).filter(
+            pk=self._lease.task_id
+        )
+        if mine.filter(
+            lease="", attempt=self._request.attempt, worker_id=worker_id()
+        ).exists():
+            return True
+        unfinished = mine.filter(status__in=(Status.READY, Status.RUNNING))
+        unfinished.filter(interruptions__gt=0).update(
+            interruptions=F("interruptions") - 1
+        )
+        return False
+
+    def _let_go(self, *, is_short: bool = False) -> bool:
         if not self._request.run_once:
-            _end(self._lease, Ending(final=False))
-            return
+            return _end(self._lease, Ending(final=False), is_short=is_short)
         held = self._lease.held
-        held.update(**self._lease.progress, lease_expires_at=Now())
+        progress = {} if is_short else self._lease.progress
+        is_held = bool(held.update(**progress, lease_expires_at=Now()))
         for row in held:
             give_up(row)
+        return is_held
 
-    def _end(self, ending: Ending) -> bool:
+    def _end(self, ending: Ending, *, is_short: bool = False) -> bool:
         if ending.error is None:
-            return _end(self._lease, ending)
+            return _end(self._lease, ending, is_short=is_short)
         with transaction.atomic():
-            if not _end(self._lease, ending):
+            if not _end(self._lease, ending, is_short=is_short):
                 return False
-            _keep_error(self._payload, self._request, ending)
+            _keep_error(self._payload, self._request, ending, is_short=is_short)
         return True
 
 
@@ -222,26 +294,64 @@ class Refusal(Claim):
         self.standing = standing
 
 
-def _answered(ask: Callable[[], _T]) -> _T:
+def _reach(question: Callable[[], _T]) -> _T:
     try:
-        return settled(ask)
-    except (DatabaseError, InterfaceError) as error:
+        return question()
+    except Error as error:
         raise StoreUnavailable(f"The database of results: {error!r}") from error
 
 
-def _claim(payload: Payload, request: CloudTaskRequest) -> Claim:
-    token = new_id()
+def _begin_session(request: CloudTaskRequest) -> Session:
+    return Session.begin(in_place=request.request is None)
+
+
+def _write_or_shorten(write: Callable[..., bool]) -> bool:
+    """Write an end, whatever is wrong with the values and texts in it."""
+    try:
+        return write()
+    except Exception as error:
+        if not is_of_values(error):
+            raise
+        logger.exception("an end is written without its values and texts")
+        return write(is_short=True)
+
+
+def _claim_on_good_connection(payload: Payload, request: CloudTaskRequest) -> Claim:
+    HEART.deliver(payload.id)
+    session = _begin_session(request)
+    lease = Lease(payload.id, new_id())
+    try:
+        standing = session.insist(
+            lambda: _claim(payload, request, lease),
+            # A task that runs once is dispatched once, too.
+            lambda: request.run_once and lease.holds(),
+        ) or session.ask(lambda: _claim_unknown(payload, request, lease))
+    except Error:
+        if session.has_failed and not session.is_nested:
+            # It may have been made all the same.
+            HEART.leave(lease, lambda: _end(lease, Ending(final=False)))
+        raise
+    if standing is not Standing.FREE:
+        return Refusal(standing)
+    session.has_failed = False
+    return LeaseClaim(lease, payload, request, session)
+
+
+def _claim(
+    payload: Payload, request: CloudTaskRequest, lease: Lease
+) -> Standing | None:
+    """Claim a task that is known. None if nothing is known of it."""
     claim = _CLAIM_ONCE if request.run_once else _CLAIM
     if claim.run(
         id=payload.id,
-        lease=token,
+        lease=lease.token,
         lasts=lease_time(),
         attempt=request.attempt,
         worker_id=worker_id(),
         trace_id=request.trace_id or "",
     ):
-        return LeaseClaim(Lease(payload.id, token), payload, request)
-    return _unclaimed(payload, request, token)
+        return Standing.FREE
+    return _standing(payload, lease)
 
 
 def _claimable(task_id: Any) -> QuerySet[TaskRecord]:
@@ -284,44 +394,49 @@ _CLAIM = Update(lambda: (_claimable(given("id")), _claimed()))
 _CLAIM_ONCE = Update(lambda: (_claimable_once(given("id")), _claimed()))
 
 
-def _unclaimed(payload: Payload, request: CloudTaskRequest, token: str) -> Claim:
-    """What to make of a task that could not be claimed."""
+def _standing(payload: Payload, lease: Lease) -> Standing | None:
+    """How a task stands that could not be claimed."""
     row = TaskRecord.objects.filter(pk=payload.id).first()
     if row is None:
-        return _claim_unknown(payload, request, token)
+        return None
+    if row.lease == lease.token:
+        # It was, and the answer was lost.
+        return Standing.FREE
     if row.status in (Status.SUCCESSFUL, Status.FAILED):
-        return Refusal(Standing.FINISHED)
-    if give_up(row):
-        return Refusal(Standing.FINISHED)
-    return Refusal(Standing.BUSY)
+        return Standing.FINISHED
+    return Standing.FINISHED if give_up(row) else Standing.BUSY
 
 
-def _claim_unknown(payload: Payload, request: CloudTaskRequest, token: str) -> Claim:
+def _claim_unknown(
+    payload: Payload, request: CloudTaskRequest, lease: Lease
+) -> Standing:
     # Enqueued before the app was, or pruned since.
     row = _found_row(payload, request)
     row.status = Status.RUNNING
-    row.lease = token
+    row.lease = lease.token
     row.lease_expires_at = expiry()
     row.started_at = row.last_attempted_at = Now()
     try:
         with transaction.atomic():
             row.save(force_insert=True)
     except IntegrityError:
-        return Refusal(Standing.BUSY)
-    return LeaseClaim(Lease(row.pk, token), payload, request)
+        # Another was quicker, or an answer was lost.
+        return Standing.FREE if lease.held.exists() else Standing.BUSY
+    return Standing.FREE
 
 
-def _end(lease: Lease, ending: Ending) -> bool:
+def _end(lease: Lease, ending: Ending, *, is_short: bool = False) -> bool:
     """End an attempt. False if its lease was lost."""
-    values = {**lease.progress, **_returned(ending)}
+    progress = {} if is_short else lease.progress
+    values = {**progress, **_returned(ending, is_short=is_short)}
     end = _ending(succeeded=ending.succeeded, final=ending.final, columns=tuple(values))
     return end.run(id=lease.task_id, lease=lease.token, **values) == 1
 
 
-def _returned(ending: Ending) -> dict[str, Any]:
+def _returned(ending: Ending, *, is_short: bool) -> dict[str, Any]:
     if not ending.succeeded:
         return {}
-    value, is_dropped = storable(ending.value)
+    value, is_dropped = (None, True) if is_short else storable(ending.value)
     return {"return_value": value, "is_value_dropped": is_dropped}
 
 
@@ -353,7 +468,9 @@ def _ended(*, succeeded: bool, final: bool) -> dict[str, Any]:
     }
 
 
-def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> None:
+def _keep_error(
+    payload: Payload, request: CloudTaskRequest, ending: Ending, *, is_short: bool
+) -> None:
     error = ending.error
     is_one_too_many = request.attempt > get_settings().max_errors
     if error is None or (is_one_too_many and not ending.final):
@@ -368,8 +485,8 @@ def _keep_error(payload: Payload, request: CloudTaskRequest, ending: Ending) -> 
         task_id=payload.id,
         attempt=request.attempt,
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
-        message=shown(_message(error)),
-        traceback=shown("".join(format_exception(error))),
+        message="" if is_short else shown(_message(error)),
+        traceback="" if is_short else shown("".join(format_exception(error))),
         happened_at=timezone.now(),
     )
 

@@ -14,7 +14,7 @@ from random import shuffle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, router
+from django.db import Error, router
 from django.db.models import Case, DateTimeField, Value, When
 from django.db.models.functions import Coalesce
 
@@ -30,7 +30,7 @@ from cloudtask.exceptions import (
 from cloudtask.payload import new_id
 from cloudtask.results import control, sending
 from cloudtask.results.clock import Now, after, stored
-from cloudtask.results.conflicts import settled
+from cloudtask.results.connections import ask, primary
 from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
@@ -38,7 +38,7 @@ from cloudtask.results.statements import Update, given
 from cloudtask.transports.base import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -75,26 +75,38 @@ def sweep(limit: int = LIMIT) -> Swept:
     """Make one pass, over the tasks that wait longest."""
     swept = Swept()
     for answers in sending.send_many(_taken(_to_send(), limit, send_at=after(PAUSE))):
-        sent = _noted(answers)
+        sent = _try(_note, answers)
         swept.sent += sent
         swept.unsent += len(answers) - sent
     patience = Patience(get_settings().rpc_timeout)
     for row in _taken(_orphans(), limit, lease_expires_at=Now()):
-        swept.freed += _freed(row, patience)
+        swept.freed += _try(_free, row, patience)
     for row in _taken(_waiting(), limit, look_at=after(LOOK_AFTER)):
-        swept.freed += _given_up(row, patience)
+        swept.freed += _try(_give_up, row, patience)
     return swept
+
+
+def _try(act: Callable[..., int], *args: Any) -> int:
+    """Do it, and go on with the next row if that fails."""
+    try:
+        return act(*args)
+    except Exception as error:
+        if isinstance(error, Error) and primary().connection is None:
+            raise  # The database is away, for all of them.
+        logger.exception("a pass of the sweeper goes on without %s", args[0])
+        return 0
 
 
 def note_sent(names: Mapping[str, str]) -> None:
     """Note that Cloud Tasks has tasks: their full names by their ids."""
     if len(names) == 1:
         [(id, name)] = names.items()  # noqa: A001
-        _NOTE_ONE.run(id=id, name=name)
+        ask(lambda: _NOTE_ONE.run(id=id, name=name))
     elif names:
         cases = (When(pk=id, then=Value(name)) for id, name in names.items())  # noqa: A001
         rows = TaskRecord.objects.filter(pk__in=names)
-        rows.update(**_sent_as(Case(*cases)))
+        values = _sent_as(Case(*cases))
+        ask(lambda: rows.update(**values))
 
 
 def _sent_as(name: Any) -> dict[str, Any]:
@@ -114,18 +126,26 @@ _NOTE_ONE = Update(
 
 
 def sweep_by_traffic() -> None:
-    """Make a short pass, if this process has made none for a while."""
+    """
+    Make a short pass, if this process has made none for a while.
+
+    The task that brought us here is done, whatever becomes of others: nothing
+    is raised.
+    """
     global _last_pass
     now = monotonic()
     if now - _last_pass < TRAFFIC_SECONDS:
         return
+    if primary().in_atomic_block:
+        return  # What fails here would undo what others do in it.
     _last_pass = now
     try:
         sweep(TRAFFIC_LIMIT)
         _prune()
-    except (DatabaseError, CloudTaskError) as error:
-        # The task that brought us here is done, whatever becomes of others.
+    except (Error, CloudTaskError) as error:
         logger.warning("no pass of the sweeper: %r", error)
+    except Exception:
+        logger.exception("no pass of the sweeper")
 
 
 def _prune() -> None:
@@ -174,17 +194,17 @@ def _waiting() -> QuerySet[TaskRecord]:
 
 def _taken(rows: QuerySet[TaskRecord], limit: int, **mark: Any) -> list[TaskRecord]:
     """Rows that no other sweeper takes: their mark puts them last in line."""
-    ids = list(rows.values_list("pk", flat=True)[:limit])
+    ids = ask(lambda: list(rows.values_list("pk", flat=True)[:limit]))
     token = new_id()
     chosen = rows.order_by().filter(pk__in=ids)
-    settled(lambda: chosen.update(lease=token, **mark))
-    taken = list(_rows().filter(pk__in=ids, lease=token))
+    ask(lambda: chosen.update(lease=token, **mark))
+    taken = ask(lambda: list(_rows().filter(pk__in=ids, lease=token)))
     # In an outage the first ones use up the time for all.
     shuffle(taken)
     return taken
 
 
-def _noted(answers: Sequence[tuple[TaskRecord, str | Exception]]) -> int:
+def _note(answers: Sequence[tuple[TaskRecord, str | Exception]]) -> int:
     """Note what came of the sending. Gives how many were sent."""
     names = {row.pk: each for row, each in answers if isinstance(each, str)}
     note_sent(names)
@@ -209,7 +229,7 @@ def _unsent(row: TaskRecord, error: Exception) -> None:
     else:
         wait = _pause_of(row)
         waiting = _rows().filter(pk=row.pk, status=Status.READY, send_at__isnull=False)
-        waiting.update(send_at=after(wait))
+        ask(lambda: waiting.update(send_at=after(wait)))
         logger.error(
             "task=%s id=%s was not sent, and is tried again in %d s: %s",
             row.path,
@@ -237,7 +257,7 @@ def _is_duplicate(row: TaskRecord) -> bool:
     return same.exclude(pk=row.pk).filter(sent_at__isnull=False).exists()
 
 
-def _given_up(row: TaskRecord, patience: Patience) -> bool:
+def _give_up(row: TaskRecord, patience: Patience) -> bool:
     """Have a task failed that its queue has no more, and will not dispatch."""
     if _may_be_queued(row, patience):
         return False
@@ -249,7 +269,7 @@ def _fail(row: TaskRecord, error: CloudTaskError) -> bool:
     return fail(row, TaskRecord.objects.filter(status=Status.READY), error)
 
 
-def _freed(row: TaskRecord, patience: Patience) -> bool:
+def _free(row: TaskRecord, patience: Patience) -> bool:
     if give_up(row):
         return True
     if _may_be_queued(row, patience):
@@ -261,8 +281,8 @@ def _freed(row: TaskRecord, patience: Patience) -> bool:
         status=Status.RUNNING,
         cancelled_at=None,
     )
-    return bool(
-        free.update(
+    freed = ask(
+        lambda: free.update(
             status=Status.READY,
             lease="",
             lease_expires_at=None,
@@ -272,6 +292,7 @@ def _freed(row: TaskRecord, patience: Patience) -> bool:
             send_at=Now(),
         )
     )
+    return bool(freed)
 
 
 def _may_be_queued(row: TaskRecord, patience: Patience) -> bool:

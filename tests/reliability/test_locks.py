@@ -19,7 +19,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from cloudtask.payload import Payload
-from cloudtask.results import conflicts, store
+from cloudtask.results import connections, store
 from cloudtask.results.control import cancel, prune, redrive
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
@@ -81,7 +81,7 @@ def unless_undone(act: Callable[[], object]) -> object:
     try:
         return act()
     except OperationalError as error:
-        if not conflicts.is_conflict(error):
+        if not connections.is_conflict(error):
             raise
         return UNDONE
 

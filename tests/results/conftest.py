@@ -41,6 +41,7 @@ def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
     yield beating
     thread = beating._thread
     beating._leases.clear()
+    beating._unwritten.clear()
     beating._pause.set()
     if thread is not None:
         thread.join(10)

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.results import store
-from cloudtask.results.conflicts import TRIES
+from cloudtask.results.connections import TRIES
 from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, Standing
@@ -91,12 +91,12 @@ def test_what_is_undone_each_time_is_answered_503(
     assert ran == []
 
 
-def test_other_errors_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_told_once_a_new_connection_has_them_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     enqueued = add().delay()
-    left = deadlock()
-    refusing = Refusing(
-        monkeypatch, store, "_claim", left, _caused_by("sqlstate", "57014")
-    )
+    left, cancelled = deadlock(), _caused_by("sqlstate", "57014")
+    refusing = Refusing(monkeypatch, store, "_claim", left, cancelled, cancelled)
 
     with pytest.raises(StoreUnavailable):
         claim(enqueued.id)
@@ -108,12 +108,13 @@ def test_in_a_transaction_nothing_is_done_again(
 ) -> None:
     """The database has undone all of it."""
     wanted = payload_of(add().delay().id)
-    held = claim(wanted)
     left = deadlock()
     refusing = Refusing(monkeypatch, LeaseClaim, "_end", left, deadlock())
 
-    with transaction.atomic(), pytest.raises(StoreUnavailable):
-        held.end(Ending(succeeded=True))
+    with transaction.atomic():
+        held = claim(wanted)
+        with pytest.raises(StoreUnavailable):
+            held.end(Ending(succeeded=True))
     assert refusing.errors == [left]
 
 

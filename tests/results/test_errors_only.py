@@ -176,7 +176,7 @@ def test_a_failure_that_cannot_be_kept_is_answered_503(
     fail_twice().delay()
     [sent] = queue().tasks
 
-    def away(*args: Any) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
         raise DatabaseError("away")
 
     monkeypatch.setattr(store, "_keep_error", away)

@@ -750,8 +750,7 @@ def test_progress_that_could_not_be_written_is_written_at_the_end(
 
     with monkeypatch.context() as patch:
         patch.setattr(QuerySet, "update", away)
-        with pytest.raises(DatabaseError):
-            heart.write_progress()
+        heart.write_progress()
     held.end(Ending(succeeded=True))
 
     assert seen(enqueued.id) == (1, 2, "one")
