@@ -25,6 +25,7 @@ from cloudtask.django_kind import (
     task_of,
 )
 from cloudtask.exceptions import CloudTaskError, ConfigurationError
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
     InvalidTask,
@@ -132,20 +133,22 @@ class CloudTasksBackend(ConfiguredBackend):
             ConfigurationError: A setting that is needed is missing.
             EnqueueError: Cloud Tasks refused the task; see `retryable`.
         """
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        handover.make(waits=settings.on_commit)
+        with hide_values(of_others=False):
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            handover.make(waits=settings.on_commit)
         return result
 
     async def aenqueue(
         self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """See enqueue()."""
-        settings = self.settings
-        transport = get_transport(settings)
-        result, handover = self._prepared(settings, transport, task, args, kwargs)
-        name = await handover.amake(waits=settings.on_commit)
+        with hide_values(of_others=False):
+            settings = self.settings
+            transport = get_transport(settings)
+            result, handover = self._prepared(settings, transport, task, args, kwargs)
+            name = await handover.amake(waits=settings.on_commit)
         if name is not None:
             _mark_sent(result, name)
             await task_enqueued.asend_robust(type(self), task_result=result)

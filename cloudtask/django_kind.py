@@ -25,6 +25,7 @@ from django.utils import timezone
 from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
+from cloudtask.frames import hide_values
 from cloudtask.framework import (
     TASK_REFRESH_ATTRS,
     BaseTaskBackend,
@@ -114,6 +115,16 @@ class CloudTask(Task):  # type: ignore[type-arg]
         if isinstance(backend, ConfiguredBackend):
             _shared[self.backend] = (configured, backend)
         return backend
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Any:
+        # Django's own frame has the arguments, too.
+        with hide_values(of_others=False):
+            return Task.enqueue(self, *args, **kwargs)
+
+    async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
+        """See enqueue()."""
+        with hide_values(of_others=False):
+            return await Task.aenqueue(self, *args, **kwargs)
 
 
 # By alias, with the TASKS that they were made of.

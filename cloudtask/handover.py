@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from cloudtask.exceptions import EnqueueError, TaskAlreadyExists
+from cloudtask.frames import hide_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ class Handover:
         self._store = store
         self._using = using
         self._on_sent = on_sent
+        self._is_dropped = False
 
     def make(self, *, waits: bool) -> None:
         """
@@ -62,17 +64,25 @@ class Handover:
         Args:
             waits: Whether an open transaction holds it back.
 
+        Whatever is raised here, the task is not kept. It may have been sent
+        all the same, as when the wait for an answer is interrupted.
+
         Raises:
+            ConfigurationError: It could never be sent.
             EnqueueError: It was not accepted. At the commit, the commit
                 raises, but for what a store keeps.
         """
+        self._transport.connect()
         if waits and self._waits_for_commit():
             return
-        self._store.add(self._payload, self.task)
         try:
+            self._add()
             self._send()
         except EnqueueError as error:
             self._refused(error)
+        except BaseException:
+            self._drop()
+            raise
 
     async def amake(self, *, waits: bool) -> str | None:
         """
@@ -82,19 +92,24 @@ class Handover:
             The name of a task that was sent now, for which `on_sent` is not
             called.
         """
-        # Asked in the thread that runs synchronous code: it has the
-        # connection.
-        if waits and await sync_to_async(self._waits_for_commit)():
-            return None
-        if self._store.keeps:
-            await sync_to_async(self._store.add)(self._payload, self.task)
+        self._transport.connect()
         try:
+            # Asked in the thread that runs synchronous code: it has the
+            # connection.
+            if waits and await sync_to_async(self._waits_for_commit)():
+                return None
+            if self._store.keeps:
+                await sync_to_async(self._add)()
             name = await self._transport.asend(self.task)
+            if self._store.keeps:
+                await sync_to_async(self._store.sent)({self.task.id: name})
         except EnqueueError as error:
             await sync_to_async(self._refused)(error)
             return None
-        if self._store.keeps:
-            await sync_to_async(self._store.sent)({self.task.id: name})
+        except BaseException:
+            # After what that thread is still doing when this is cancelled.
+            await sync_to_async(self._drop)()
+            raise
         return name
 
     def _waits_for_commit(self) -> bool:
@@ -104,12 +119,21 @@ class Handover:
         if not connection.in_atomic_block and not by_hand:
             return False
         is_shared = self._store.shares(self._using)
-        # Refused by Django in a transaction that is managed by hand, where
-        # nothing tells when it ends.
-        connection.on_commit(self._callback(connection, is_shared))
         if is_shared:
-            self._store.add(self._payload, self.task)
+            self._add()
+        try:
+            # Refused by Django in a transaction that is managed by hand, where
+            # nothing tells when it ends.
+            callback = self._callback(connection, is_shared)
+            connection.on_commit(partial(self._unless_dropped, callback))
+        except BaseException:
+            self._drop()
+            raise
         return True
+
+    def _unless_dropped(self, callback: Callable[[], None]) -> None:
+        if not self._is_dropped:
+            callback()
 
     def _callback(self, connection: Any, is_shared: bool) -> Callable[[], None]:
         if not self._store.keeps:
@@ -122,7 +146,7 @@ class Handover:
 
     def _add_and_send(self) -> None:
         # The store is in another database, where nothing is rolled back.
-        self._store.add(self._payload, self.task)
+        self._add()
         self._send_kept()
 
     def _send_kept(self) -> None:
@@ -137,8 +161,27 @@ class Handover:
         if self._store.keeps and error.retryable:
             self._log(error)
             return
-        self._store.drop(self._payload)
+        self._drop()
         raise error
+
+    def _add(self) -> None:
+        # The statement has the arguments among its parameters.
+        with hide_values(of_others=True):
+            self._store.add(self._payload, self.task)
+
+    def _drop(self) -> None:
+        """Forget the task, whose caller is told that it was not enqueued."""
+        self._is_dropped = True
+        try:
+            self._store.drop(self._payload)
+        except Exception as error:
+            # What is raised to the caller says more.
+            logger.warning(
+                "task=%s id=%s may be kept, and sent later: %r",
+                self.task.path,
+                self.task.id,
+                error,
+            )
 
     def answered(self, answer: str | EnqueueError) -> None:
         """What came of a task that is kept, and was committed."""

@@ -18,6 +18,7 @@ from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidTask
+from cloudtask.frames import hide_values
 from cloudtask.handover import Handover
 from cloudtask.options import TaskOptions, check_options, check_url
 from cloudtask.payload import Payload, encode, new_id
@@ -266,18 +267,20 @@ class Task(Generic[R_co]):
     def _enqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        settings = get_settings()
-        enqueued, handover = self._prepared(settings, schedule_time, using)
-        handover.make(waits=self._waits(settings, on_commit))
+        with hide_values(of_others=False):
+            settings = get_settings()
+            enqueued, handover = self._prepared(settings, schedule_time, using)
+            handover.make(waits=self._waits(settings, on_commit))
         self._enqueued = True
         return enqueued
 
     async def _aenqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        settings = get_settings()
-        enqueued, handover = self._prepared(settings, schedule_time, using)
-        name = await handover.amake(waits=self._waits(settings, on_commit))
+        with hide_values(of_others=False):
+            settings = get_settings()
+            enqueued, handover = self._prepared(settings, schedule_time, using)
+            name = await handover.amake(waits=self._waits(settings, on_commit))
         if name is not None:
             enqueued.sent_as(name)
         self._enqueued = True

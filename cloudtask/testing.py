@@ -10,24 +10,23 @@ Helpers for the tests of projects that use cloudtask.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from django.conf import settings as django_settings
 from django.test import override_settings
 
 from cloudtask.conf import get_settings
-from cloudtask.transports import get_transport
+from cloudtask.transports import stand_in
+from cloudtask.transports.memory import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from cloudtask.transports.memory import MemoryTransport
 
 
 @contextmanager
 def memory_queue() -> Iterator[MemoryTransport]:
     """
-    Keep every task that is enqueued meanwhile.
+    Keep every task that is enqueued meanwhile, whatever its backend.
 
     A test inside a transaction, as TestCase's are, never commits: wrap the
     code in `captureOnCommitCallbacks(execute=True)`.
@@ -38,4 +37,6 @@ def memory_queue() -> Iterator[MemoryTransport]:
         "TRANSPORT": "cloudtask.transports.memory.MemoryTransport",
     }
     with override_settings(CLOUDTASK=raw):
-        yield cast("MemoryTransport", get_transport(get_settings()))
+        queue = MemoryTransport(get_settings())
+        with stand_in(queue):
+            yield queue

@@ -38,6 +38,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # A batch of 100 tasks of 1 MiB; more than any client sends.
     ("grpc.max_receive_message_length", 110 * 1024 * 1024),
+    # Clients may ask as often as they like if it is there.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 _KEY = "private_key"

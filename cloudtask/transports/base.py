@@ -21,6 +21,7 @@ from cloudtask.exceptions import (
     ResultNotFound,
     TaskAlreadyExists,
 )
+from cloudtask.frames import hide_values
 from cloudtask.stores import get_store
 from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
@@ -206,6 +207,14 @@ class Transport(ABC):
             url=settings.url or "http://localhost/",
         )
 
+    def connect(self) -> None:  # noqa: B027 - most have nothing to connect to
+        """
+        Prepare for send(), before a task is kept that never could be sent.
+
+        Raises:
+            ConfigurationError: Nothing can be sent with these settings.
+        """
+
     @abstractmethod
     def send(self, task: OutgoingTask) -> str:
         """
@@ -305,7 +314,9 @@ class Patience:
             return self._outage
         started = monotonic()
         try:
-            return call(about)
+            # The error is kept, and may be raised elsewhere.
+            with hide_values(of_others=True):
+                return call(about)
         except EnqueueError as error:
             if error.retryable:
                 self._seconds -= monotonic() - started

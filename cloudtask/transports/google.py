@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import logging
-import os
-import threading
 import uuid
-import warnings
 from random import uniform
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
-from google.cloud.tasks_v2 import CloudTasksClient, HttpMethod
-from google.cloud.tasks_v2.services.cloud_tasks.transports import (
-    CloudTasksGrpcTransport,
-)
+from google.cloud.tasks_v2 import HttpMethod
 from google.cloud.tasks_v2.types import (
     CreateTaskRequest,
     DeleteTaskRequest,
@@ -36,6 +29,7 @@ from cloudtask.exceptions import (
     QueueNotFound,
     ServiceUnavailable,
 )
+from cloudtask.frames import hide_values
 from cloudtask.transports import google_batches as batches
 from cloudtask.transports.base import (
     OidcToken,
@@ -46,6 +40,7 @@ from cloudtask.transports.base import (
     Transport,
     already_exists,
 )
+from cloudtask.transports.google_channel import Link
 from cloudtask.validation import SECRET_HEADER
 
 if TYPE_CHECKING:
@@ -102,18 +97,22 @@ _ERRORS: Mapping[grpc.StatusCode, type[EnqueueError]] = {
 #: What is told of a batch as it would be of each of its tasks. After all else
 #: a queue gets single calls for a while: batches are not to be had, or come to
 #: harm.
-_SAME_FOR_SINGLES = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE)
+_SAME_FOR_SINGLES = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNAVAILABLE,
+)
 _SINGLES_SECONDS = 3600.0
 _NOTHING_SAID = (grpc.StatusCode.UNKNOWN, "nothing is said of it")
 
 
 class GoogleTransport(Transport):
     """
-    One client for the process, made by Google's library on first use.
+    One connection for the process, made by Google's library on first use.
 
-    After a fork the child makes its own. Calls go through the client's
-    channel as plain protobuf messages: the client's method around the same
-    call takes a fifth longer.
+    After a fork the child makes its own. Calls go through the channel of
+    Google's client as plain protobuf messages: the client's method around the
+    same call takes a fifth longer.
     """
 
     batch_size = batches.MAX_CREATED
@@ -121,9 +120,7 @@ class GoogleTransport(Transport):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._timeout = settings.rpc_timeout.total_seconds()
-        self._lock = threading.Lock()
-        self._connection: _Connection | None = None
-        self._closing = threading.Event()
+        self._link = Link(settings, _METHODS)
         #: Until when a method and a queue get single calls.
         self._unbatched: dict[tuple[str, str], float] = {}
 
@@ -145,57 +142,65 @@ class GoogleTransport(Transport):
             else None,
         )
 
+    def connect(self) -> None:
+        self._link.connect()
+
     def send(self, task: OutgoingTask) -> str:
-        connection, request = self._connect(), to_message(task)
-        metadata = _prepared(task.route).metadata
-        calls, timeout, started = None, self._timeout, monotonic()
-        while True:
-            try:
-                answer = connection.create_task(
-                    request, timeout=timeout, metadata=metadata
-                )
-            except grpc.RpcError as error:
-                calls = calls or _calls_for(task, started, self._timeout)
-                if calls.was_accepted(error):
-                    return str(request.task.name)
-                if (delay := calls.delay_after(error)) is None:
-                    raise to_error(task, error.code(), error.details()) from error
-                self._closing.wait(delay)
-                connection, timeout = self._connect(), calls.timeout()
-            else:
-                return str(answer.name)
+        with hide_values(of_others=True):
+            connection, request = self._link.connect(), to_message(task)
+            metadata = _prepared(task.route).metadata
+            calls, timeout, started = None, self._timeout, monotonic()
+            while True:
+                try:
+                    answer = connection.create_task(
+                        request, timeout=timeout, metadata=metadata
+                    )
+                except grpc.RpcError as error:
+                    calls = calls or _calls_for(task, started, self._timeout)
+                    if calls.was_accepted(error):
+                        return str(request.task.name)
+                    reason = self._link.reason(connection, error)
+                    if (delay := calls.delay_after(reason[0])) is None:
+                        raise to_error(task, *reason) from error
+                    self._link.closing.wait(delay)
+                    connection, timeout = self._link.connect(), calls.timeout()
+                else:
+                    return str(answer.name)
 
     async def asend(self, task: OutgoingTask) -> str:
-        connection, request = self._connect(), to_message(task)
-        metadata = _prepared(task.route).metadata
-        calls, timeout, started = None, self._timeout, monotonic()
-        while True:
-            call = connection.create_task.future(
-                request, timeout=timeout, metadata=metadata
-            )
-            try:
-                answer = await _answer(call)
-            except grpc.RpcError as error:
-                calls = calls or _calls_for(task, started, self._timeout)
-                if calls.was_accepted(error):
-                    return str(request.task.name)
-                if (delay := calls.delay_after(error)) is None:
-                    raise to_error(task, error.code(), error.details()) from error
-                await asyncio.sleep(delay)
-                connection, timeout = self._connect(), calls.timeout()
-            else:
-                return str(answer.name)
+        with hide_values(of_others=True):
+            connection, request = self._link.connect(), to_message(task)
+            metadata = _prepared(task.route).metadata
+            calls, timeout, started = None, self._timeout, monotonic()
+            while True:
+                call = connection.create_task.future(
+                    request, timeout=timeout, metadata=metadata
+                )
+                try:
+                    answer = await _answer(call)
+                except grpc.RpcError as error:
+                    calls = calls or _calls_for(task, started, self._timeout)
+                    if calls.was_accepted(error):
+                        return str(request.task.name)
+                    reason = self._link.reason(connection, error)
+                    if (delay := calls.delay_after(reason[0])) is None:
+                        raise to_error(task, *reason) from error
+                    await asyncio.sleep(delay)
+                    connection, timeout = self._link.connect(), calls.timeout()
+                else:
+                    return str(answer.name)
 
     def send_many(
         self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
     ) -> list[str | EnqueueError]:
         patience = patience or self.patience()
-        messages = [to_message(task) for task in tasks]
         answers: dict[int, str | EnqueueError] = {}
-        for chunk in batches.creations(messages):
-            some = [(tasks[index], messages[index]) for index in chunk]
-            answered = self._send_chunk(some, patience)
-            answers.update(zip(chunk, answered, strict=True))
+        with hide_values(of_others=True):
+            messages = [to_message(task) for task in tasks]
+            for chunk in batches.creations(messages):
+                some = [(tasks[index], messages[index]) for index in chunk]
+                answered = self._send_chunk(some, patience)
+                answers.update(zip(chunk, answered, strict=True))
         return [answers[index] for index in range(len(tasks))]
 
     def _send_chunk(
@@ -285,14 +290,17 @@ class GoogleTransport(Transport):
 
     def _ask(self, method: str, request: Any, name: str) -> bool:
         """Whether Cloud Tasks has the task that a call is for."""
-        call = self._connect().methods[method]
+        connection = self._link.connect()
         metadata = (to_grpc_metadata({"name": name}),)
         try:
-            call(request, timeout=self._timeout, metadata=metadata)
+            connection.methods[method](
+                request, timeout=self._timeout, metadata=metadata
+            )
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
+            code, details = self._link.reason(connection, error)
+            if code is grpc.StatusCode.NOT_FOUND:
                 return False
-            raise _unanswered(name, error.code(), error.details()) from error
+            raise _unanswered(name, code, details) from error
         return True
 
     def _operate(self, method: str, request: Any) -> Any:
@@ -326,7 +334,7 @@ class GoogleTransport(Transport):
         try:
             if (pause := calls.pause()) is None:
                 raise _Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "it takes too long")
-            self._closing.wait(pause)
+            self._link.closing.wait(pause)
             return self._call(calls, "GetOperation", request, name=operation)
         except _Refused as refused:
             details = f"what became of {operation} is unknown: {refused.details}"
@@ -335,50 +343,18 @@ class GoogleTransport(Transport):
     def _call(self, calls: _Calls, method: str, request: Any, **resource: str) -> Any:
         metadata = (to_grpc_metadata(resource),)
         while True:
-            call = self._connect().methods[method]
+            connection = self._link.connect()
+            call = connection.methods[method]
             try:
                 return call(request, timeout=calls.timeout(), metadata=metadata)
             except grpc.RpcError as error:
-                if (delay := calls.delay_after(error)) is None:
-                    raise _Refused(error.code(), error.details()) from error
-                self._closing.wait(delay)
+                code, details = self._link.reason(connection, error)
+                if (delay := calls.delay_after(code)) is None:
+                    raise _Refused(code, details) from error
+                self._link.closing.wait(delay)
 
     def close(self) -> None:
-        self._closing.set()
-        atexit.unregister(self.close)
-        with self._lock:
-            connection, self._connection = self._connection, None
-        # What was made before a fork belongs to the parent.
-        if connection is not None and connection.pid == os.getpid():
-            connection.channel.close()
-
-    def _connect(self) -> _Connection:
-        connection = self._connection
-        if connection is not None and connection.pid == os.getpid():
-            return connection
-        with self._lock:
-            if self._connection is None or self._connection.pid != os.getpid():
-                self._closing.clear()
-                self._connection = _Connection(_make_client(self.settings))
-                atexit.register(self.close)
-            return self._connection
-
-
-class _Connection:
-    """A client's channel, in the process that made it."""
-
-    def __init__(self, client: CloudTasksClient) -> None:
-        self.pid = os.getpid()
-        self.channel: grpc.Channel = cast(Any, client.transport).grpc_channel
-        self.methods = {
-            method: self.channel.unary_unary(
-                f"{service}/{method}",
-                request_serializer=request.SerializeToString,
-                response_deserializer=answer.FromString,
-            )
-            for method, (service, request, answer) in _METHODS.items()
-        }
-        self.create_task = self.methods["CreateTask"]
+        self._link.close()
 
 
 class _Calls:
@@ -404,9 +380,9 @@ class _Calls:
         """Whether an earlier call, whose answer was lost, had succeeded."""
         return self._repeated and error.code() is grpc.StatusCode.ALREADY_EXISTS
 
-    def delay_after(self, error: grpc.RpcError) -> float | None:
+    def delay_after(self, code: grpc.StatusCode) -> float | None:
         """Seconds until the call is repeated; None if it is not to be."""
-        if not self._may_repeat or not _error_type(error.code()).retryable:
+        if not self._may_repeat or not _error_type(code).retryable:
             return None
         self._repeated = True
         return self.pause()
@@ -436,7 +412,7 @@ class _Refused(Exception):
         """Whether calls for one task each may do what this one did not."""
         # One task may have spoilt it for all; and of what may have been done
         # nothing is done again.
-        if self.code is grpc.StatusCode.NOT_FOUND:
+        if self.code in _SAME_FOR_SINGLES:
             return False
         return not _error_type(self.code).retryable
 
@@ -519,39 +495,6 @@ def _unanswered(name: str, code: grpc.StatusCode, details: str | None) -> Enqueu
 
 def _error_type(code: grpc.StatusCode) -> type[EnqueueError]:
     return _ERRORS.get(code, EnqueueError)
-
-
-def _make_client(settings: Settings) -> CloudTasksClient:
-    emulator = settings.emulator()
-    if emulator is not None:
-        channel = grpc.insecure_channel(emulator)
-        return CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
-    try:
-        return CloudTasksClient(credentials=_credentials(settings.credentials))
-    except Exception as error:  # A parser of credentials raises all sorts.
-        raise settings.error(
-            "CREDENTIALS",
-            f"no client can be made: {error} Set it to a service account file, or "
-            "run `gcloud auth application-default login`.",
-        ) from error
-
-
-def _credentials(value: Any) -> Any:
-    """Credentials from a file's path or content, others as they are."""
-    import google.auth
-    from google.auth.credentials import Credentials
-
-    if value is None or isinstance(value, Credentials):
-        return value
-    scopes = CloudTasksGrpcTransport.AUTH_SCOPES
-    with warnings.catch_warnings():
-        # It warns of files that come from others. This one is the settings'.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        if isinstance(value, (str, os.PathLike)):
-            return google.auth.load_credentials_from_file(os.fspath(value), scopes)[0]
-        if isinstance(value, dict):
-            return google.auth.load_credentials_from_dict(value, scopes)[0]
-    raise TypeError(f"a {type(value).__name__} is neither path nor credentials.")
 
 
 async def _answer(call: grpc.Future[Any]) -> Any:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from cloudtask import execution
 from cloudtask.dispatches import attempt_for
+from cloudtask.frames import hide_values
 from cloudtask.payload import decode
+from cloudtask.redaction import NOTHING_SENSITIVE
 from cloudtask.transports.base import (
     OutgoingTask,
     Transport,
@@ -34,12 +36,12 @@ class ImmediateTransport(Transport):
 
     def send(self, task: OutgoingTask) -> str:
         attempt, name = self._attempt(task)
-        _surface(execution.run(attempt))
+        _surface(attempt, execution.run(attempt))
         return name
 
     async def asend(self, task: OutgoingTask) -> str:
         attempt, name = self._attempt(task)
-        _surface(await execution.arun(attempt))
+        _surface(attempt, await execution.arun(attempt))
         return name
 
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
@@ -51,6 +53,10 @@ class ImmediateTransport(Transport):
         return attempt, name
 
 
-def _surface(outcome: Outcome) -> None:
-    if outcome.error is not None:
+def _surface(attempt: Attempt, outcome: Outcome) -> None:
+    if outcome.error is None:
+        return
+    if attempt.sensitive is NOTHING_SENSITIVE:
+        raise outcome.error
+    with hide_values(of_others=True):
         raise outcome.error

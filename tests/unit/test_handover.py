@@ -685,11 +685,14 @@ def test_without_a_store_every_error_is_raised(
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_an_error_that_is_no_refusal_surfaces_and_the_task_stays(
+@pytest.mark.parametrize(
+    ("inside", "words"), [(True, ["add"]), (False, ["add", "drop"])]
+)
+def test_any_other_error_surfaces_and_a_task_that_is_not_committed_is_dropped(
     refusing: Callable[[Exception], Transport],
     make: Callable[..., list[str]],
     inside: bool,
+    words: list[str],
 ) -> None:
     # As from a task that runs in place.
     store, error = FakeStore(), ValueError("broken")
@@ -700,7 +703,7 @@ def test_an_error_that_is_no_refusal_surfaces_and_the_task_stays(
     ):
         make(refusing(error), store=store)
 
-    assert store.words == ["add"]
+    assert store.words == words
 
 
 @pytest.mark.parametrize("enqueue", [Task.delay, async_to_sync(Task.adelay)])

@@ -10,13 +10,17 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import compute_engine
 from google.auth.credentials import AnonymousCredentials, Credentials
+from google.protobuf.duration_pb2 import Duration
 
 from cloudtask.conf import Settings
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.transports import google as google_transport
+from cloudtask.transports import google_credentials
 from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.google import GoogleTransport
+from cloudtask.transports.google_channel import OPTIONS, Link
+from tests.leaks import values_in
 
 EMAIL = "enqueue@project.iam.gserviceaccount.com"
 
@@ -54,32 +58,28 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which kinds of channels were opened."""
-    kinds: list[str] = []
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Kind, target and options of the channels that were opened."""
+    channels: list[Any] = []
 
-    def counting(kind: str) -> Callable[..., grpc.Channel]:
+    def recording(kind: str) -> Callable[..., grpc.Channel]:
         open_channel = getattr(grpc, f"{kind}_channel")
 
-        def open_and_count(*args: Any, **kwargs: Any) -> grpc.Channel:
-            kinds.append(kind)
-            channel: grpc.Channel = open_channel(*args, **kwargs)
+        def open_and_record(target: str, *args: Any) -> grpc.Channel:
+            channels.append((kind, target, args[-1]))
+            channel: grpc.Channel = open_channel(target, *args)
             return channel
 
-        return open_and_count
+        return open_and_record
 
     for kind in ("secure", "insecure"):
-        monkeypatch.setattr(grpc, f"{kind}_channel", counting(kind))
-    return kinds
+        monkeypatch.setattr(grpc, f"{kind}_channel", recording(kind))
+    return channels
 
 
 def credentials_of(settings: Settings) -> Any:
     """Whose credentials a client of these settings uses."""
-    client = google_transport._make_client(settings)
-    try:
-        return client.transport._credentials
-    finally:
-        client.transport.close()
+    return google_credentials.load(settings)
 
 
 def test_a_path_names_a_service_account_file(account_file: Path) -> None:
@@ -111,84 +111,135 @@ def test_without_any_the_environments_are_used(
 
 
 HINT = (
-    "Set it to a service account file, or run `gcloud auth application-default login`."
+    ". Set it to the path of a service account's key file, to the content of such a "
+    "file as a dictionary, or to credentials of google-auth; or leave it out, and "
+    "run `gcloud auth application-default login`."
 )
+HOLDS_NONE = "they hold no credentials of Google ("
+NO_FILE = "it is not the path of a file that can be read ("
 
 
 @pytest.mark.parametrize(
-    "credentials",
+    ("credentials", "problem"),
     [
         # Nothing set, and nobody logged in.
-        None,
-        # No such file.
-        "/nonexistent/account.json",
-        # A file or a dictionary that holds no credentials.
-        {},
-        {"type": "service_account"},
-        {"type": "unheard_of"},
-        # Anything else; it may be a secret, and is not shown.
-        b"a canary",
+        (None, "it is not set, and this place has no credentials"),
+        # No such file; what looks like a path may be a part of a key.
+        ("/nonexistent/canary.json", f"{NO_FILE}No such file or directory)"),
+        (Path("/nonexistent/canary.json"), f"{NO_FILE}No such file or directory)"),
+        ("/", f"{NO_FILE}Is a directory)"),
+        # A dictionary that holds no credentials.
+        ({}, HOLDS_NONE),
+        ({"type": "service_account", "private_key": "canary"}, HOLDS_NONE),
+        ({"type": "canary"}, HOLDS_NONE),
+        # What is no path: the content of a file, or of its key.
+        ('{"type": "service_account", "private_key": "canary"}', NO_FILE),
+        ("-----BEGIN PRIVATE KEY-----\ncanary\n", NO_FILE),
+        ("Y2FuYXJ5 canary" * 400, NO_FILE),
+        ("canary\0", f"{NO_FILE}ValueError)"),
+        # Anything else.
+        (b"canary", "a bytes is neither path nor credentials"),
+        (["canary"], "a list is neither path nor credentials"),
     ],
 )
-def test_what_gives_no_credentials_is_a_wrong_setting(credentials: Any) -> None:
+def test_what_gives_no_credentials_is_a_wrong_setting(
+    credentials: Any, problem: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        google_transport._make_client(Settings(credentials=credentials))
+        google_credentials.load(Settings(credentials=credentials))
     text = str(caught.value)
-    assert text.startswith("CLOUDTASK['CREDENTIALS']: no client can be made: ")
+    start = f"CLOUDTASK['CREDENTIALS']: no client can be made: {problem}"
+    assert text.startswith(start)
     assert text.endswith(HINT)
-    assert "canary" not in text
-    assert caught.value.__cause__ is not None
+    assert "canary" not in "".join(values_in(caught.value))
 
 
-@pytest.mark.parametrize("content", ["", "no JSON", "[]", '{"type": 5}'])
+def test_a_variable_that_names_no_file_is_told_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", '{"private_key": "canary"}')
+
+    with pytest.raises(ConfigurationError) as caught:
+        google_credentials.load(Settings())
+    assert "GOOGLE_APPLICATION_CREDENTIALS does not name a" in str(caught.value)
+    assert "canary" not in "".join(values_in(caught.value))
+
+
+def test_on_google_cloud_credentials_that_are_not_found_now_are_found_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("K_SERVICE", "shop")
+
+    found = google_credentials.load(Settings())
+    assert isinstance(found, compute_engine.Credentials)
+
+
+@pytest.mark.parametrize("content", ["", "canary", "[]", '{"type": "canary"}'])
 def test_a_file_without_credentials_is_a_wrong_setting(
     tmp_path: Path, content: str
 ) -> None:
     path = tmp_path / "account.json"
     path.write_text(content)
 
-    with pytest.raises(ConfigurationError, match=r"^CLOUDTASK\['CREDENTIALS'\]: "):
-        google_transport._make_client(Settings(credentials=path))
-
-
-def test_a_wrong_setting_never_shows_a_private_key(account: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        google_transport._make_client(
-            Settings(credentials={**account, "private_key": "a canary"})
-        )
-    assert "canary" not in str(caught.value)
+        google_credentials.load(Settings(credentials=path))
+    assert str(caught.value).startswith("CLOUDTASK['CREDENTIALS']: ")
+    assert "canary" not in "".join(values_in(caught.value))
+
+
+def test_what_is_wrong_with_them_for_googles_client_is_told(
+    account: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "")
+
+    with pytest.raises(ConfigurationError) as caught:
+        link(credentials=account).connect()
+    assert "EmptyUniverseError: Universe Domain cannot be an empty string. Set" in str(
+        caught.value
+    )
+
+
+def link(**settings: Any) -> Link:
+    return Link(Settings(**settings), {"CreateTask": ("/none", Duration, Duration)})
 
 
 def test_google_is_called_over_a_secure_channel(
-    opened: list[str], account: dict[str, str]
+    opened: list[Any], account: dict[str, str]
 ) -> None:
-    client = google_transport._make_client(Settings(credentials=account))
-    client.transport.close()
+    google = link(credentials=account)
+    google.connect()
+    google.close()
 
-    assert opened == ["secure"]
-    assert client.api_endpoint == "cloudtasks.googleapis.com"
+    [(kind, target, options)] = opened
+    assert (kind, target) == ("secure", "cloudtasks.googleapis.com:443")
+    assert set(OPTIONS) < set(options)
+    # Google may be behind a proxy.
+    assert "grpc.enable_http_proxy" not in dict(options)
 
 
 def test_only_the_emulator_is_called_over_an_insecure_one(
-    opened: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> Credentials:
         raise AssertionError("An emulator needs no credentials.")
 
     monkeypatch.setattr(google.auth, "default", refuse)
-    client = google_transport._make_client(Settings(emulator_host="127.0.0.1:1"))
-    client.transport.close()
+    emulator = link(emulator_host="127.0.0.1:1")
+    emulator.connect()
+    emulator.close()
 
-    assert opened == ["insecure"]
+    [(kind, target, options)] = opened
+    assert (kind, target) == ("insecure", "127.0.0.1:1")
+    assert {*OPTIONS, ("grpc.enable_http_proxy", 0)} == set(options)
 
 
 def test_the_emulator_of_the_environment_is_refused_in_production(
-    opened: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOUD_TASKS_EMULATOR_HOST", "127.0.0.1:1")
 
     with pytest.raises(ConfigurationError, match=r"^CLOUDTASK\['EMULATOR_HOST'\]: "):
-        google_transport._make_client(Settings())
+        link().connect()
     assert opened == []
 
 

@@ -667,7 +667,7 @@ def test_threads_that_come_first_at_once_share_one_client(
         door.wait_for(2)
         return open_channel(*args)
 
-    monkeypatch.setattr(transport, "_lock", door)
+    monkeypatch.setattr(transport._link, "_lock", door)
     monkeypatch.setattr(grpc, "insecure_channel", open_slowly)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(transport.send, [outgoing(), outgoing()]))

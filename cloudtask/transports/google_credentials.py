@@ -1,0 +1,203 @@
+"""Whose credentials tasks are sent with, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.auth import exceptions
+from google.cloud.tasks_v2.services.cloud_tasks.transports import (
+    CloudTasksGrpcTransport,
+)
+
+from cloudtask import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloudtask.conf import Settings
+    from cloudtask.exceptions import ConfigurationError
+
+_SCOPES = CloudTasksGrpcTransport.AUTH_SCOPES
+#: The variable that names a file, where CREDENTIALS are not set.
+_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+_FORMS = (
+    "Set it to the path of a service account's key file, to the content of such a "
+    "file as a dictionary, or to credentials of google-auth; or leave it out, and "
+    "run `gcloud auth application-default login`."
+)
+#: What OAuth servers call what passes.
+_PASSING = ("internal_failure", "server_error", "temporarily_unavailable")
+#: Characters of what a server says of credentials.
+_MAX_REASON = 200
+
+
+class Unusable(Exception):
+    """What is wrong with CREDENTIALS, without anything of their content."""
+
+
+class Plugin(grpc.AuthMetadataPlugin):
+    """
+    Gives each call its token, and remembers why there is none.
+
+    gRPC's own code for that is UNAVAILABLE, as for an outage.
+
+    Args:
+        settings: CREDENTIALS.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._setting = settings.path_of("CREDENTIALS")
+        self.credentials = load(settings)
+        #: What is wrong with credentials that will never work.
+        self.refusal: str | None = None
+        self._ask: Any = None
+
+    def use(self, credentials: Any, host: str) -> None:
+        """
+        Give tokens of these credentials from now on.
+
+        Args:
+            credentials: Ours, as the client wants to have them.
+            host: What tokens are for that the credentials sign themselves.
+        """
+        from google.auth.credentials import with_scopes_if_required
+        from google.auth.transport.grpc import AuthMetadataPlugin
+        from google.auth.transport.requests import Request
+
+        scoped = with_scopes_if_required(credentials, None, default_scopes=_SCOPES)
+        self._ask = AuthMetadataPlugin(scoped, Request(), default_host=host)
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        try:
+            self._ask(context, callback)
+        except Exception as error:
+            reason = _reason(error)
+            if is_refusal(error):
+                self.refusal = (
+                    f"{self._setting}: these credentials are of no use: {reason}. "
+                    "Trying again does not help."
+                )
+            else:
+                self.refusal = None
+            callback(None, Unusable(reason))
+        else:
+            self.refusal = None
+
+
+def load(settings: Settings) -> Any:
+    """
+    The credentials that CREDENTIALS stand for, or else those of the place.
+
+    Raises:
+        ConfigurationError: They are none. Nothing of their content is told.
+    """
+    try:
+        return _load(settings.credentials)
+    except Unusable as error:
+        problem = str(error)
+    except Exception as error:  # A parser of credentials raises all sorts.
+        problem = f"they hold no credentials of Google ({type(error).__name__})"
+    # Not within the handler: the frames of the error's context hold keys.
+    raise no_client(settings, problem)
+
+
+def no_client(settings: Settings, problem: str) -> ConfigurationError:
+    return settings.error("CREDENTIALS", f"no client can be made: {problem}. {_FORMS}")
+
+
+def _load(value: Any) -> Any:
+    import google.auth
+    from google.auth.credentials import Credentials
+
+    if isinstance(value, Credentials):
+        return value
+    with warnings.catch_warnings():
+        # It warns of files that come from others. This one is the settings'.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if value is None:
+            return _of_the_place()
+        if isinstance(value, dict):
+            return google.auth.load_credentials_from_dict(value, _SCOPES)[0]
+        if isinstance(value, (str, os.PathLike)):
+            return google.auth.load_credentials_from_file(_readable(value), _SCOPES)[0]
+    raise Unusable(f"a {type(value).__name__} is neither path nor credentials")
+
+
+def _of_the_place() -> Any:
+    import google.auth
+    from google.auth import compute_engine
+
+    try:
+        return google.auth.default(_SCOPES)[0]
+    except exceptions.DefaultCredentialsError:
+        if os.environ.get(_VARIABLE):
+            raise Unusable(
+                "it is not set, and the environment variable "
+                f"{_VARIABLE} does not name a key file"
+            ) from None
+        if environment.is_google():
+            # The metadata server has them, and did not answer now.
+            return compute_engine.Credentials(scopes=_SCOPES)
+        raise Unusable("it is not set, and this place has no credentials") from None
+
+
+def _readable(value: str | os.PathLike[str]) -> str:
+    """A path at which there is a file, which is all that is looked at."""
+    path = os.fspath(value)
+    try:
+        with open(path, "rb"):
+            return path
+    except (OSError, ValueError) as error:
+        # Not quoted: it may be the content of a key file, or a part of one.
+        why = getattr(error, "strerror", None) or type(error).__name__
+        problem = f"it is not the path of a file that can be read ({why})"
+        raise Unusable(problem) from None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error says that credentials are wrong, and stay so."""
+    if not isinstance(error, (exceptions.GoogleAuthError, ValueError, TypeError)):
+        return False
+    return not any(_is_outage(each) for each in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__
+
+
+def _is_outage(error: BaseException) -> bool:
+    if isinstance(error, (exceptions.TransportError, exceptions.TimeoutError)):
+        return True
+    if getattr(error, "retryable", False):
+        return True
+    # Some of the library's errors have the answer, and do not look at it.
+    return any(_is_of_outage(answer) for answer in error.args[1:])
+
+
+def _is_of_outage(answer: Any) -> bool:
+    """Whether what a server said about credentials leaves it open."""
+    try:
+        told = (json.loads(answer) if isinstance(answer, str) else answer)["error"]
+    except (KeyError, TypeError, ValueError):
+        return True
+    if not isinstance(told, dict):
+        return told in _PASSING
+    code = told.get("code")
+    return not isinstance(code, int) or code >= 500 or code == 429
+
+
+def _reason(error: Exception) -> str:
+    kind = type(error).__name__
+    if isinstance(error, exceptions.RefreshError) and error.args:
+        return f"{kind}: {str(error.args[0])[:_MAX_REASON]}"
+    return kind

@@ -1,0 +1,107 @@
+"""When a connection to Cloud Tasks is replaced, and what becomes of calls."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+
+from cloudtask.exceptions import ServiceUnavailable
+from cloudtask.transports import google_channel
+from cloudtask.transports.base import OutgoingTask, Transport
+from tests.unit.transports.service import Call, Service, refuse, store
+
+Code = grpc.StatusCode
+Configure = Callable[..., Transport]
+Outgoing = Callable[..., OutgoingTask]
+
+WAYS: dict[str, Callable[[Transport, OutgoingTask], str]] = {
+    "sync": lambda transport, task: transport.send(task),
+    "async": lambda transport, task: asyncio.run(transport.asend(task)),
+}
+both_ways = pytest.mark.parametrize("send", WAYS.values(), ids=WAYS)
+
+
+class Held:
+    """An answer that waits until it may be given."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.free = threading.Event()
+
+    def __call__(self, service: Service, call: Call, context: Any) -> Any:
+        self.arrived.set()
+        assert self.free.wait(10)
+        return store(service, call, context)
+
+
+@pytest.fixture
+def channels(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[grpc.Channel]]:
+    """The channels that are opened, as long as they are there."""
+    opened: list[weakref.ref[grpc.Channel]] = []
+    open_channel = grpc.insecure_channel
+
+    def open_and_note(*args: Any) -> grpc.Channel:
+        channel = open_channel(*args)
+        opened.append(weakref.ref(channel))
+        return channel
+
+    monkeypatch.setattr(grpc, "insecure_channel", open_and_note)
+    return opened
+
+
+@pytest.fixture
+def _any_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(google_channel, "_MIN_AGE", 0.0)
+
+
+@both_ways
+@pytest.mark.usefixtures("_any_is_old")
+def test_a_call_under_way_outlives_the_connection_that_is_replaced(
+    service: Service,
+    configure: Configure,
+    outgoing: Outgoing,
+    channels: list[weakref.ref[grpc.Channel]],
+    send: Callable[[Transport, OutgoingTask], str],
+) -> None:
+    transport, held = configure(), Held()
+    service.answers(held, refuse(Code.UNAVAILABLE))
+
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(send, transport, outgoing())
+        assert held.arrived.wait(10)
+        with pytest.raises(ServiceUnavailable):
+            transport.send(outgoing())
+        transport.send(outgoing())
+        held.free.set()
+        assert under_way.result(10) == service.stored[-1].name
+    del under_way
+    former, failed, later = (call.peer for call in service.calls)
+    assert former == failed != later
+    # Nothing keeps it any longer.
+    assert [each() is None for each in channels] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "code", [Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED]
+)
+def test_one_that_is_young_or_was_answered_is_kept(
+    service: Service,
+    configure: Configure,
+    outgoing: Outgoing,
+    monkeypatch: pytest.MonkeyPatch,
+    code: grpc.StatusCode,
+) -> None:
+    if code is Code.RESOURCE_EXHAUSTED:
+        monkeypatch.setattr(google_channel, "_MIN_AGE", 0.0)
+    transport = configure()
+    service.answers(refuse(code))
+
+    with pytest.raises(ServiceUnavailable):
+        transport.send(outgoing())
+    transport.send(outgoing())
+    assert len({call.peer for call in service.calls}) == 1
