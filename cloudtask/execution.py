@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from inspect import iscoroutine
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import ONCE
+from cloudtask.deferral import Deferral
 from cloudtask.exceptions import Reject, Retry
 from cloudtask.redaction import NOTHING_SENSITIVE, Sensitive
 from cloudtask.signals import task_failed
@@ -156,8 +158,8 @@ def run(attempt: Attempt) -> Outcome:
     attempt.request.hold(claim)
     if attempt.is_over:
         return _end(attempt, claim, Outcome(Status.FAILED))
-    attempt.started()
     try:
+        attempt.started()
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
     except Exception as error:
         return _end(attempt, claim, _outcome_of(attempt, error), error)
@@ -168,26 +170,50 @@ def run(attempt: Attempt) -> Outcome:
 
 
 async def arun(attempt: Attempt) -> Outcome:
-    """See run(). An `async def` task runs on the running loop."""
-    claim = await _in_thread(
-        attempt, attempt.store.claim, attempt.payload, attempt.request
+    """
+    See run(). An `async def` task runs on the running loop.
+
+    Cancelled, as by a server whose client has gone, it lets that through once
+    what runs in a thread has ended and its end is kept.
+
+    Raises:
+        CancelledError: It was cancelled meanwhile.
+    """
+    deferral = Deferral()
+    outcome = await _arun(attempt, deferral)
+    deferral.let_through()
+    return outcome
+
+
+async def _arun(attempt: Attempt, deferral: Deferral) -> Outcome:
+    claim = await _ask(
+        attempt, deferral, attempt.store.claim, attempt.payload, attempt.request
     )
     if claim.standing is not Standing.FREE:
         return _refused(attempt, claim)
     attempt.request.hold(claim)
     if attempt.is_over:
-        return await _aend(attempt, claim, Outcome(Status.FAILED))
-    await attempt.astarted()
+        return await _aend(attempt, deferral, claim, Outcome(Status.FAILED))
     try:
-        value = await acall(
-            attempt.definition, *attempt.arguments(), **attempt.payload.kwargs
-        )
+        await attempt.astarted()
+        value = await _call_deferring(attempt, deferral)
     except Exception as error:
-        return await _aend(attempt, claim, _outcome_of(attempt, error), error)
+        outcome = _outcome_of(attempt, error)
+        return await _aend(attempt, deferral, claim, outcome, error)
     except BaseException:
-        await _in_thread(attempt, claim.release)
+        await _ask(attempt, deferral, claim.release)
         raise
-    return await _aend(attempt, claim, Outcome(Status.DONE, value=value))
+    return await _aend(attempt, deferral, claim, Outcome(Status.DONE, value=value))
+
+
+async def _call_deferring(attempt: Attempt, deferral: Deferral) -> Any:
+    definition, arguments = attempt.definition, attempt.arguments()
+    if not definition.is_async:
+        return await deferral.in_thread(
+            partial(call, definition, *arguments, **attempt.payload.kwargs)
+        )
+    deferral.let_through()
+    return await acall(definition, *arguments, **attempt.payload.kwargs)
 
 
 def _end(
@@ -203,9 +229,13 @@ def _end(
 
 
 async def _aend(
-    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+    attempt: Attempt,
+    deferral: Deferral,
+    claim: Claim,
+    outcome: Outcome,
+    error: Exception | None = None,
 ) -> Outcome:
-    if not await _in_thread(attempt, claim.end, _ending(outcome, error)):
+    if not await _ask(attempt, deferral, claim.end, _ending(outcome, error)):
         return _lost(attempt)
     _log_outcome(attempt, outcome, error)
     await attempt.aended(outcome, error)
@@ -225,13 +255,13 @@ def _tell_failed(attempt: Attempt, error: Exception | None) -> None:
     )
 
 
-async def _in_thread(attempt: Attempt, function: Callable[..., _T], *args: Any) -> _T:
+async def _ask(
+    attempt: Attempt, deferral: Deferral, function: Callable[..., _T], *args: Any
+) -> _T:
     """Ask a store, which may wait, without keeping the loop from others."""
     if attempt.store is NO_STORE:
         return function(*args)
-    from asgiref.sync import sync_to_async
-
-    return await sync_to_async(function)(*args)
+    return await deferral.in_thread(partial(function, *args))
 
 
 def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
