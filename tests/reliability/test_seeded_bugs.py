@@ -65,9 +65,9 @@ def untidy(story: Story) -> None:
 
 
 def boasts(story: Story) -> None:
-    story.enqueue([4.0] * 2, kind="boast")
+    story.enqueue([3.0] * 2, kind="boast")
     # One thread prolongs the leases of all.
-    story.enqueue([5.0] * 6)
+    story.enqueue([6.0] * 6)
 
 
 def hang_ups(story: Story) -> None:
@@ -77,8 +77,8 @@ def hang_ups(story: Story) -> None:
 
 
 def dead_channel(story: Story) -> None:
-    with story.enqueuing([0.02] * 40, pause=0.05):
-        poll(lambda: len(story.runs) > 5)
+    with story.enqueuing([0.02] * 10, pause=0.3):
+        poll(lambda: len(story.runs) > 2)
         story.blackened.append(time())
         assert story.ground.to_queue.blacken(new_ones=False) > 0
 

@@ -102,7 +102,8 @@ def boast(request: CloudTaskRequest, seconds: float) -> str:
         for values in _BOASTS:
             with suppress(Exception):
                 request.progress(*values)
-            wait(seconds / len(_BOASTS))
+            wait(seconds / 2 / len(_BOASTS))
+        wait(seconds / 2)
     return request.id
 
 
@@ -115,7 +116,7 @@ _BOASTS: tuple[tuple[Any, ...], ...] = (
     (1, 2, "\x00 and \ud800"),
     (1, 2, object()),
     (object(),),
-    # Last, so that it is what the end would write.
+    # Last, so that it is there for longest, and what the end would write.
     (math.nan, 9),
 )
 
