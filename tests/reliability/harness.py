@@ -138,6 +138,9 @@ class Ground:
             self.database.watch()
             servers = Servers(process.pid)
             poll(lambda: len(servers.workers()) == workers)
+            if is_asgi:
+                # Each of them imports everything.
+                poll(lambda: self.runs_path.read_text().count("ready") >= workers)
             yield servers
 
     def close(self) -> None:

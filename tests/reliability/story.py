@@ -351,11 +351,14 @@ class Story:
                 "SELECT task_id FROM error WHERE type NOT LIKE '%.WorkerDied'"
             )
         )
+        cancelled = Counter(
+            line["id"] for line in self.lines if line["event"] == "cancelled"
+        )
         return [
             f"{task}: {runs} runs, {interruptions[task]} interruptions, "
-            f"{raised[task]} errors"
+            f"{raised[task]} errors, {cancelled[task]} cancelled"
             for task, runs in self.runs.items()
-            if runs > 1 + interruptions[task] + raised[task]
+            if runs > 1 + interruptions[task] + raised[task] + cancelled[task]
         ]
 
     def _no_effect(self) -> list[str]:

@@ -43,6 +43,8 @@ def unsent(story: Story) -> None:
     point = "sweeper, before the call"
     story.ground.points.arm(point, holds=True)
     story.ground.ask("enqueue_unsent", {"number": 50})
+    due = "SELECT count(*) FROM record WHERE send_at <= now()"
+    poll(lambda: story.ground.database.rows(due) == [(50,)])
     # One has taken them and waits, another one takes and sends them.
     with story.ground.sweepers(2):
         poll(lambda: story.ground.points.reached(point))
@@ -67,7 +69,7 @@ def untidy(story: Story) -> None:
 def boasts(story: Story) -> None:
     story.enqueue([3.0] * 2, kind="boast")
     # One thread prolongs the leases of all.
-    story.enqueue([6.0] * 6)
+    story.enqueue([6.0] * 6, copies=2)
 
 
 def hang_ups(story: Story) -> None:

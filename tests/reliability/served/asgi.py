@@ -2,7 +2,8 @@
 
 from django.core.asgi import get_asgi_application
 
-from tests.reliability.served.notes import watch
+from tests.reliability.served.notes import note, watch
 
 asgi = get_asgi_application()
 watch()
+note("ready")

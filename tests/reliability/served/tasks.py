@@ -35,6 +35,10 @@ def run(request: CloudTaskRequest, **more: str) -> Iterator[None]:
     note("begin", request.id, **more)
     try:
         yield
+    except asyncio.CancelledError:
+        # As an `async def` task is whose client has hung up.
+        note("cancelled", request.id)
+        raise
     finally:
         note("end", request.id)
 
