@@ -21,6 +21,7 @@ from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
     ConfiguredBackend,
+    check_path,
     result_of,
     task_of,
 )
@@ -37,9 +38,10 @@ from cloudtask.framework import (
 from cloudtask.handover import Handover
 from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.retry import RetryPolicy
+from cloudtask.scheduling import find_schedule_time
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import MAX_SCHEDULE, OutgoingTask, Route, check_size
+from cloudtask.transports.base import OutgoingTask, Route, check_size
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
@@ -109,8 +111,7 @@ class CloudTasksBackend(ConfiguredBackend):
             InvalidTask: Django's.
         """
         super().validate_task(task)
-        if task.run_after is not None:
-            _check_run_after(task.run_after)
+        _schedule_time_of(task)
         _check_policies(task)
         settings = self._settings_if_right()
         if settings is not None:
@@ -239,7 +240,7 @@ class CloudTasksBackend(ConfiguredBackend):
             path=known.path,
             route=known.route,
             body=encode(payload),
-            schedule_time=_aware(task.run_after) if task.run_after else None,
+            schedule_time=_schedule_time_of(task),
         )
         check_size(outgoing)
         handover = Handover(
@@ -258,11 +259,9 @@ class CloudTasksBackend(ConfiguredBackend):
         """What there is to know of a task, if it is valid."""
         known = self._known.get(id(task))
         if known is not None and known.task is task and known.settings is settings:
-            if task.run_after is not None:
-                # Valid at one time, and not at another.
-                _check_run_after(task.run_after)
             return known
         self.validate_task(task)
+        check_path(task)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         known = self._known[id(task)] = _Known(
@@ -314,12 +313,17 @@ def _queue(settings: Settings, task: Task[..., Any]) -> str:
         raise InvalidTask(f"{task.module_path}: {error}") from error
 
 
-def _check_run_after(run_after: datetime) -> None:
-    if _aware(run_after) - datetime.now(UTC) > MAX_SCHEDULE:
+def _schedule_time_of(task: Task[..., Any]) -> datetime | None:
+    if task.run_after is None:
+        return None
+    now = datetime.now(UTC)
+    schedule_time = find_schedule_time(now, _aware(task.run_after) - now)
+    if schedule_time is None:
         raise InvalidTask(
-            f"run_after={run_after!r} is more than 30 days ahead, further than Cloud "
-            "Tasks schedules."
+            f"run_after={task.run_after!r} is more than 30 days ahead, further than "
+            "Cloud Tasks schedules."
         )
+    return schedule_time
 
 
 def _check_policies(task: Task[..., Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,13 +11,6 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import (
-    NoReverseMatch,
-    Resolver404,
-    get_script_prefix,
-    resolve,
-    reverse,
-)
 from django.utils.crypto import constant_time_compare
 
 from cloudtask import environment, registry
@@ -30,6 +23,8 @@ from cloudtask.conf import (
 )
 from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.installation import strangers
+from cloudtask.reachability import check_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +39,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     try:
         settings = get_settings()
         found = [] if _is_unused(settings) else list(_check_settings(settings))
-        return [*found, *_check_tasks()]
+        return [*found, *_check_tasks(), *_check_installation()]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -88,6 +83,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     try:
         for settings in all_settings():
             found += _check_on_commit(settings)
+            found += _check_no_emulator(settings)
             found += _check_signer(settings)
     except ConfigurationError:
         pass  # Told by check_cloudtask, or for the backend.
@@ -103,13 +99,13 @@ def all_settings() -> Iterator[Settings]:
 
 
 def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
-    in_production = not django_settings.DEBUG and settings.emulator() is None
     make_authenticator(settings)
     yield from _check_endpoint(settings)
     yield from _check_secrets(settings)
     yield from _check_places(settings)
-    yield from _check_url(settings, in_production)
-    yield from _check_route(settings)
+    yield from _check_url(settings)
+    yield from _check_emulator(settings)
+    yield from check_route(settings)
 
 
 def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
@@ -194,79 +190,52 @@ def _check_signer(settings: Settings) -> Iterator[CheckMessage]:
         )
 
 
-def _check_url(settings: Settings, in_production: bool) -> Iterator[CheckMessage]:
-    if settings.url is None:
+def _check_url(settings: Settings) -> Iterator[CheckMessage]:
+    parts = urlsplit(settings.url or "")
+    if parts.scheme != "http" or django_settings.DEBUG:
         return
-    if in_production and urlsplit(settings.url).scheme == "http":
+    # With an emulator, credentials need not leave the machine.
+    if settings.emulator() is None or not _is_local(parts.hostname or ""):
         yield Error(
             f"{settings.path_of('URL')} is no https:// URL: credentials would travel "
             "in clear.",
             id="cloudtask.E006",
         )
-    if _is_redirected_to_https(settings.url):
+
+
+def _check_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    emulator = settings.emulator()
+    if emulator is not None and not _is_local(urlsplit(f"//{emulator}").hostname or ""):
         yield checks.Warning(
-            "SECURE_SSL_REDIRECT would redirect dispatches, and Cloud Tasks takes "
-            "a redirect for a failure.",
-            hint="Behind a proxy that ends TLS, as on Cloud Run, set "
-            "SECURE_PROXY_SSL_HEADER, or add the path to SECURE_REDIRECT_EXEMPT.",
-            id="cloudtask.W007",
+            f"The emulator at {emulator} may be on a public network: tasks travel in "
+            "clear, and so do the keys that dispatches are verified with.",
+            hint="Run the emulator on this machine or in its private network.",
+            id="cloudtask.W020",
         )
 
 
-def _is_redirected_to_https(url: str) -> bool:
-    if not django_settings.SECURE_SSL_REDIRECT or not _redirects_at_all():
-        return False
-    parts = urlsplit(url)
-    path = parts.path.lstrip("/")
-    exempt = any(re.search(p, path) for p in django_settings.SECURE_REDIRECT_EXEMPT)
-    behind_proxy = django_settings.SECURE_PROXY_SSL_HEADER is not None
-    return not exempt and not (parts.scheme == "https" and behind_proxy)
+def _check_no_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    if settings.emulator_host is not None and not django_settings.DEBUG:
+        yield Error(
+            f"{settings.path_of('EMULATOR_HOST')} is set while DEBUG is off: no task "
+            "reaches Google, and whoever runs that emulator may dispatch.",
+            hint="Leave it out in production. Where it is meant, as in a test of an "
+            "image, silence this check.",
+            id="cloudtask.E019",
+        )
 
 
-def _redirects_at_all() -> bool:
-    middleware = "django.middleware.security.SecurityMiddleware"
-    return middleware in django_settings.MIDDLEWARE
+def _is_local(host: str) -> bool:
+    """
+    Whether a host is this machine, or is in a private network.
 
-
-def _check_route(settings: Settings) -> Iterator[CheckMessage]:
-    if not getattr(django_settings, "ROOT_URLCONF", None):
-        return
-    path = urlsplit(settings.url).path if settings.url is not None else None
-    if path is not None and _is_dispatch(path, settings.backend):
-        return
+    No name is looked up: one without a dot is taken for a container's.
+    """
     try:
-        route = reverse("cloudtask:dispatch", current_app=settings.backend)
-    except NoReverseMatch:
-        yield checks.Warning(
-            "The dispatch view is not routed: no task can come back to this project.",
-            hint="Add path('_tasks/', include('cloudtask.urls')) to your URLconf.",
-            id="cloudtask.W008",
-        )
-        return
-    if path is not None:
-        with_slash = _is_dispatch(f"{path}/", settings.backend)
-        is_redirected = django_settings.APPEND_SLASH and with_slash
-        trouble = "is redirected (APPEND_SLASH)" if is_redirected else "leads elsewhere"
-        yield checks.Warning(
-            f"The path of {settings.path_of('URL')}, {path!r}, {trouble}. The dispatch "
-            f"view is at {route!r}.",
-            id="cloudtask.W009",
-        )
-
-
-def _is_dispatch(path: str, backend: str | None) -> bool:
-    """Whether a path leads to a view that runs the tasks of a backend."""
-    # URLconfs know nothing of the path that the whole project is mounted at.
-    prefix = get_script_prefix()
-    if path.startswith(prefix):
-        path = f"/{path[len(prefix) :]}"
-    try:
-        match = resolve(path or "/")
-    except Resolver404:
-        return False
-    # Whatever the namespace: a view that is bound to a backend has its own.
-    is_view = match.app_names[-1:] == ["cloudtask"] and match.url_name == "dispatch"
-    return is_view and match.kwargs.get("backend", backend) == backend
+        return not ip_address(host).is_global
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return "." not in name or name.endswith((".localhost", ".local", ".internal"))
 
 
 def _check_queues(
@@ -311,3 +280,13 @@ def _check_app() -> Iterator[CheckMessage]:
 def _check_tasks() -> Iterator[CheckMessage]:
     for conflict in registry.conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
+
+
+def _check_installation() -> Iterator[CheckMessage]:
+    for name in strangers():
+        yield checks.Warning(
+            f"The distribution {name!r} has installed modules in the package "
+            "cloudtask, too: each has overwritten files of the other.",
+            hint=f"Uninstall {name}, and install dj-cloudtask again.",
+            id="cloudtask.W023",
+        )

@@ -13,7 +13,7 @@ import sys
 from abc import abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from traceback import format_exception
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -76,6 +76,10 @@ class ConfiguredBackend(BaseTaskBackend):
 
     def validate_task(self, task: Task[..., Any]) -> None:
         super().validate_task(task)
+        if isgeneratorfunction(task.func) or isasyncgenfunction(task.func):
+            raise InvalidTask(
+                f"{task.module_path} is a generator: calling it runs nothing of it."
+            )
         names = getattr(task, "sensitive", ())
         problem = sensitive_problem(task.func, names, int(task.takes_context))
         if problem is not None:
@@ -251,12 +255,14 @@ class DjangoAttempt(Attempt):
     async def astarted(self) -> None:
         await task_started.asend_robust(type(self.backend), task_result=self.result)
 
-    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
             task_finished.send_robust(type(self.backend), task_result=self.result)
 
-    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    async def aended(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
             # Not by asend_robust(), which before Django 6.1 hides from
@@ -265,7 +271,7 @@ class DjangoAttempt(Attempt):
                 type(self.backend), task_result=self.result
             )
 
-    def _settle(self, outcome: Outcome, error: Exception | None) -> None:
+    def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
         if outcome.status is Status.RETRY:
             _change(self.result, status=TaskResultStatus.READY)
             return
@@ -279,7 +285,7 @@ class DjangoAttempt(Attempt):
             _return_value=self._normalized(outcome.value),
         )
 
-    def _task_error(self, error: Exception) -> TaskError:
+    def _task_error(self, error: BaseException) -> TaskError:
         kind = type(error)
         return TaskError(
             exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
@@ -347,6 +353,23 @@ def find_task(path: str) -> Task[..., Any]:
             "tasks.py of an app, or list its module in CLOUDTASK['IMPORTS']."
         )
     return cast("Task[..., Any]", value)
+
+
+def check_path(task: Task[..., Any]) -> None:
+    """
+    Refuse a task that its dispatch would not find.
+
+    Raises:
+        InvalidTask: Django's. Its path leads to something else.
+    """
+    with suppress(TaskNotFound):
+        if find_task(task.module_path).func is task.func:
+            return
+    raise InvalidTask(
+        f"{task.module_path} does not lead to this task, so no process could run it. "
+        "Decorate the function where it is defined, at the top of a module, and "
+        "let no other name or decorator stand in its place."
+    )
 
 
 def _change(result: CloudTaskResult, **values: Any) -> None:

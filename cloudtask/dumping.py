@@ -47,14 +47,20 @@ def dump(value: Any, depth: int = 0) -> str:
         Unwritable: It, or something in it, cannot be carried.
     """
     write = _WRITERS.get(type(value)) or _inherited_writer(value)
-    return write(value, depth)
+    try:
+        return write(value, depth)
+    except Unwritable:
+        raise
+    except Exception as error:
+        # A method of the value's own type, of its time zone perhaps.
+        kind, name = type(value).__qualname__, type(error).__qualname__
+        raise Unwritable(f"is a {kind} that cannot be written: {name}.") from None
 
 
 def _inherited_writer(value: Any) -> Callable[[Any, int], str]:
-    # Members of a TextChoices or a safe string arrive as the equal plain
-    # value. Containers are refused: a named tuple would lose its names.
-    for kind in (str, int, float, datetime, date, time, timedelta, Decimal, UUID):
-        if isinstance(value, kind):
+    # By its type: isinstance() would evaluate a lazy object.
+    for kind in type(value).__mro__:
+        if kind in _INHERITED:
             return _WRITERS[kind]
     raise Unwritable(
         f"is a {type(value).__qualname__}, which no payload carries. "
@@ -147,7 +153,17 @@ def _dump_date(value: date, depth: int) -> str:
     return _tagged("date", f'"{date.isoformat(value)}"')
 
 
-def _dump_moment(value: datetime | time, depth: int) -> str:
+def _dump_datetime(value: datetime, depth: int) -> str:
+    return _dump_moment("datetime", datetime.isoformat, value, depth)
+
+
+def _dump_time(value: time, depth: int) -> str:
+    return _dump_moment("time", time.isoformat, value, depth)
+
+
+def _dump_moment(
+    name: str, write: Callable[[Any], str], value: datetime | time, depth: int
+) -> str:
     """`{"value": "2026-01-31T12:00:00", "zone": "Europe/Berlin"}`."""
     _deeper(depth)
     more = ""
@@ -159,8 +175,7 @@ def _dump_moment(value: datetime | time, depth: int) -> str:
         raise Unwritable("has a time zone without an offset.")
     if value.fold:
         more += ',"fold":1'
-    name = "datetime" if isinstance(value, datetime) else "time"
-    return _tagged(name, f'"{value.isoformat()}"', more)
+    return _tagged(name, f'"{write(value)}"', more)
 
 
 def _dump_timedelta(value: timedelta, depth: int) -> str:
@@ -216,11 +231,18 @@ _WRITERS: dict[type, Callable[[Any, int], str]] = {
     dict: _dump_dict,
     tuple: _dump_tuple,
     set: _dump_set,
-    datetime: _dump_moment,
+    datetime: _dump_datetime,
     date: _dump_date,
-    time: _dump_moment,
+    time: _dump_time,
     timedelta: _dump_timedelta,
     Decimal: _dump_decimal,
     UUID: _dump_uuid,
     bytes: _dump_bytes,
 }
+
+#: Types of which a derived one is written, too: a member of a TextChoices, or
+#: a safe string, arrives as the equal plain value. Containers are not among
+#: them: a named tuple would lose its names.
+_INHERITED = frozenset(
+    {str, int, float, datetime, date, time, timedelta, Decimal, UUID}
+)

@@ -171,22 +171,32 @@ class ResultNotFound(CloudTaskError, LookupError):
         )
 
 
+def text_of(value: object) -> str:
+    """Any object as a text for people, also one whose own text fails."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
+
+
 class Retry(Exception):
     """
     Raised by a task to be tried again.
 
     Args:
-        reason: Why, for the log.
+        reason: Why, for the log. Any object: an exception perhaps.
         after: Wait at least this long. Without it the queue's or the task's
             own backoff decides.
     """
 
-    def __init__(self, reason: str = "", *, after: timedelta | None = None) -> None:
+    def __init__(self, reason: object = "", *, after: timedelta | None = None) -> None:
+        if after is not None and not isinstance(after, timedelta):
+            raise TypeError(f"Retry(after={after!r}) must be a timedelta.")
         if after is not None and after < timedelta(0):
             raise ValueError(f"Retry(after={after!r}) is negative.")
-        self.reason = reason
+        self.reason = text_of(reason)
         self.after = after
-        super().__init__(reason)
+        super().__init__(self.reason)
 
 
 class Reject(Exception):
@@ -194,9 +204,9 @@ class Reject(Exception):
     Raised by a task that must never be tried again.
 
     Args:
-        reason: Why, for the log.
+        reason: Why, for the log. Any object: an exception perhaps.
     """
 
-    def __init__(self, reason: str = "") -> None:
-        self.reason = reason
-        super().__init__(reason)
+    def __init__(self, reason: object = "") -> None:
+        self.reason = text_of(reason)
+        super().__init__(self.reason)

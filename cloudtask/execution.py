@@ -8,17 +8,20 @@ policy, or Cloud Tasks, says that it was the last time.
 from __future__ import annotations
 
 import logging
+import sys
+from asyncio import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from inspect import iscoroutine
+from inspect import isasyncgen, iscoroutine, isgenerator
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import ONCE
 from cloudtask.deferral import Deferral
-from cloudtask.exceptions import Reject, Retry
+from cloudtask.exceptions import Reject, Retry, StoreUnavailable
 from cloudtask.redaction import NOTHING_SENSITIVE, Sensitive
 from cloudtask.signals import task_failed
 from cloudtask.stores import NO_STORE, Ending, Standing
@@ -51,6 +54,7 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"  # The task was over before.
 
 
+_FOR_OTHERS = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
 _FAILURES = frozenset({Status.REJECTED, Status.FAILED})
 
 
@@ -60,7 +64,7 @@ class Outcome:
 
     status: Status
     value: Any = None  # What the function returned.
-    error: Exception | None = None  # What it raised, Reject excepted.
+    error: BaseException | None = None  # What it raised, Reject excepted.
     after: timedelta | None = None  # Shortest wait that a Retry asked for.
 
 
@@ -90,10 +94,12 @@ class Attempt:
     async def astarted(self) -> None:
         """See started()."""
 
-    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Called with what came of it, while what it raised is handled."""
 
-    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    async def aended(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
         """See ended()."""
 
     @property
@@ -108,7 +114,8 @@ class Attempt:
         """A text without the values of its sensitive arguments."""
         if not text or not self.definition.sensitive:
             return text
-        return self.sensitive.scrubbed(text, self.payload.args, self.payload.kwargs)
+        args, kwargs = self.payload.received_arguments()
+        return self.sensitive.scrubbed(text, args, kwargs)
 
     @property
     def is_over(self) -> bool:
@@ -147,7 +154,7 @@ def make_request(
 
 def run(attempt: Attempt) -> Outcome:
     """
-    Run it. Only exceptions that end the process pass through.
+    Run it. Only exceptions that end the process, or its loop, pass through.
 
     Raises:
         StoreUnavailable: Nothing was run, or nothing of it could be kept.
@@ -161,10 +168,12 @@ def run(attempt: Attempt) -> Outcome:
     try:
         attempt.started()
         value = call(attempt.definition, *attempt.arguments(), **attempt.payload.kwargs)
-    except Exception as error:
-        return _end(attempt, claim, _outcome_of(attempt, error), error)
-    except BaseException:
-        claim.release()
+    except BaseException as error:
+        outcome = _outcome_of(attempt, error)
+        if not _ends_more_than_the_task(error):
+            return _end(attempt, claim, outcome, error)
+        with suppress(StoreUnavailable):
+            _end(attempt, claim, outcome, error)
         raise
     return _end(attempt, claim, Outcome(Status.DONE, value=value))
 
@@ -197,11 +206,15 @@ async def _arun(attempt: Attempt, deferral: Deferral) -> Outcome:
     try:
         await attempt.astarted()
         value = await _call_deferring(attempt, deferral)
-    except Exception as error:
+    except GeneratorExit:
+        # Nothing can be awaited any more: the lease lapses.
+        raise
+    except BaseException as error:
         outcome = _outcome_of(attempt, error)
-        return await _aend(attempt, deferral, claim, outcome, error)
-    except BaseException:
-        await _ask(attempt, deferral, claim.release)
+        if not _ends_more_than_the_task(error):
+            return await _aend(attempt, deferral, claim, outcome, error)
+        with suppress(StoreUnavailable):
+            await _aend(attempt, deferral, claim, outcome, error)
         raise
     return await _aend(attempt, deferral, claim, Outcome(Status.DONE, value=value))
 
@@ -217,7 +230,7 @@ async def _call_deferring(attempt: Attempt, deferral: Deferral) -> Any:
 
 
 def _end(
-    attempt: Attempt, claim: Claim, outcome: Outcome, error: Exception | None = None
+    attempt: Attempt, claim: Claim, outcome: Outcome, error: BaseException | None = None
 ) -> Outcome:
     if not claim.end(_ending(outcome, error)):
         return _lost(attempt)
@@ -233,7 +246,7 @@ async def _aend(
     deferral: Deferral,
     claim: Claim,
     outcome: Outcome,
-    error: Exception | None = None,
+    error: BaseException | None = None,
 ) -> Outcome:
     if not await _ask(attempt, deferral, claim.end, _ending(outcome, error)):
         return _lost(attempt)
@@ -246,13 +259,21 @@ async def _aend(
     return outcome
 
 
-def _tell_failed(attempt: Attempt, error: Exception | None) -> None:
+def _tell_failed(attempt: Attempt, error: BaseException | None) -> None:
     task_failed.send_robust(
         attempt.definition.path,
         task_id=attempt.payload.id,
         request=attempt.request,
         error=error,
     )
+
+
+def _ends_more_than_the_task(error: BaseException) -> bool:
+    """Whether an exception is for the process, its loop or its greenlet."""
+    if isinstance(error, _FOR_OTHERS):
+        return True
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and isinstance(error, greenlet.GreenletExit)
 
 
 async def _ask(
@@ -264,7 +285,7 @@ async def _ask(
     return await deferral.in_thread(partial(function, *args))
 
 
-def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
+def _outcome_of(attempt: Attempt, error: BaseException) -> Outcome:
     """What follows from what the function raised."""
     if isinstance(error, Reject):
         return Outcome(Status.REJECTED)
@@ -274,7 +295,7 @@ def _outcome_of(attempt: Attempt, error: Exception) -> Outcome:
     return Outcome(Status.RETRY, error=error, after=after)
 
 
-def _ending(outcome: Outcome, error: Exception | None) -> Ending:
+def _ending(outcome: Outcome, error: BaseException | None) -> Ending:
     return Ending(
         succeeded=outcome.status is Status.DONE,
         final=outcome.status is not Status.RETRY,
@@ -295,26 +316,42 @@ def _lost(attempt: Attempt) -> Outcome:
     return Outcome(Status.BUSY)
 
 
-def call(definition: Definition, *args: Any, **kwargs: Any) -> Any:
+# A task's arguments may have any name, those of parameters here included.
+
+
+def call(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
     """Call the function from synchronous code."""
     if not definition.is_async:
         return _call_sync(definition, *args, **kwargs)
     from asgiref.sync import async_to_sync
 
-    return async_to_sync(definition.func)(*args, **kwargs)
+    return async_to_sync(partial(_call_async, definition, *args, **kwargs))()
 
 
-async def acall(definition: Definition, *args: Any, **kwargs: Any) -> Any:
+async def acall(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
     """Call the function from a running loop, which it never blocks."""
     if definition.is_async:
-        return await definition.func(*args, **kwargs)
+        return await _call_async(definition, *args, **kwargs)
     from asgiref.sync import sync_to_async
 
-    return await sync_to_async(_call_sync)(definition, *args, **kwargs)
+    return await sync_to_async(partial(_call_sync, definition, *args, **kwargs))()
 
 
-def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
-    value = definition.func(*args, **kwargs)
+def _call_sync(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
+    return _checked_value(definition, definition.func(*args, **kwargs))
+
+
+async def _call_async(definition: Definition, /, *args: Any, **kwargs: Any) -> Any:
+    return _checked_value(definition, await definition.func(*args, **kwargs))
+
+
+def _checked_value(definition: Definition, value: Any) -> Any:
+    """What the function returned, unless its work has yet to begin."""
+    if isgenerator(value) or isasyncgen(value):
+        raise TypeError(
+            f"{definition.path} returned a generator, of which nothing has run. "
+            "Return a list, or loop over it in the task."
+        )
     if iscoroutine(value):
         # It would count as done, and nothing of it has run.
         value.close()
@@ -325,7 +362,9 @@ def _call_sync(definition: Definition, *args: Any, **kwargs: Any) -> Any:
     return value
 
 
-def _log_outcome(attempt: Attempt, outcome: Outcome, error: Exception | None) -> None:
+def _log_outcome(
+    attempt: Attempt, outcome: Outcome, error: BaseException | None
+) -> None:
     status = outcome.status
     if status is Status.DONE:
         _log(logging.INFO, attempt, status)
@@ -343,7 +382,7 @@ def _log_outcome(attempt: Attempt, outcome: Outcome, error: Exception | None) ->
 
 
 def _log_failure(
-    attempt: Attempt, reason: str = "", error: Exception | None = None
+    attempt: Attempt, reason: str = "", error: BaseException | None = None
 ) -> None:
     if attempt.reports_failure:
         _log(logging.ERROR, attempt, Status.FAILED, reason, error)
@@ -356,7 +395,7 @@ def _log(
     attempt: Attempt,
     status: Status,
     reason: str = "",
-    error: Exception | None = None,
+    error: BaseException | None = None,
 ) -> None:
     line = "task=%s id=%s attempt=%d status=%s reason=%r"
     values = [
@@ -374,7 +413,7 @@ def _log(
     logger.log(level, line, *values, exc_info=error)
 
 
-def _scrubbed_trace(attempt: Attempt, error: Exception | None) -> str | None:
+def _scrubbed_trace(attempt: Attempt, error: BaseException | None) -> str | None:
     """What to log in place of an error that tells what is sensitive."""
     if error is None or attempt.sensitive is NOTHING_SENSITIVE:
         return None

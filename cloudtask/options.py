@@ -67,7 +67,9 @@ def check_options(path: str, options: TaskOptions) -> None:
     """
     for option, (kind, words) in _KINDS.items():
         value = getattr(options, option)
-        if value != getattr(_DEFAULTS, option) and not isinstance(value, kind):
+        # By identity: 0 equals False, and is neither a name nor a choice.
+        is_default = value is getattr(_DEFAULTS, option)
+        if not is_default and not _is_a(kind, value):
             raise InvalidTask(f"{path}: {option}= must be {words}, not {value!r}.")
     for name in (options.path, *options.aliases):
         if name is not None:
@@ -107,6 +109,11 @@ def check_url(path: str, url: object) -> None:
         InvalidTask: No task can be dispatched to it.
     """
     _check(path, "the URL", url_problem(url))
+
+
+def _is_a(kind: Any, value: object) -> bool:
+    is_misplaced_bool = isinstance(value, bool) and kind is int
+    return isinstance(value, kind) and not is_misplaced_bool
 
 
 def _path_problem(path: object) -> str | None:

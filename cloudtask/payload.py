@@ -60,6 +60,17 @@ class Payload:
     kind: str = CLOUDTASK  # Which layer enqueued it.
     backend: str | None = None  # Alias of its task backend.
     using: Using | None = None  # What it was enqueued with there.
+    #: What it was read from: a function may change the arguments that it gets.
+    body: bytes | None = field(default=None, repr=False, compare=False)
+
+    def received_arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as they arrived, by position and by keyword."""
+        received = self if self.body is None else decode(self.body)
+        return received.args, received.kwargs
+
+    def received_body(self) -> bytes:
+        """The payload as it arrived, to be sent once more."""
+        return encode(self) if self.body is None else self.body
 
 
 def new_id() -> str:
@@ -98,7 +109,7 @@ def decode(body: bytes) -> Payload:
         DecodeError: The body is no payload of a version known here.
     """
     try:
-        return _payload(load(body))
+        return _payload(load(body), body)
     except DecodeError:
         raise
     except Exception as error:
@@ -133,7 +144,7 @@ def _member_text(name: str, value: Any) -> str:
         raise
 
 
-def _payload(document: object) -> Payload:
+def _payload(document: object, body: bytes) -> Payload:
     if not isinstance(document, dict):
         raise DecodeError("The body is no object.")
     if _member(document, "v", int) != VERSION:
@@ -147,6 +158,7 @@ def _payload(document: object) -> Payload:
         args=tuple(_member(document, "args", list)),
         kwargs=_member(document, "kwargs", dict),
         enqueued_at=_aware(_member(document, "enqueued_at", str)),
+        body=body,
         **_backend_of(document),
     )
 
@@ -156,8 +168,8 @@ def _backend_of(document: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     using = _member(document, "using", dict)
     run_after = using.get("run_after")
-    if run_after is not None:
-        run_after = _member(using, "run_after", datetime)
+    if run_after is not None and not isinstance(run_after, datetime):
+        raise DecodeError("'run_after' must be of type datetime.")
     return {
         "backend": _member(document, "backend", str),
         "using": Using(

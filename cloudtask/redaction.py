@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,16 +109,36 @@ def _name_of(kind: Any, parameters: list[Parameter]) -> str | None:
 def _texts(value: Any) -> Iterator[str]:
     """How what is in a value may stand in a text."""
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [*value.keys(), *value.values()]
     if isinstance(value, (list, tuple, set)):
         for each in value:
             yield from _texts(each)
         return
-    text = str(value)
-    # Messages quote, and escape what they do.
-    for each in (text, repr(text)[1:-1]):
-        if len(each) >= MIN_LENGTH:
-            yield each
+    for text in _plain_texts(value):
+        # Messages quote, and escape what they do. A traceback indents lines.
+        for each in (text, *text.splitlines(), *_escaped_texts(text)):
+            if len(each) >= MIN_LENGTH:
+                yield each
+
+
+def _plain_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, bytes):
+        yield repr(value)[2:-1]
+        yield value.hex()
+        yield value.decode(errors="replace")
+    else:
+        yield str(value)
+        if isinstance(value, UUID):
+            yield value.hex
+        elif isinstance(value, (date, time)):
+            yield value.isoformat()
+
+
+def _escaped_texts(text: str) -> Iterator[str]:
+    yield repr(text)[1:-1]
+    yield ascii(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield quote(text)
 
 
 #: Of a task that declares none, and of one that nobody knows.

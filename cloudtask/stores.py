@@ -36,7 +36,7 @@ class Ending:
     succeeded: bool = False
     final: bool = True  # Whether no other attempt follows.
     value: Any = None  # What the function returned.
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +129,6 @@ class Claim:
             StoreUnavailable: The store cannot be reached.
         """
         return True
-
-    def release(self) -> None:
-        """Let go of the task, which has not ended."""
 
 
 class ResultStore:

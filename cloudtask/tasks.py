@@ -22,11 +22,11 @@ from cloudtask.frames import hide_values
 from cloudtask.handover import Handover
 from cloudtask.options import TaskOptions, check_options, check_url
 from cloudtask.payload import Payload, encode, new_id
+from cloudtask.scheduling import find_schedule_time
 from cloudtask.signatures import Arguments
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import (
-    MAX_SCHEDULE,
     EnqueuedTask,
     OutgoingTask,
     Route,
@@ -57,6 +57,7 @@ class TaskDefinition(Generic[P, R]):
     """
 
     def __init__(self, func: Callable[..., Any], options: TaskOptions) -> None:
+        functools.update_wrapper(self, func, updated=())
         self.func = func
         self.options = options
         self.path = options.path or f"{func.__module__}.{func.__qualname__}"
@@ -65,8 +66,14 @@ class TaskDefinition(Generic[P, R]):
         check_options(self.path, options)
         self.headers = {"Content-Type": "application/json", **(options.headers or {})}
         self._route: tuple[Settings, Route] | None = None
-        functools.update_wrapper(self, func)
+        self._adopt_attributes(func)
         registry.register(self)
+
+    def _adopt_attributes(self, func: Callable[..., Any]) -> None:
+        """Have what the function was given, but for what a definition has."""
+        for name, value in vars(func).items():
+            if not hasattr(self, name):
+                setattr(self, name, value)
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -84,7 +91,7 @@ class TaskDefinition(Generic[P, R]):
     def sensitive(self) -> tuple[str, ...]:
         return self.options.sensitive
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """
         Bind arguments. Nothing runs yet.
 
@@ -355,12 +362,13 @@ class Task(Generic[R_co]):
                     "must be an aware datetime, as django.utils.timezone.now() gives",
                 )
             ahead = at - now
-        if ahead > MAX_SCHEDULE:
+        schedule_time = find_schedule_time(now, ahead)
+        if schedule_time is None:
             raise self._bad_time(
                 given,
                 "is more than 30 days ahead, further than Cloud Tasks schedules",
             )
-        return now + ahead
+        return schedule_time
 
     def _bad_time(self, given: str, problem: str) -> InvalidTask:
         path = self.definition.path

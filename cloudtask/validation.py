@@ -40,10 +40,18 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _OWN_HEADERS = frozenset(
     {
         "authorization",
+        "connection",
+        "content-encoding",  # The view reads no compressed body.
         "content-length",
         "content-type",
+        "expect",
         "host",
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "trailer",
         "transfer-encoding",
+        "upgrade",
         "user-agent",
         BACKEND_HEADER.lower(),
         BATCH_HEADER.lower(),
@@ -95,7 +103,9 @@ def header_problem(name: object, value: object) -> str | None:
     """What is wrong with a task's header, or None."""
     if not isinstance(name, str) or _HEADER.fullmatch(name) is None:
         return "is no header name."
-    if name.lower() in _OWN_HEADERS or name.lower().startswith(_OWN_PREFIXES):
+    # WSGI has one name for a header with hyphens and one with underscores.
+    common = name.lower().replace("_", "-")
+    if common in _OWN_HEADERS or common.startswith(_OWN_PREFIXES):
         return "is set by cloudtask or by Cloud Tasks. Leave it out."
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         return "must have a value of printable ASCII characters."

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
@@ -62,6 +63,7 @@ def _non_atomic(view: _View) -> _View:
     return view
 
 
+@login_not_required
 @csrf_exempt
 @_non_atomic
 def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
@@ -86,6 +88,7 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         return _refuse(error)
 
 
+@login_not_required
 @csrf_exempt
 @_non_atomic
 async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:

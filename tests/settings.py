@@ -53,8 +53,7 @@ _SERVERS: dict[str, dict[str, Any]] = {
     },
 }
 _server = os.environ.get("CLOUDTASK_TEST_DATABASE")
-#: What the databases that the tests make are called. Two runs beside each other
-#: on one server need two names.
+#: Name of the databases that tests make: two runs on one server need two.
 _name = os.environ.get("CLOUDTASK_TEST_NAME", "test_cloudtask")
 if _server == "mariadb":
     import pymysql  # type: ignore[import-untyped, unused-ignore]

@@ -27,6 +27,7 @@ PREFIX = "CLOUDTASK_EMULATOR_"
 APP_ENGINE_VARIABLE = "APP_ENGINE_EMULATOR_HOST"
 
 _HIGHEST_PORT = 65_535
+_MOST_DISPATCHES = 5000
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -51,6 +52,14 @@ def _duration(text: str) -> timedelta:
     if duration < timedelta(0):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds.")
     return duration
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_DISPATCHES):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from 1 to {_MOST_DISPATCHES}."
+        )
+    return int(text)
 
 
 def _queue(text: str) -> str:
@@ -168,6 +177,15 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             default=False,
             help="make a queue when a task names one that is not there; Cloud "
             "Tasks answers NOT_FOUND, and so does this without the option",
+        ),
+        Option(
+            flag="--concurrency",
+            dest="concurrency",
+            metavar="N",
+            read=_count,
+            help="dispatches at a time of each queue that is made at the start, or "
+            "by --create-queues, and declares no limit (default: 1000, as in Cloud "
+            "Tasks; from manage.py 10, which a desk's server and database bear)",
         ),
         Option(
             flag="--project",

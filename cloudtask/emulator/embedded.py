@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         tombstone_ttl: timedelta
         queue_tombstone_ttl: timedelta
         create_queues: bool
+        concurrency: int | None
         app_engine_url: str | None
         allowed_hosts: tuple[str, ...]
         allow_public_targets: bool

@@ -142,15 +142,8 @@ class Instrument:
             self._dispatcher.poke()
 
     def _view(self, queue: LiveQueue, now: int) -> QueueView:
-        return QueueView(
-            path=queue.path,
-            message=queue.message,
-            depth=queue.depth,
-            in_flight=queue.in_flight,
-            oldest=self._engine.store.next_due(queue.row.lane),
-            effective_rate=queue.bucket.effective_rate,
-            dispatched_last_minute=queue.recent.total(now),
-        )
+        figures = queue.figures(self._engine.store, now)
+        return QueueView(path=queue.path, message=queue.message, **figures._asdict())
 
     def _tell(self) -> None:
         # Faults are no part of the engine, whose changes are noted.

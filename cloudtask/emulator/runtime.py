@@ -7,13 +7,15 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from aiohttp import web
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from cloudtask.emulator.api import v2beta3
 from cloudtask.emulator.api.grpc_server import handlers
-from cloudtask.emulator.api.methods import Api
+from cloudtask.emulator.api.methods import SERVICES, Api
 from cloudtask.emulator.clock import Clock
 from cloudtask.emulator.commits import Commits
 from cloudtask.emulator.core import instants
@@ -58,6 +60,7 @@ class EmulatorOptions:
     tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
     queue_tombstone_ttl: timedelta = timedelta(days=7)  # Likewise queue names.
     create_queues: bool = False  # Make a queue when a task names one.
+    concurrency: int | None = None  # Of queues that it makes without a limit.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
     allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.
     allow_public_targets: bool = False  # Dispatch to the internet, too.
@@ -116,6 +119,7 @@ class Runtime:
                         options.queue_tombstone_ttl
                     ),
                     create_queues=options.create_queues,
+                    concurrency=options.concurrency,
                     app_engine_url=options.app_engine_url,
                 ),
             )
@@ -194,12 +198,18 @@ class Runtime:
         address = join_address(self._options.host, self._options.port)
         server = grpc.aio.server(options=_CHANNEL_OPTIONS)
         server.add_generic_rpc_handlers(handlers(self.api))
+        # For the probes of container platforms, which know this service.
+        servicer = cast("Any", health).aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         try:
             self.port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
         stack.push_async_callback(server.stop, self._grace_seconds)
         await server.start()
+        for service in ("", *SERVICES, v2beta3.SERVICE):
+            await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        stack.push_async_callback(servicer.enter_graceful_shutdown)
 
 
 def join_address(host: str, port: int) -> str:

@@ -199,7 +199,9 @@ def _copies(rows: Iterable[TaskRecord]) -> Iterator[tuple[str, TaskRecord]]:
 def _copy(row: TaskRecord) -> TaskRecord:
     payload = decode(row.body.encode())
     using = payload.using and payload.using._replace(run_after=None)
-    again = replace(payload, id=new_id(), enqueued_at=datetime.now(UTC), using=using)
+    again = replace(
+        payload, id=new_id(), enqueued_at=datetime.now(UTC), using=using, body=None
+    )
     return TaskRecord(
         id=again.id,
         path=row.path,

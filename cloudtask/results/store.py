@@ -35,8 +35,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import StoreUnavailable
-from cloudtask.payload import encode, new_id
+from cloudtask.exceptions import StoreUnavailable, text_of
+from cloudtask.payload import new_id
 from cloudtask.results.clock import Now, after, stored
 from cloudtask.results.connections import Session, ask, is_of_values, may_pass
 from cloudtask.results.leases import (
@@ -48,6 +48,7 @@ from cloudtask.results.leases import (
     lease_time,
 )
 from cloudtask.results.loaded import sensitive_of
+from cloudtask.results.missing import ADVICE, is_missing
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import find
 from cloudtask.results.statements import Given, Update, given
@@ -85,7 +86,12 @@ class DatabaseStore(ResultStore):
         return (using or DEFAULT_DB_ALIAS) == router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
-        _row(payload, task).save(force_insert=True)
+        try:
+            _row(payload, task).save(force_insert=True)
+        except Error as error:
+            if not is_missing(error):
+                raise
+            raise get_settings().error("RESULTS", ADVICE) from error
 
     def unsent(self, ids: Collection[str]) -> Collection[str]:
         try:
@@ -200,25 +206,21 @@ class LeaseClaim(Claim):
         }
 
     def end(self, ending: Ending) -> bool:
-        is_kept = _reach(lambda: self._write_last(partial(self._end, ending)))
+        is_kept = _reach(lambda: self._end_for_good(ending))
         sweep_by_traffic()
         return is_kept
 
-    def release(self) -> None:
-        try:
-            self._write_last(self._let_go, may_wait=False)
-        except Exception as error:
-            # The process is ending, which nothing is to keep it from.
-            logger.warning("id=%s is not let go: %r", self._lease.task_id, error)
-
-    def _write_last(self, write: Callable[..., bool], *, may_wait: bool = True) -> bool:
+    def _end_for_good(self, ending: Ending) -> bool:
         """
-        Write the last word on the lease, as long as it is held.
+        Write the end, as long as the lease is held.
 
         Meanwhile it is prolonged. What cannot be written before it lapses is
         left to the thread that prolongs leases.
         """
         session, lease = self._session, self._lease
+        write = partial(self._end, ending)
+        # What ends the process does not wait.
+        may_wait = isinstance(ending.error, Exception | None)
         try:
             return self._write_on(session, write, lambda: may_wait and lease.holds())
         except Error as error:
@@ -239,7 +241,9 @@ class LeaseClaim(Claim):
         return session.has_failed and ask(self._was_written)
 
     def _write_late(self, write: Callable[..., bool]) -> None:
-        is_kept = self._write_on(_begin_session(self._request), write, lambda: False)
+        session = _begin_session(self._request)
+        session.has_failed = True
+        is_kept = self._write_on(session, write, lambda: False)
         logger.warning(
             "id=%s its end is written late"
             if is_kept
@@ -267,16 +271,6 @@ class LeaseClaim(Claim):
         )
         return False
 
-    def _let_go(self, *, is_short: bool = False) -> bool:
-        if not self._request.run_once:
-            return _end(self._lease, Ending(final=False), is_short=is_short)
-        held = self._lease.held
-        progress = {} if is_short else self._lease.progress
-        is_held = bool(held.update(**progress, lease_expires_at=Now()))
-        for row in held:
-            give_up(row)
-        return is_held
-
     def _end(self, ending: Ending, *, is_short: bool = False) -> bool:
         if ending.error is None:
             return _end(self._lease, ending, is_short=is_short)
@@ -298,7 +292,9 @@ def _reach(question: Callable[[], _T]) -> _T:
     try:
         return question()
     except Error as error:
-        raise StoreUnavailable(f"The database of results: {error!r}") from error
+        advice = f": {ADVICE}" if is_missing(error) else ""
+        message = f"The database of results: {error!r}{advice}"
+        raise StoreUnavailable(message) from error
 
 
 def _begin_session(request: CloudTaskRequest) -> Session:
@@ -469,7 +465,11 @@ def _ended(*, succeeded: bool, final: bool) -> dict[str, Any]:
 
 
 def _keep_error(
-    payload: Payload, request: CloudTaskRequest, ending: Ending, *, is_short: bool
+    payload: Payload,
+    request: CloudTaskRequest,
+    ending: Ending,
+    *,
+    is_short: bool = False,
 ) -> None:
     error = ending.error
     is_one_too_many = request.attempt > get_settings().max_errors
@@ -477,25 +477,19 @@ def _keep_error(
         return
     kind = type(error)
     sensitive = sensitive_of(payload)
+    args, kwargs = payload.received_arguments()
 
     def shown(words: str) -> str:
-        return text(sensitive.scrubbed(words, payload.args, payload.kwargs))
+        return text(sensitive.scrubbed(words, args, kwargs))
 
     TaskError.objects.create(
         task_id=payload.id,
         attempt=request.attempt,
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
-        message="" if is_short else shown(_message(error)),
+        message="" if is_short else shown(text_of(error)),
         traceback="" if is_short else shown("".join(format_exception(error))),
         happened_at=timezone.now(),
     )
-
-
-def _message(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # Its own __str__ is broken.
-        return ""
 
 
 def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
@@ -523,7 +517,7 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         backend=payload.backend or "",
         queue=request.queue or "",
         name=request.task_name or "",
-        body=encode(payload).decode(),
+        body=payload.received_body().decode(),
         enqueued_at=stored(payload.enqueued_at),
         sent_at=stored(payload.enqueued_at),
         attempt=request.attempt,

@@ -7,7 +7,6 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +26,7 @@ from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: How far ahead Cloud Tasks schedules.
-MAX_SCHEDULE = timedelta(days=30)
 #: Bytes of a stored task, measured on the service: 1 MiB less 7.
 MAX_STORED_BYTES = 1_048_569
 #: Bytes that everything but the body takes at the most: headers, of which

@@ -172,3 +172,33 @@ def context_second(a: int, context: CloudTaskContext) -> None: ...
 
 
 def no_arguments() -> None: ...
+
+
+# Tasks that their paths do not lead to.
+
+
+def _send() -> None:
+    ran.append("send")
+
+
+send = task(_send)
+
+
+class Letters:
+    @staticmethod
+    @task
+    def write() -> None:
+        ran.append("write")
+
+
+@task
+def shadowed() -> None:
+    ran.append("first")
+
+
+shadowed_before = shadowed
+
+
+@task
+def shadowed() -> None:
+    ran.append("second")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ from tests.backends.samples import (
     TASKS,
     with_options,
 )
+from tests.tasks import ran
 
 BANDS = {50: "urgent", 0: "normal", -50: "bulk"}
 FAR = timedelta(days=30, minutes=1)
@@ -127,6 +129,43 @@ def test_priorities_are_supported_by_the_backend_that_has_them(settings: Any) ->
 
 
 # What is refused
+
+
+def generate() -> Any:
+    yield ran.append("ran")
+
+
+async def agenerate() -> Any:
+    yield ran.append("ran")
+
+
+@pytest.mark.parametrize("func", [generate, agenerate])
+def test_a_generator_is_refused(func: Any) -> None:
+    with pytest.raises(InvalidTask, match=f"{func.__name__} is a generator"):
+        task(func)
+
+
+@pytest.mark.parametrize(
+    "defined",
+    [
+        tasks.send,
+        tasks.send.using(priority=0),
+        tasks.Letters.write,
+        tasks.shadowed_before,
+    ],
+    ids=["another name", "changed by using()", "in a staticmethod", "replaced"],
+)
+def test_a_task_that_its_path_does_not_lead_to_is_refused(
+    queue: MemoryTransport, defined: Any
+) -> None:
+    with pytest.raises(InvalidTask, match="does not lead to this task"):
+        defined.enqueue()
+    with pytest.raises(InvalidTask, match="does not lead to this task"):
+        asyncio.run(defined.aenqueue())
+
+    assert queue.tasks == []
+    tasks.shadowed.enqueue()
+    assert len(queue.tasks) == 1
 
 
 def local() -> Callable[[], None]:

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils.safestring import mark_safe
+from freezegun import freeze_time
 
 from cloudtask.backends import CloudTasksBackend
 from cloudtask.django_kind import CloudTaskResult
@@ -590,3 +591,22 @@ def test_the_payload_tells_when_it_was_enqueued_not_sent(
     assert stored.payload.enqueued_at <= asked_at
     assert result.enqueued_at is not None
     assert result.enqueued_at >= asked_at
+
+
+@pytest.mark.parametrize("zone", [timezone(timedelta(hours=14)), UTC], ids=str)
+def test_a_time_long_past_is_now(queue: MemoryTransport, zone: timezone) -> None:
+    past = datetime.min.replace(tzinfo=zone)
+    tasks.add.using(run_after=past).enqueue()
+
+    assert len(queue.drain()) == 1
+    assert ran == [("add", 5, 4)]
+
+
+def test_time_may_be_frozen(queue: MemoryTransport) -> None:
+    with freeze_time("2026-01-31T12:00:00+00:00"):
+        later = datetime.now(UTC) + timedelta(hours=1)
+        tasks.look.using(run_after=later).enqueue()
+        queue.drain(later)
+
+    [context] = ran
+    assert context.task_result.task.run_after == later

@@ -166,6 +166,40 @@ def test_buffered_task(gcloud: Gcloud, target: Target) -> None:
     assert received.path == "/x"
     assert received.header("X-CloudTasks-TaskName") == "first"
 
+    gcloud("buffer", "--queue=emails")
+    until(lambda: len(target.received) == 2)
+
+
+def test_the_target_of_a_queue_is_cleared_part_by_part(gcloud: Gcloud) -> None:
+    uri = "scheme:http,host:localhost,port:8000,path:/x,query:a=1"
+    gcloud(
+        "queues",
+        "create",
+        "emails",
+        f"--http-uri-override={uri},mode:ALWAYS",
+        "--http-method-override=PUT",
+        "--http-header-override=X-Kind:invoice",
+        f"--http-oidc-service-account-email-override={ACCOUNT}",
+        "--http-oidc-token-audience-override=https://shop.example/",
+    )
+    account = f"--http-oidc-service-account-email-override={ACCOUNT}"
+    updated = gcloud(
+        *("queues", "update", "emails", account),
+        "--clear-http-oidc-token-audience-override",
+    )
+    assert updated["httpTarget"]["oidcToken"] == {"serviceAccountEmail": ACCOUNT}
+    for part, left in (
+        (
+            "oidc-service-account-email",
+            {"uriOverride", "httpMethod", "headerOverrides"},
+        ),
+        ("header", {"uriOverride", "httpMethod"}),
+        ("method", {"uriOverride"}),
+        ("uri", set()),
+    ):
+        updated = gcloud("queues", "update", "emails", f"--clear-http-{part}-override")
+        assert updated.get("httpTarget", {}).keys() == left
+
 
 def test_policy_and_location(gcloud: Gcloud, location: str) -> None:
     gcloud("queues", "create", "emails")

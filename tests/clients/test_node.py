@@ -87,6 +87,18 @@ def test_google_client(
     assert received.header("X-CloudTasks-TaskName") == "a"
 
 
+def test_google_client_of_http_queues(
+    scripts: Path, service: Service, project: str, target: Target
+) -> None:
+    run(scripts / "http_queue.js", service.grpc_address, project, target.url)
+    assert target.reached.wait(10)
+    [received] = target.received
+    assert received.method == "PUT"
+    assert received.body == b"hello"
+    assert received.header("X-Kind") == "invoice"
+    assert received.header("X-CloudTasks-TaskName") == "a"
+
+
 def test_firebase(
     scripts: Path, service: Service, project: str, target: Target
 ) -> None:

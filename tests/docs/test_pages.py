@@ -24,7 +24,7 @@ from django.urls import path as route
 from django.utils.module_loading import import_string
 
 import cloudtask
-from cloudtask import checks, exceptions, registry
+from cloudtask import checks, exceptions, reachability, registry
 from cloudtask.conf import Settings, get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments import OPTIONS, PREFIX
@@ -498,7 +498,7 @@ def in_words(default: object) -> str:
 
 
 #: Where system checks are.
-CHECK_MODULES = (checks, results_checks)
+CHECK_MODULES = (checks, reachability, results_checks)
 
 
 def test_every_system_check_is_listed() -> None:

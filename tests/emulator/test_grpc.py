@@ -13,6 +13,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 from google.iam.v1 import iam_policy_pb2
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloudtask.emulator import Emulator
 from tests.emulator.conftest import Target
@@ -157,3 +158,22 @@ def test_the_asynchronous_client_works_as_well(
 
     emulator.wait_for(lambda: emulator.idle)
     assert [attempt.name for attempt in emulator.attempts] == [name]
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "",
+        "google.cloud.tasks.v2.CloudTasks",
+        "google.cloud.tasks.v2beta3.CloudTasks",
+        "google.longrunning.Operations",
+    ],
+)
+def test_a_probe_is_told_that_it_serves(emulator: Emulator, service: str) -> None:
+    with grpc.insecure_channel(emulator.host) as channel:
+        probe = health_pb2_grpc.HealthStub(channel)
+        answer = probe.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            probe.Check(health_pb2.HealthCheckRequest(service="another"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND

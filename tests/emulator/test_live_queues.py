@@ -8,6 +8,7 @@ from cloudtask.emulator.core.dispatches import Answer
 from cloudtask.emulator.core.engine import Engine
 from cloudtask.emulator.core.instants import SECOND
 from cloudtask.emulator.core.live_queues import LiveQueue, LiveQueues, RecentCount
+from cloudtask.emulator.core.overview import Overview
 from cloudtask.emulator.core.store import QueueRow
 from tests.emulator.samples import (
     DAY,
@@ -23,7 +24,7 @@ from tests.emulator.samples import (
 def live_queue(**fields: Any) -> LiveQueue:
     message = queue(**fields)
     queues.fill(message)
-    return LiveQueue(QueueRow(1, QUEUE, 1, message), depth=0)
+    return LiveQueue(QueueRow(1, QUEUE, 1, message), depth=0, overview=Overview())
 
 
 def test_a_recent_count_looks_back_a_minute() -> None:

@@ -233,13 +233,18 @@ def test_what_has_finished_is_recorded(
 
 
 @pytest.mark.usefixtures("_middleware")
-def test_an_async_task_that_is_cancelled_is_free_again() -> None:
+@pytest.mark.parametrize(("attempts", "status"), [(1, "FAILED"), (5, "READY")])
+def test_an_async_task_that_is_cancelled_has_failed(
+    attempts: int, status: str, settings: Any
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "RETRY": {"max_attempts": attempts}}
     id = enqueue("async", "stop")  # noqa: A001
     with serve() as (_, port):
         dispatch(port).close()
-        found = ended(id, "READY")
+        found = ended(id, status)
 
-    assert (found.attempt, found.errors.count()) == (1, 0)
+    [error] = found.errors.all()
+    assert error.type == "asyncio.exceptions.CancelledError"
 
 
 @pytest.mark.usefixtures("_middleware")

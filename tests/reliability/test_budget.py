@@ -14,6 +14,7 @@ from cloudtask.results.clock import Now
 from cloudtask.results.statements import Update
 from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import sweep
+from cloudtask.stores import Ending
 from tests.live import live
 from tests.reliability.rivals import (
     database,  # noqa: F401 - a fixture
@@ -69,8 +70,14 @@ def kill_workers(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         raise SystemExit
 
     monkeypatch.setattr(add, "func", func)
-    # Who is killed lets go of nothing.
-    monkeypatch.setattr(LeaseClaim, "release", lambda claim: None)
+    end = LeaseClaim.end
+
+    def end_unless_killed(claim: LeaseClaim, ending: Ending) -> bool:
+        """A process that is killed records nothing."""
+        is_killed = isinstance(ending.error, SystemExit)
+        return not is_killed and end(claim, ending)
+
+    monkeypatch.setattr(LeaseClaim, "end", end_unless_killed)
 
 
 @databases("postgresql")

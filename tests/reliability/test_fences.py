@@ -43,7 +43,6 @@ LATE: dict[str, tuple[Callable[[Claim], object], object]] = {
         lambda held: held.end(Ending(final=False, error=ValueError("late"))),
         False,
     ),
-    "release": (lambda held: held.release(), None),
     "heartbeat": (lambda held: store.HEART.prolong(), None),
     "progress": (show_progress, None),
 }

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, transaction
 
+from cloudtask import CloudTaskRequest, RetryPolicy, task
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.execution import Status
@@ -228,3 +229,26 @@ def test_none_is_the_store_that_keeps_nothing(settings: Any) -> None:
     assert get_store(get_settings()) is NO_STORE
     dispatch(fail_twice(), attempt=2)
     assert not TaskRecord.objects.exists()
+
+
+@task(retry=RetryPolicy(max_attempts=1))
+def use_up(
+    request: CloudTaskRequest, items: list[Any], *, left: dict[str, Any]
+) -> None:
+    items.clear()
+    left["item"] = object()
+    raise ValueError("used up")
+
+
+@pytest.mark.usefixtures("errors")
+def test_a_task_that_changes_its_arguments_is_kept_as_it_arrived() -> None:
+    sent, outcome = dispatch(use_up([1, {"a": (2, 3)}], left={"b": 4}))
+    assert outcome.status is Status.FAILED
+    assert redrive(TaskRecord.objects.filter(pk=sent.id)) == 1
+    sweep()
+
+    [again] = queue().tasks
+    assert (again.payload.args, again.payload.kwargs) == (
+        ([1, {"a": (2, 3)}],),
+        {"left": {"b": 4}},
+    )

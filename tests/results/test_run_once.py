@@ -207,26 +207,17 @@ def test_a_sweeper_that_does_not_know_the_task_has_nobody_run_it_again(
     assert ran == []
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_task_up() -> None:
+def test_a_worker_that_is_told_to_stop_fails_its_task() -> None:
     left = leave().delay()
     with pytest.raises(SystemExit):
         dispatch(left.id)
 
-    assert_given_up(left.id)
     found = row(left.id)
+    assert (found.status, found.interruptions) == ("FAILED", 0)
+    assert [error.type for error in found.errors.all()] == ["builtins.SystemExit"]
     assert (found.progress_done, found.progress_message) == (1, "half")
     assert dispatch(left.id).status is Status.DUPLICATE
     assert ran == ["leave"]
-
-
-def test_a_worker_that_stops_after_it_lost_the_task_changes_nothing(
-    enqueued: Any,
-) -> None:
-    held = begin(enqueued.id)
-    TaskRecord.objects.all().delete()
-    held.release()
-
-    assert not TaskRecord.objects.exists()
 
 
 def test_people_may_have_it_run_again(enqueued: Any) -> None:

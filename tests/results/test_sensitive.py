@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 
@@ -45,6 +49,94 @@ def django_task(monkeypatch: pytest.MonkeyPatch) -> Any:
     defined = with_options(sensitive=("token",), takes_context=True)(django_pay)
     monkeypatch.setitem(globals(), "django_pay", defined)
     return defined
+
+
+@task(sensitive=("card",))
+def charge(request: CloudTaskRequest, card: Any) -> None:
+    number = card.pop("number")
+    raise ValueError(f"refused: {number}")
+
+
+@task(sensitive=("card",))
+async def acharge(request: CloudTaskRequest, card: Any) -> None:
+    charge.func(request, card)
+
+
+@task(sensitive=("secret",))
+def spill(request: CloudTaskRequest, how: str, secret: Any) -> None:
+    raise SPILLS[how](secret)
+
+
+SPILLS: dict[str, Callable[[Any], BaseException]] = {
+    "bytes, decoded": lambda secret: ValueError(secret.decode()),
+    "bytes": lambda secret: ValueError(f"got {secret!r}"),
+    "bytes in hex": lambda secret: ValueError(secret.hex()),
+    "a key": lambda secret: KeyError(next(iter(secret))),
+    "lines in a group": lambda secret: ExceptionGroup("all", [ValueError(secret)]),
+    "lines in a note": lambda secret: _noted(ValueError("no"), secret),
+    "JSON": lambda secret: ValueError(json.dumps({"secret": secret})),
+    "a URL": lambda secret: ValueError(f"https://shop.example/?key={quote(secret)}"),
+    "UUID in hex": lambda secret: ValueError(secret.hex),
+    "a date": lambda secret: ValueError(secret.isoformat()),
+    "a timeout": lambda secret: Timeout(secret),
+}
+
+
+class Timeout(BaseException):
+    """As gevent has it."""
+
+
+def _noted(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("how", "secret", "parts"),
+    [
+        ("bytes, decoded", b"tok-12345678", ["tok-12345678"]),
+        ("bytes", b"tok\x00-12345678", ["12345678"]),
+        ("bytes in hex", b"tok-12345678", [b"tok-12345678".hex()]),
+        ("a key", {"4111111111111111": 1}, ["4111111111111111"]),
+        ("lines in a group", "BEGIN KEY\nabcdefgh1\nEND KEY..", ["abcdefgh1", "BEGIN"]),
+        ("lines in a note", "BEGIN KEY\nabcdefgh1\nEND KEY..", ["abcdefgh1", "BEGIN"]),
+        ("JSON", 'say "naïve" 12345', ["12345"]),
+        ("a URL", "tok/12345 678", ["12345"]),
+        ("UUID in hex", UUID(int=2**127 + 5), [UUID(int=2**127 + 5).hex]),
+        ("a date", datetime(2026, 1, 31, 12, tzinfo=UTC), ["2026-01-31"]),
+        ("a timeout", "tok-12345678", ["tok-12345678"]),
+    ],
+)
+def test_values_are_hidden_however_an_error_says_them(
+    how: str, secret: Any, parts: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    enqueued = spill(how, secret).delay()
+    dispatch(enqueued.id)
+
+    [error] = row(enqueued.id).errors.all()
+    for part in parts:
+        for text in (error.message, error.traceback, caplog.text):
+            assert part not in text
+
+
+@pytest.mark.parametrize("definition", [charge, acharge], ids=["def", "async def"])
+@pytest.mark.parametrize("mode", ["all", "errors"])
+def test_a_task_that_changes_its_arguments_shows_nothing_of_what_they_were(
+    definition: Any, mode: str, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CLOUDTASK = {
+        **settings.CLOUDTASK,
+        "RESULTS": mode,
+        "RETRY": RetryPolicy(max_attempts=1),
+    }
+    enqueued = definition(CARD.copy()).delay()
+    dispatch(queue().tasks[-1].payload)
+
+    [error] = row(enqueued.id).errors.all()
+    for text in (error.message, error.traceback, caplog.text):
+        assert CARD["number"] not in text
+        assert "refused: ***" in text
+    assert json.loads(row(enqueued.id).body)["args"] == [CARD]
 
 
 def shown(id: str) -> Any:  # noqa: A002

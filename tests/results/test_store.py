@@ -350,15 +350,11 @@ def test_a_cancelled_task_whose_worker_died_is_over() -> None:
     assert row(enqueued.id).status == "FAILED"
 
 
-@pytest.mark.parametrize("after", ["retry", "release"])
-def test_a_task_that_was_cancelled_while_it_ran_is_not_run_again(after: str) -> None:
+def test_a_task_that_was_cancelled_while_it_ran_is_not_run_again() -> None:
     enqueued = add().delay()
     held = claim(enqueued.id)
     cancel(enqueued.id)
-    if after == "retry":
-        assert held.end(Ending(final=False, error=ValueError("stopped")))
-    else:
-        held.release()
+    assert held.end(Ending(final=False, error=ValueError("stopped")))
 
     assert claim(enqueued.id, attempt=2).standing is Standing.FINISHED
     assert row(enqueued.id).status == "FAILED"
@@ -563,7 +559,6 @@ def write_progress() -> None:
 
 LATE: dict[str, Callable[[Any], object]] = {
     **ENDINGS,
-    "release": lambda held: held.release(),
     "progress": lambda held: (held.progress(1, 2, "late"), write_progress()),
     "look": lambda held: held.look(),
 }
@@ -775,11 +770,11 @@ def test_progress_is_not_lost_when_the_task_ends_before_the_heart_writes(
     assert seen(enqueued.id) == (2, 2, "two")
 
 
-def test_a_task_that_is_released_keeps_its_progress() -> None:
+def test_a_task_that_is_tried_again_keeps_its_progress() -> None:
     enqueued = add().delay()
     held = claim(enqueued.id)
     held.progress(2, 2, "two")
-    held.release()
+    held.end(Ending(final=False))
 
     assert seen(enqueued.id) == (2, 2, "two")
 
@@ -788,7 +783,7 @@ def test_progress_takes_any_message() -> None:
     enqueued = add().delay()
     held = claim(enqueued.id)
     held.progress(1, None, "a\0\ud800" + "x" * 300)
-    held.release()
+    held.end(Ending(final=False))
     message = row(enqueued.id).progress_message
 
     assert message.startswith("a\\0\\ud800xxx")

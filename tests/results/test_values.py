@@ -163,7 +163,7 @@ def test_an_error_that_says_nothing_is_kept() -> None:
     error = error_of(raised(Unspeakable()))
 
     assert error.type == f"{__name__}.Unspeakable"
-    assert error.message == ""
+    assert error.message == "<Unspeakable>"
     assert "<exception str() failed>" in error.traceback
 
 

@@ -44,9 +44,6 @@ class FakeClaim(Claim):
         self._store.calls.append(("end", ending))
         return self._store.holds
 
-    def release(self) -> None:
-        self._store.calls.append(("release",))
-
 
 class FakeStore(ResultStore):
     """

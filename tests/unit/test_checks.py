@@ -311,7 +311,7 @@ def test_an_emulator_in_the_environment_of_production_is_told(
 
     assert ids(check(RIGHT)) == ["E001"]
     assert check(RIGHT, DEBUG=True) == []
-    assert check(RIGHT | {"EMULATOR_HOST": "localhost:8123"}) == []
+    assert ids(check(RIGHT | {"EMULATOR_HOST": "localhost:8123"})) == ["E019"]
 
 
 def test_an_open_question_is_told_with_its_answer(check: Check) -> None:

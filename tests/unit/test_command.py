@@ -119,6 +119,7 @@ def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None
     # Of two declarations of a queue the later counts.
     assert values["queues"] == ["default", "other", "default:max_attempts=2"]
     assert (values["project"], values["location"]) == ("project", "europe-west1")
+    assert values["concurrency"] == 10
 
 
 def test_the_emulators_exit_code_is_the_commands(
@@ -154,6 +155,8 @@ def test_it_serves_the_projects_queues_until_it_is_stopped() -> None:
             process.kill()
 
     assert queue.rate_limits.max_dispatches_per_second == 500
+    # Google's own default is too much for a desk.
+    assert queue.rate_limits.max_concurrent_dispatches == 10
 
 
 def test_the_queues_of_task_backends_are_declared_too() -> None:

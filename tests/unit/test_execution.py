@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,14 @@ def raising(error: BaseException) -> Callable[[], object]:
     return behave
 
 
+class Timeout(BaseException):
+    """As gevent has it."""
+
+
+class GreenletExit(BaseException):
+    """As greenlet has it."""
+
+
 HOW: dict[str, Callable[[], object]] = {
     "return": lambda: "value",
     "fail": raising(ValueError("broken")),
@@ -109,6 +118,9 @@ HOW: dict[str, Callable[[], object]] = {
     "exit": raising(SystemExit(3)),
     "interrupt": raising(KeyboardInterrupt()),
     "cancel": raising(asyncio.CancelledError()),
+    "close": raising(GeneratorExit()),
+    "kill": raising(GreenletExit()),
+    "time out": raising(Timeout()),
     "forge": raising(Retry("later\r\nERROR task=forged \x1b[31m")),
     "forge more": raising(Reject("no\r\nERROR task=forged \x1b[31m")),
 }
@@ -177,11 +189,13 @@ class Told(Attempt):
     async def astarted(self) -> None:
         told.append(("astarted", *ran, sys.exception()))
 
-    def ended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         assert sys.exception() is error
         told.append(("ended", outcome, error))
 
-    async def aended(self, outcome: Outcome, error: Exception | None = None) -> None:
+    async def aended(
+        self, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
         assert sys.exception() is error
         told.append(("aended", outcome, error))
 
@@ -271,16 +285,6 @@ def test_an_attempt_too_many_ends_and_never_starts(
     assert outcome == Outcome(Status.FAILED)
     assert told == [("ended", outcome, None)]
     assert ran == []
-
-
-@pytest.mark.parametrize("how", ["exit", "interrupt", "cancel"])
-def test_what_ends_the_process_is_no_end_of_the_attempt(
-    run_and_tell: Callable[..., Outcome], how: str
-) -> None:
-    with pytest.raises((SystemExit, KeyboardInterrupt, asyncio.CancelledError)):
-        run_and_tell(attempt_of(behave, how))
-
-    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
 
 
 @pytest.mark.parametrize(
@@ -435,52 +439,6 @@ def test_a_coroutine_that_nobody_awaits_is_no_success(run: Run) -> None:
         "Make the decorator's wrapper `async def`, too."
     )
     assert ran == []
-
-
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        # A process is asked to end: it must not live on as a failed attempt.
-        ("exit", SystemExit),
-        ("interrupt", KeyboardInterrupt),
-        # So is a task of the loop.
-        ("cancel", asyncio.CancelledError),
-    ],
-)
-@both_kinds
-def test_what_ends_the_process_passes_through_sync_code(
-    caplog: pytest.LogCaptureFixture,
-    definition: TaskDefinition[..., object],
-    how: str,
-    expected: type[BaseException],
-) -> None:
-    with pytest.raises(expected):
-        run(attempt_of(definition, how))
-    assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        ("exit", SystemExit),
-        ("interrupt", KeyboardInterrupt),
-        ("cancel", asyncio.CancelledError),
-    ],
-)
-@both_kinds
-def test_what_ends_the_process_passes_through_a_loop(
-    caplog: pytest.LogCaptureFixture,
-    definition: TaskDefinition[..., object],
-    how: str,
-    expected: type[BaseException],
-) -> None:
-    caplog.set_level(logging.DEBUG, "cloudtask")
-    with pytest.raises(expected):
-        asyncio.run(arun(attempt_of(definition, how)))
-    assert [r for r in caplog.records if r.name == "cloudtask"] == []
-
-
-# What is found
 
 
 def test_a_task_runs_under_its_former_path() -> None:
@@ -923,28 +881,92 @@ def test_the_end_of_an_attempt_whose_lease_was_lost_is_told_to_nobody(
     ]
 
 
-@both_ways
-@both_kinds
-@pytest.mark.parametrize(
+ENDS_MORE = pytest.mark.parametrize(
     ("how", "error"),
     [
+        # A process is asked to end: it must not live on.
         ("exit", SystemExit),
         ("interrupt", KeyboardInterrupt),
+        # So is a task of the loop, and a greenlet.
         ("cancel", asyncio.CancelledError),
+        ("kill", GreenletExit),
     ],
 )
-def test_a_task_is_let_go_of_by_a_process_that_ends(
+
+
+@both_ways
+@both_kinds
+@ENDS_MORE
+@pytest.mark.parametrize(
+    ("attempt", "final", "level"),
+    [(FIRST, False, logging.WARNING), (LAST, True, logging.ERROR)],
+)
+def test_what_ends_more_than_the_task_passes_through_once_it_is_recorded(
     fake: FakeStore,
     run: Run,
     definition: TaskDefinition[..., object],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     how: str,
     error: type[BaseException],
+    attempt: int,
+    final: bool,
+    level: int,
 ) -> None:
+    monkeypatch.setitem(
+        sys.modules, "greenlet", SimpleNamespace(GreenletExit=GreenletExit)
+    )
+    asked = attempt_of(
+        definition, how, settings=Settings(retry=THRICE), attempt=attempt
+    )
     with pytest.raises(error):
-        run(kept(fake, attempt_of(definition, how)))
+        run(kept(fake, asked))
 
-    assert fake.words == ["claim", "release"]
-    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
+    [_, (_, ending)] = fake.calls
+    assert type(ending.error) is error
+    assert replace(ending, error=None) == Ending(final=final)
+    assert [name.removeprefix("a") for name, *_ in told] == ["started", "ended"]
+    assert [r.levelno for r in caplog.records if r.name == "cloudtask"] == [level]
+
+
+@both_ways
+@both_kinds
+def test_what_ends_more_than_the_task_passes_through_if_it_cannot_be_recorded(
+    fake: FakeStore, run: Run, definition: TaskDefinition[..., object]
+) -> None:
+    fake.is_away_at_the_end = True
+    with pytest.raises(KeyboardInterrupt):
+        run(kept(fake, attempt_of(definition, "interrupt")))
+
+
+@pytest.mark.parametrize(
+    ("run", "words"), [(run, ["claim", "end"]), (async_to_sync(arun), ["claim"])]
+)
+@both_kinds
+def test_what_closes_a_coroutine_passes_through(
+    fake: FakeStore,
+    run: Run,
+    words: list[str],
+    definition: TaskDefinition[..., object],
+) -> None:
+    """Nothing can be awaited any more: the lease lapses."""
+    with pytest.raises(GeneratorExit):
+        run(kept(fake, attempt_of(definition, "close")))
+
+    assert fake.words == words
+
+
+@both_ways
+@both_kinds
+def test_a_timeout_that_is_no_exception_of_pythons_kind_is_a_failure(
+    fake: FakeStore, run: Run, definition: TaskDefinition[..., object]
+) -> None:
+    """As gevent's, which derives from BaseException."""
+    outcome = run(kept(fake, attempt_of(definition, "time out")))
+
+    assert outcome.status is Status.RETRY
+    assert type(outcome.error) is Timeout
+    assert fake.calls[-1] == ("end", Ending(final=False, error=outcome.error))
 
 
 @both_ways

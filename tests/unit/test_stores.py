@@ -93,7 +93,6 @@ def test_the_store_that_keeps_nothing_lets_every_attempt_run() -> None:
     assert claim.standing is Standing.FREE
     assert (claim.is_cancelled, claim.look()) == (False, False)
     assert claim.end(Ending(succeeded=True)) is True
-    claim.release()
     NO_STORE.drop(PAYLOAD)
     assert NO_STORE.claim(PAYLOAD, CloudTaskRequest(id=PAYLOAD.id)) is NO_CLAIM
 

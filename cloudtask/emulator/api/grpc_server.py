@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from cloudtask.emulator.api import v2beta3
 from cloudtask.emulator.api.methods import SERVICES
 from cloudtask.emulator.core.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from cloudtask.emulator.api.methods import Api
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -17,21 +20,35 @@ _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 def handlers(api: Api) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
     """Return what grpc serves. It answers UNIMPLEMENTED for the rest."""
-    return tuple(
-        grpc.method_handlers_generic_handler(
-            service,
-            {method: _handler(api, method, kind) for method, kind in methods.items()},
-        )
-        for service, methods in SERVICES.items()
+    beta = _service(v2beta3.SERVICE, v2beta3.METHODS, lambda *call: _beta(api, *call))
+    return (
+        beta,
+        *(_service(name, methods, api.call) for name, methods in SERVICES.items()),
     )
 
 
+def _service(
+    name: str,
+    methods: Mapping[str, Any],
+    call: Callable[[str, Any], Awaitable[Any]],
+) -> grpc.GenericRpcHandler[Any, Any]:
+    return grpc.method_handlers_generic_handler(
+        name, {method: _handler(call, method, kind) for method, kind in methods.items()}
+    )
+
+
+async def _beta(api: Api, method: str, request: Any) -> Any:
+    """Carry out a call of v2beta3."""
+    response = await api.call(method, v2beta3.read_request(method, request))
+    return v2beta3.write_response(request, response, api.figures)
+
+
 def _handler(
-    api: Api, method: str, request_type: Any
+    call: Callable[[str, Any], Awaitable[Any]], method: str, request_type: Any
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await api.call(method, request)
+            return await call(method, request)
         except ApiError as error:
             await _abort(context, error)
 

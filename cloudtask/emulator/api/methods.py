@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloudtask.emulator.core.dispatches import Dispatch
     from cloudtask.emulator.core.engine import Engine
     from cloudtask.emulator.core.faults import Faults
+    from cloudtask.emulator.core.live_queues import QueueFigures
 
 #: The request of each method, as raw protobuf, by the service it belongs to.
 SERVICES: dict[str, dict[str, Any]] = {
@@ -141,6 +142,15 @@ class Api:
         return await self._carry_out(
             method, _resource(request), lambda now: behaviour(request, now)
         )
+
+    def figures(self, path: str) -> QueueFigures:
+        """
+        Return what there is to say of a queue's tasks.
+
+        Raises:
+            ApiError: There is no such queue.
+        """
+        return self._engine.queues.figures(path, self._clock.now())
 
     async def buffer_task(
         self, parent: str, task_id: str, body: bytes, headers: dict[str, str]

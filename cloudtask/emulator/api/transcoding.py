@@ -141,6 +141,8 @@ _ROUTES = (
     # be had from any web page, by an image.
     _route("BufferTask", "POST", None, _QUEUE, "/tasks:buffer"),
     _route("BufferTask", "POST", None, _QUEUE, "/tasks/*:buffer"),
+    # As the gcloud CLI has it for a task without an id.
+    _route("BufferTask", "POST", None, _QUEUE, "/tasks/:buffer"),
 )
 _ACTIONS = frozenset(route.action for route in _ROUTES if route.action)
 

@@ -49,8 +49,7 @@ class Dispatching:
         """Return when take_due() has something to do next, None if never."""
         if self.flights.are_stranded:
             return now
-        wakes = (queue.next_wake(now) for queue in self._live)
-        return min((wake for wake in wakes if wake is not None), default=None)
+        return self._live.overview.next_wake(now)
 
     def take_due(self, now: int) -> list[Dispatch]:
         """
@@ -60,7 +59,8 @@ class Dispatching:
         but has no token or no free slot comes once there is one.
         """
         self._land_stranded()
-        return [dispatch for queue in self._live for dispatch in self._take(queue, now)]
+        ready = self._live.overview.take_ready(now)
+        return [dispatch for queue in ready for dispatch in self._take(queue, now)]
 
     def complete(self, dispatch: Dispatch, answer: Answer, now: int) -> Verdict:
         """Take in a dispatch's answer: finish the task or reschedule it."""
@@ -118,7 +118,7 @@ class Dispatching:
                 self._release(queue, now)
         queue.bucket.take(len(started), now)
         if len(started) < wanted:
-            queue.next_due = self._store.next_due(queue.row.lane)
+            queue.look_up_next(self._store)
         return started
 
     def _is_held(self, queue: LiveQueue, task: StoredTask, now: int) -> bool:
@@ -191,7 +191,7 @@ class Dispatching:
         for number, in_flight in self.flights.take_stranded().items():
             self._store.land(number, in_flight)
         for queue in self._live:
-            queue.next_due = self._store.next_due(queue.row.lane)
+            queue.look_up_next(self._store)
 
 
 def _verdict_without_task(answer: Answer) -> Verdict:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cloudtask.emulator.core.faults import Faults
     from cloudtask.emulator.core.live_queues import LiveQueue
+    from cloudtask.emulator.core.queues import QueueOptions
     from cloudtask.emulator.core.store import Store
 
 
@@ -34,6 +35,7 @@ class EngineOptions:
     tombstone_ttl: int  # Names of finished and deleted tasks stay blocked.
     queue_tombstone_ttl: int  # Likewise names of deleted queues.
     create_queues: bool = False  # A task makes the queue that it names.
+    concurrency: int | None = None  # Of declared queues that are made without.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
 
 
@@ -62,12 +64,17 @@ class Engine:
         options: EngineOptions,
     ) -> None:
         self.store = store
+        limit = options.concurrency
+        self._defaults: QueueOptions = (
+            {} if limit is None else {"max_concurrent_dispatches": limit}
+        )
         self._live = LiveQueues(store, options.tombstone_ttl)
         self.queues = QueueMethods(
             store,
             self._live,
             task_tombstone_ttl=options.tombstone_ttl,
             tombstone_ttl=options.queue_tombstone_ttl,
+            defaults=self._defaults,
         )
         self.tasks = TaskMethods(
             store,
@@ -84,7 +91,7 @@ class Engine:
     @property
     def pending(self) -> int:
         """How many tasks are not finished: waiting, due or in flight."""
-        return sum(queue.depth for queue in self._live)
+        return self._live.overview.pending
 
     @property
     def live_queues(self) -> list[LiveQueue]:
@@ -135,4 +142,4 @@ class Engine:
 
     def _make_queue(self, path: str, now: int) -> None:
         parent, _, _ = path.partition("/queues/")
-        self.queues.create(parent, queues.declared(path, {}), now)
+        self.queues.create(parent, queues.declared(path, self._defaults), now)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudtask.emulator.core import errors, names, queues
 from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.core.overview import Overview
 from cloudtask.emulator.core.rates import TokenBucket
 
 if TYPE_CHECKING:
@@ -42,12 +43,26 @@ class RecentCount:
             del self._by_second[old]
 
 
+class QueueFigures(NamedTuple):
+    """What there is to say of a queue's tasks."""
+
+    depth: int  # Tasks that are not finished.
+    in_flight: int  # Dispatches that have no answer yet.
+    oldest: int | None  # When the first that waits is due.
+    effective_rate: float  # Dispatches a second, after 429 and 503 were heeded.
+    dispatched_last_minute: int
+
+
 class LiveQueue:
     """
     One queue's limits and counts.
 
-    Attributes:
+    Args:
+        row: The queue as it is stored.
         depth: How many tasks are not finished.
+        overview: What is told of its changes.
+
+    Attributes:
         next_due: Nothing that waits is due before; None if nothing waits.
         in_flight: Dispatches that have no answer yet.
         recent: How many were sent in the last minute.
@@ -55,9 +70,11 @@ class LiveQueue:
             True if only until another task was sent.
     """
 
-    def __init__(self, row: QueueRow, depth: int) -> None:
+    def __init__(self, row: QueueRow, depth: int, overview: Overview) -> None:
         self.row = row
-        self.depth = depth
+        self._overview = overview
+        self._depth = depth
+        overview.pending += depth
         self.next_due: int | None = None
         self.in_flight = 0
         self.recent = RecentCount()
@@ -73,6 +90,16 @@ class LiveQueue:
         return self.row.path
 
     @property
+    def depth(self) -> int:
+        """How many tasks are not finished."""
+        return self._depth
+
+    @depth.setter
+    def depth(self, depth: int) -> None:
+        self._overview.pending += depth - self._depth
+        self._depth = depth
+
+    @property
     def is_running(self) -> bool:
         state: int = self.message.state
         return state == queues.RUNNING
@@ -84,6 +111,7 @@ class LiveQueue:
         self.bucket.configure(
             limits.max_dispatches_per_second, limits.max_burst_size, now
         )
+        self._overview.change(self)
 
     def empty(self, row: QueueRow) -> None:
         """Take over a lane in which there is nothing yet."""
@@ -91,6 +119,7 @@ class LiveQueue:
         self.depth = 0
         self.next_due = None
         self.held.clear()
+        self._overview.change(self)
 
     def take_over(self, known: LiveQueue) -> None:
         """Take over what no store keeps from the same queue as it was."""
@@ -98,11 +127,18 @@ class LiveQueue:
         self.held = known.held
         if known.message.rate_limits == self.message.rate_limits:
             self.bucket = known.bucket
+        self._overview.change(self)
 
     def schedule(self, due: int) -> None:
         """Take note of a task that waits until then."""
         if self.next_due is None or due < self.next_due:
             self.next_due = due
+            self._overview.change(self)
+
+    def look_up_next(self, store: Store) -> None:
+        """Find out when the next task is due."""
+        self.next_due = store.next_due(self.row.lane)
+        self._overview.change(self)
 
     def ready(self, now: int) -> int:
         """Return how many tasks may be sent now, if so many are due."""
@@ -121,6 +157,7 @@ class LiveQueue:
         self.held.pop(number, None)
         self.in_flight += 1
         self.recent.add(now)
+        self._overview.change(self)
 
     def took(self, dispatch: Dispatch, answer: Answer, now: int) -> None:
         """Take note of what came of a dispatch."""
@@ -129,6 +166,16 @@ class LiveQueue:
             self.bucket.speed_up(now)
         elif dispatch.is_throttled_by(answer):
             self.bucket.slow_down(now)
+        self._overview.change(self)
+
+    def figures(self, store: Store, now: int) -> QueueFigures:
+        return QueueFigures(
+            depth=self.depth,
+            in_flight=self.in_flight,
+            oldest=store.next_due(self.row.lane),
+            effective_rate=self.bucket.effective_rate,
+            dispatched_last_minute=self.recent.total(now),
+        )
 
     @property
     def _free_slots(self) -> int:
@@ -160,6 +207,7 @@ class LiveQueues:
         self._store = store
         self._tombstone_ttl = tombstone_ttl
         self._by_path: dict[str, LiveQueue] = {}
+        self.overview = Overview()
 
     def __iter__(self) -> Iterator[LiveQueue]:
         return iter(self._by_path.values())
@@ -182,10 +230,11 @@ class LiveQueues:
         return queue
 
     def add(self, row: QueueRow) -> None:
-        self._by_path[row.path] = LiveQueue(row, depth=0)
+        self._by_path[row.path] = LiveQueue(row, depth=0, overview=self.overview)
 
     def remove(self, queue: LiveQueue) -> None:
         del self._by_path[queue.path]
+        self.overview.remove(queue)
 
     def load(self, under_way: Counter[int]) -> None:
         """
@@ -195,9 +244,10 @@ class LiveQueues:
             under_way: How many attempts each queue has, by its number.
         """
         known, self._by_path = self._by_path, {}
+        self.overview = Overview()
         for row in self._store.queues():
-            queue = LiveQueue(row, self._store.depth(row.lane))
-            queue.next_due = self._store.next_due(row.lane)
+            queue = LiveQueue(row, self._store.depth(row.lane), self.overview)
+            queue.look_up_next(self._store)
             queue.in_flight = under_way[row.id]
             if row.path in known:
                 queue.take_over(known[row.path])

@@ -17,7 +17,11 @@ from cloudtask.emulator.core import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cloudtask.emulator.core.live_queues import LiveQueue, LiveQueues
+    from cloudtask.emulator.core.live_queues import (
+        LiveQueue,
+        LiveQueues,
+        QueueFigures,
+    )
     from cloudtask.emulator.core.queues import QueueOptions
     from cloudtask.emulator.core.store import Store
 
@@ -34,6 +38,7 @@ class QueueMethods:
         task_tombstone_ttl: How long the names of purged tasks stay blocked, in
             microseconds.
         tombstone_ttl: Likewise the name of a deleted queue.
+        defaults: Options of declared queues that leave them out.
     """
 
     def __init__(
@@ -43,11 +48,13 @@ class QueueMethods:
         *,
         task_tombstone_ttl: int,
         tombstone_ttl: int,
+        defaults: QueueOptions,
     ) -> None:
         self._store = store
         self._live = live
         self._task_tombstone_ttl = task_tombstone_ttl
         self._tombstone_ttl = tombstone_ttl
+        self._defaults = defaults
 
     def create(self, parent: str, message: Any, now: int) -> Any:
         """Add the queue of a CreateQueue, which is filled in place."""
@@ -67,7 +74,7 @@ class QueueMethods:
 
         It does not matter whether a queue of this name was deleted.
         """
-        message = queues.declared(path, options)
+        message = queues.declared(path, {**self._defaults, **options})
         if path not in self._live:
             names.check_queue_path(path)
             queues.fill(message)
@@ -78,6 +85,9 @@ class QueueMethods:
     def get(self, path: str) -> Any:
         names.check_queue_path(path)
         return self._live.require(path).message
+
+    def figures(self, path: str, now: int) -> QueueFigures:
+        return self._live.require(path).figures(self._store, now)
 
     def list(
         self,

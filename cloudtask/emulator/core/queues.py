@@ -14,7 +14,7 @@ from cloudtask.emulator.core.retries import RetryPolicy
 from cloudtask.emulator.core.tasks import MAX_HEADERS_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 #: What the service fills in for RateLimits that are not set.
 DEFAULT_DISPATCHES_PER_SECOND = 500.0
@@ -100,7 +100,10 @@ def updated(stored: Any, message: Any, paths: Sequence[str]) -> Any:
         fields.replace(result, message, path)
     for name in _OUTPUT_ONLY:
         fields.replace(result, stored, name)
-    _complete(result)
+    named = {path.rpartition(".")[2] for path in paths}
+    if "service_account_email" in named:
+        _clear_token(result.http_target)
+    _complete(result, cleared=named)
     return result
 
 
@@ -121,13 +124,20 @@ def retry_policy(message: Any) -> RetryPolicy:
     return RetryPolicy().overridden(message.retry_config)
 
 
-def _complete(message: Any) -> None:
+def _clear_token(target: Any) -> None:
+    """Remove a token whose account was cleared, as the gcloud CLI does it."""
+    kind = target.WhichOneof("authorization_header")
+    if kind is not None and not getattr(target, kind).service_account_email:
+        target.ClearField(kind)
+
+
+def _complete(message: Any, cleared: Collection[str] = ()) -> None:
     _fill_rate_limits(message.rate_limits)
     retry_policy(message).fill(message.retry_config)
     # The service writes the host of an application here; there is none.
     if message.HasField("app_engine_routing_override"):
         message.app_engine_routing_override.ClearField("host")
-    _complete_http_target(message)
+    _complete_http_target(message, cleared)
     if not 0 <= message.stackdriver_logging_config.sampling_ratio <= 1:
         raise invalid_argument(  # Unconfirmed wording.
             "StackdriverLoggingConfig.samplingRatio must be between [0.0, 1.0]."
@@ -157,7 +167,7 @@ def _check_rate(field_name: str, value: float, maximum: int) -> None:
         )
 
 
-def _complete_http_target(message: Any) -> None:
+def _complete_http_target(message: Any, cleared: Collection[str]) -> None:
     target = message.http_target
     if not target.uri_override.ListFields():
         target.ClearField("uri_override")
@@ -168,7 +178,7 @@ def _complete_http_target(message: Any) -> None:
         _complete_uri_override(target.uri_override)
     _check_enum(target, "http_method", "HttpTarget.httpMethod")
     _check_header_overrides(target.header_overrides)
-    _check_token(target)
+    _check_token(target, cleared)
 
 
 # Nobody recorded how the service words the refusals below.
@@ -202,12 +212,14 @@ def _check_header_overrides(overrides: Any) -> None:
         raise invalid_argument("HttpTarget.headerOverrides must be less than 80KB.")
 
 
-def _check_token(target: Any) -> None:
+def _check_token(target: Any, cleared: Collection[str]) -> None:
     kind = target.WhichOneof("authorization_header")
     if kind is None:
         return
     token, needed = getattr(target, kind), _TOKEN_FIELDS[kind]
-    if not (token.service_account_email and getattr(token, needed)):
+    # Unconfirmed: one that is cleared goes back to the default.
+    is_told = bool(getattr(token, needed)) or needed in cleared
+    if not (token.service_account_email and is_told):
         shown = target.DESCRIPTOR.fields_by_name[kind].json_name
         raise invalid_argument(
             f"HttpTarget.{shown} must have a serviceAccountEmail and its {needed}."

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from cloudtask.validation import QueueConfig
 
 
+#: Dispatches at a time that a development server and its database bear.
+DESK_CONCURRENCY = 10
+
 _EMULATOR = "Run the Cloud Tasks emulator with the queues of this project."
 
 
@@ -36,7 +39,8 @@ class Command(BaseCommand):
             help=_EMULATOR,
             description=f"{_EMULATOR} The defaults of --project, --location, --host "
             "and the ports come from the CLOUDTASK setting; --queue adds to its "
-            "queues or declares one of them differently.",
+            "queues or declares one of them differently. A queue without a limit gets "
+            f"{DESK_CONCURRENCY} dispatches at a time.",
         )
         commandline.add_arguments(emulator)
         if apps.is_installed("cloudtask.results"):
@@ -52,6 +56,7 @@ class Command(BaseCommand):
             return
         backends = [(each.settings, each.queues) for each in own_backends()]
         implied = emulator_defaults(get_settings(), backends)
+        implied["concurrency"] = DESK_CONCURRENCY
         status = commandline.run(argparse.Namespace(**options), implied)
         if status:
             sys.exit(status)

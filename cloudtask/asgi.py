@@ -1,0 +1,136 @@
+"""
+A guard in front of an ASGI application.
+
+    application = guard(get_asgi_application())
+
+Django takes in the whole body of a request, into a file if it is large,
+before any view may look at its headers. The guard looks first.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from cloudtask.exceptions import CloudTaskError, MissingCredentials
+from cloudtask.validation import SECRET_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from django.http import HttpResponse
+
+    Message = dict[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+#: Headers that may carry a credential. An Authenticator may know others.
+_CREDENTIALS = frozenset({"authorization", SECRET_HEADER.lower(), "x-task-signature"})
+
+
+def guard(application: Application) -> Application:
+    """
+    Keep from an application what its dispatch view would refuse unread.
+
+    On the path of the dispatch view, requests without a credential are
+    answered with 403, and bodies above 1 MiB with 413, whatever length they
+    announce. All others are the application's.
+
+    Args:
+        application: Django's, as `get_asgi_application()` returns it.
+    """
+
+    async def guarded(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _is_dispatch(scope):
+            await application(scope, receive, send)
+            return
+        # Not before Django is set up.
+        from cloudtask import views
+
+        try:
+            _look(scope)
+            body = await _read(receive)
+        except (CloudTaskError, views._Refusal) as error:
+            await _respond(views._refuse(error), send)
+            return
+        if body is not None:
+            await application(scope, _replay(body, receive), send)
+
+    return guarded
+
+
+def _is_dispatch(scope: Message) -> bool:
+    from django.core.handlers.asgi import get_script_prefix
+    from django.urls import Resolver404, resolve
+    from django.utils.translation import get_language_from_path, override
+
+    from cloudtask.trial import is_view
+
+    path = scope["path"]
+    mount = get_script_prefix(scope).rstrip("/")
+    if path.startswith(f"{mount}/"):
+        path = path[len(mount) :]
+    language = get_language_from_path(path)
+    try:
+        with override(language) if language else nullcontext():
+            return is_view(resolve(path))
+    except Resolver404:
+        return False
+
+
+def _look(scope: Message) -> None:
+    """Look at what is known before the body comes."""
+    from cloudtask.views import MAX_BODY_BYTES, _Refusal
+
+    if scope["method"] != "POST":
+        raise _Refusal(405, "method not allowed")
+    headers = {name.decode("latin1").lower(): value for name, value in scope["headers"]}
+    if _CREDENTIALS.isdisjoint(headers) and not _has_own_auth():
+        raise MissingCredentials("no credential was sent")
+    length = headers.get("content-length", b"")
+    if length.isdigit() and int(length[:12]) > MAX_BODY_BYTES:
+        raise _Refusal(413, "too large")
+
+
+def _has_own_auth() -> bool:
+    from cloudtask.checks import all_settings
+
+    return any(settings.has_own_auth for settings in all_settings())
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body, or None if the client has gone."""
+    from cloudtask.views import MAX_BODY_BYTES, _Refusal
+
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _Refusal(413, "too large")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body once more, and then what else is received."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+async def _respond(response: HttpResponse, send: Send) -> None:
+    response["Content-Length"] = str(len(response.content))
+    headers = [
+        (name.lower().encode("latin1"), value.encode("latin1"))
+        for name, value in response.items()
+    ]
+    status = response.status_code
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.content})

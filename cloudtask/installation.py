@@ -1,0 +1,30 @@
+"""Which distributions have files in this package."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import metadata
+
+#: Lists of what a distribution has installed: of wheels, and of former ones.
+_RECORDS = ("RECORD", "installed-files.txt")
+_FILE = re.compile(r"^(?:\.\./)?cloudtask/", re.MULTILINE)
+#: Whoever has this module is this package, whatever it is called.
+_OWN = "cloudtask/installation.py"
+
+
+@cache
+def strangers() -> tuple[str, ...]:
+    """
+    Names of other distributions with modules in the package `cloudtask`.
+
+    Each of them overwrites files of the other when it is installed.
+    """
+    found = set()
+    for distribution in metadata.distributions():
+        for name in _RECORDS:
+            record = distribution.read_text(name) or ""
+            # The quick look first: there are hundreds of long lists.
+            if "cloudtask/" in record and _OWN not in record and _FILE.search(record):
+                found.add(distribution.metadata["Name"])
+    return tuple(sorted(found))
