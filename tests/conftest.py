@@ -28,6 +28,9 @@ if "cloudtask.results" not in settings.INSTALLED_APPS:
     collect_ignore = [
         *("results", "results_admin", "results_commands", "reliability"),
         "seeds/test_django_tasks_google_results.py",
+        "field/test_the_database_drops_a_connection.py",
+        "field/test_a_task_leaves_its_session_changed.py",
+        "field/test_progress_that_cannot_be_written.py",
         # Its pages are about all of the package.
         "docs",
     ]

@@ -106,6 +106,8 @@ class Heart:
         #: Last words on leases, which are not prolonged any more.
         self._unwritten: dict[str, tuple[Lease, Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
+        #: So that an outage is logged once.
+        self._is_failing = False
         # Waiting for it is a pause: only tests end one early.
         self._pause = threading.Event()
 
@@ -174,18 +176,23 @@ class Heart:
                 is_prolonged = True
             self.write_progress()
             self.deliver()
+            self._is_failing = False
         except Exception as error:
-            is_known = isinstance(error, Error)
-            logger.warning(
-                "leases could not be prolonged: %r"
-                if is_due and not is_prolonged
-                else "the database of results fails: %r",
-                error,
-                exc_info=not is_known,
-            )
+            if not self._is_failing:
+                self._is_failing = True
+                self._log(error, is_prolonged=is_prolonged or not is_due)
             # Only requests close by themselves what was dropped.
             renew(primary())
         return is_prolonged
+
+    def _log(self, error: Exception, *, is_prolonged: bool) -> None:
+        logger.warning(
+            "the database of results fails: %r"
+            if is_prolonged
+            else "leases could not be prolonged: %r",
+            error,
+            exc_info=not isinstance(error, Error),
+        )
 
     def _wait(self) -> bool:
         """Wait a while. False once there is nothing to do."""

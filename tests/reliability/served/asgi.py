@@ -2,8 +2,10 @@
 
 from django.core.asgi import get_asgi_application
 
+from cloudtask.asgi import guard
 from tests.reliability.served.notes import note, watch
 
-asgi = get_asgi_application()
+# As docs/deployment.md has it.
+asgi = guard(get_asgi_application())
 watch()
 note("ready")
