@@ -14,7 +14,7 @@ import pytest
 
 from tests.reliability.cluster import Cluster, find_binaries
 from tests.reliability.conftest import Scene, missing
-from tests.reliability.harness import poll
+from tests.reliability.harness import IS_LONG, poll
 from tests.reliability.story import Story
 from tests.reliability.watched import Database, PostgreSQL
 
@@ -27,6 +27,8 @@ OUTAGE = 2.0
 
 #: Where they are then.
 POINTS = ("before the claim", "in the body", "before the end")
+#: How often it goes at each.
+TIMES = 4 if IS_LONG else 1
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def story(scene: Scene) -> Iterator[Story]:
 
 
 def test_tasks_survive_a_database_that_crashes(story: Story, cluster: Cluster) -> None:
-    for point in POINTS * 4:
+    for point in POINTS * TIMES:
         with outage(story, point):
             with cluster.away():
                 # None without a claim.
@@ -92,11 +94,11 @@ def test_tasks_survive_a_database_that_crashes(story: Story, cluster: Cluster) -
             story.ground.database.connect_again()
 
     refused = [a for a in story.ground.emulator.attempts if a.status == 503]
-    assert len(refused) >= 4 * len(POINTS) * TASKS
+    assert len(refused) >= TIMES * len(POINTS) * TASKS
 
 
 def test_tasks_survive_connections_that_are_cut(story: Story) -> None:
-    for point in POINTS * 4:
+    for point in POINTS * TIMES:
         with outage(story, point):
             assert story.ground.database.cut() > 0
             story.ground.points.release(point)
