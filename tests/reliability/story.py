@@ -348,7 +348,8 @@ class Story:
         raised = Counter(
             row[0]
             for row in self.ground.database.rows(
-                "SELECT task_id FROM error WHERE type NOT LIKE '%.WorkerDied'"
+                "SELECT task_id FROM error WHERE type NOT LIKE '%.WorkerDied' "
+                "AND type NOT LIKE '%.CancelledError'"
             )
         )
         cancelled = Counter(

@@ -111,12 +111,12 @@ def _no_mark() -> None:
 def _end_once() -> None:
     from cloudtask.results import store
 
-    def write_once(claim: Any, write: Any, **_: Any) -> bool:
+    def end_once(claim: Any, ending: Any) -> bool:
         store.HEART.remove(claim._lease)
-        written: bool = write()
-        return written
+        is_kept: bool = claim._end(ending)
+        return is_kept
 
-    store.LeaseClaim._write_last = write_once  # type: ignore[method-assign]
+    store.LeaseClaim._end_for_good = end_once  # type: ignore[method-assign]
 
 
 def _trust_connections() -> None:

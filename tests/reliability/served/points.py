@@ -51,8 +51,7 @@ def install() -> None:
 
     for owner, name in ((DatabaseStore, "claim"), (LeaseClaim, "end")):
         setattr(owner, name, _timed(getattr(owner, name)))
-    for name in ("end", "release"):
-        setattr(LeaseClaim, name, _answered(getattr(LeaseClaim, name)))
+    LeaseClaim.end = _answered(LeaseClaim.end)  # type: ignore[method-assign]
     _around(
         *(DatabaseStore, "claim", lambda store, payload, request: payload.id),
         before="before the claim",
