@@ -179,14 +179,14 @@ class _Link:
     ) -> None:
         self.is_black = is_black
         self._ends = client, server
-        self._open_ways = 2
+        self._ended: set[socket.socket] = set()
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for ends in ((client, server), (server, client)):
             threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
     @property
     def is_open(self) -> bool:
-        return self._open_ways > 0
+        return len(self._ended) < len(self._ends)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -195,7 +195,7 @@ class _Link:
                     sink.sendall(data)
             if not self.is_black:
                 sink.shutdown(socket.SHUT_WR)
-                self._open_ways -= 1
+                self._ended.add(source)
         except OSError:
             if not self.is_black:
                 self.close()
@@ -204,7 +204,7 @@ class _Link:
 
     def close(self) -> None:
         """Reset both ends; nothing happens to those that have ended."""
-        self._open_ways = 0
+        self._ended.update(self._ends)
         for each in self._ends:
             _reset(each)
 

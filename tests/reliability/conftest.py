@@ -72,10 +72,15 @@ def scene(ground: Ground, request: pytest.FixtureRequest) -> Scene:
             try:
                 yield story
             except BaseException:
+                print(ground.log[-5000:])  # noqa: T201
                 print(json.dumps(story.violations(), indent=1))  # noqa: T201
+                # What hangs is seen in it.
+                before = len(ground.log)
+                servers.dump()
+                print(ground.log[before:])  # noqa: T201
                 raise
             finally:
-                print(f"CLOUDTASK_SEED={seed}", ground.log[-5000:], sep="\n")  # noqa: T201
+                print(f"CLOUDTASK_SEED={seed}")  # noqa: T201
                 _table.append(story.report(request.node.name))
 
     return scene

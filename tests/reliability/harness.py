@@ -280,6 +280,12 @@ class Servers:
             return []
         return [pid for pid in children if not _is_helper(pid)]
 
+    def dump(self) -> None:
+        """Have all write to the log where their threads are."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGRTMIN + 1)
+        threading.Event().wait(1)
+
     def kill_some(self, number: int, story: Story) -> None:
         """SIGKILL so many that run a task, one every 0.1 to 0.3 seconds."""
         while len(self.killed) < number:

@@ -48,6 +48,8 @@ def wait(seconds: float) -> None:
 
 
 _T = TypeVar("_T")
+#: More than any outage lasts.
+_TRIES = 200
 
 
 def bear(write: Callable[[], _T]) -> _T:
@@ -55,12 +57,13 @@ def bear(write: Callable[[], _T]) -> _T:
     if connection.in_atomic_block:
         # Another task never left it, and nothing in it would last.
         _connect_anew()
-    while True:
+    for _ in range(_TRIES):
         try:
             return write()
         except (DatabaseError, InterfaceError):
             _connect_anew()
             wait(0.05)
+    return write()
 
 
 def _connect_anew() -> None:

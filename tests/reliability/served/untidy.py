@@ -54,6 +54,10 @@ def _never_leave_what_failed() -> None:
     transaction.set_rollback(True)
 
 
+def _close() -> None:
+    connection.close()
+
+
 def _close_driver() -> None:
     connection.ensure_connection()
     connection.connection.close()
@@ -64,28 +68,26 @@ _WAYS: tuple[Callable[[], None], ...] = (
     _never_leave,
     _never_leave_what_failed,
     _close_driver,
-    connection.close,
+    _close,
 )
 
 
-def ways() -> list[str]:
-    """All there are in this database."""
-    statements = _STATEMENTS[connection.vendor]
-    return [*statements, *(way.__name__ for way in _WAYS)]
-
-
 def leave(task: str) -> str:
-    """Leave the connection in a state that a task's id chooses."""
-    names = ways()
-    name = names[int(task, 16) % len(names)]
-    by_name = {way.__name__: way for way in _WAYS}
-    if name in by_name:
-        by_name[name]()
-    else:
-        for statement in name.split("; "):
-            with suppress(DatabaseError):
-                _query(statement)
-    return name
+    """
+    Leave the connection in a state that a task's id chooses.
+
+    Returns:
+        What was done.
+    """
+    ways = (*_STATEMENTS[connection.vendor], *_WAYS)
+    way = ways[int(task, 16) % len(ways)]
+    if callable(way):
+        way()
+        return way.__name__
+    for statement in way.split("; "):
+        with suppress(DatabaseError):
+            _query(statement)
+    return way
 
 
 def _query(statement: str) -> None:
