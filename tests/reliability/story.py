@@ -29,6 +29,7 @@ class Run:
 
     task: str
     pid: int
+    #: When its claim was begun, from which on it can lose its lease.
     began: float
     #: When its end was recorded, or could not be.
     ended: float = math.inf
@@ -52,10 +53,15 @@ class Harm:
 def _runs(lines: list[dict[str, Any]]) -> list[Run]:
     runs: list[Run] = []
     open_runs: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    claimed: dict[tuple[str, int], float] = {}
     for line in lines:
-        under_way = open_runs[line["id"], line["pid"]]
-        if line["event"] == "begin":
-            runs.append(Run(line["id"], line["pid"], line["at"]))
+        where = line["id"], line["pid"]
+        under_way = open_runs[where]
+        if line["event"] == "claim":
+            claimed[where] = line["since"]
+        elif line["event"] == "begin":
+            began = claimed.pop(where, line["at"])
+            runs.append(Run(line["id"], line["pid"], began))
             under_way.append(runs[-1])
         elif line["event"] == "answer" and under_way:
             under_way.pop(0).ended = line["at"]

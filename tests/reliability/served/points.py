@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.db.models.signals import post_save
 
+from cloudtask.stores import Standing
 from tests.reliability.served.notes import LONG, note
 
 #: What sends tasks in this process.
@@ -51,6 +52,7 @@ def install() -> None:
 
     for owner, name in ((DatabaseStore, "claim"), (LeaseClaim, "end")):
         setattr(owner, name, _timed(getattr(owner, name)))
+    DatabaseStore.claim = _claimed(DatabaseStore.claim)  # type: ignore[method-assign]
     LeaseClaim.end = _answered(LeaseClaim.end)  # type: ignore[method-assign]
     _around(
         *(DatabaseStore, "claim", lambda store, payload, request: payload.id),
@@ -99,6 +101,19 @@ def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             if time() - since > LONG:
                 note("stopped", since=since)
+
+    return wrapper
+
+
+def _claimed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have it noted when a claim that succeeded was begun."""
+
+    def wrapper(store: Any, payload: Any, *args: Any) -> Any:
+        since = time()
+        claim = function(store, payload, *args)
+        if claim.standing is Standing.FREE:
+            note("claim", payload.id, since=since)
+        return claim
 
     return wrapper
 
