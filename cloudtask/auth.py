@@ -23,6 +23,7 @@ from cloudtask.exceptions import (
     DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
+    MetadataUnavailable,
     MissingCredentials,
 )
 from cloudtask.keys import KeySet
@@ -50,6 +51,9 @@ MAX_TOKEN_LENGTH = 4096
 #: Verified tokens that are remembered.
 _MAX_REMEMBERED = 1024
 
+#: What an authenticator may raise. Anything else is its own failure.
+_TOLD = (DispatchRefused, KeysUnavailable, MetadataUnavailable, ConfigurationError)
+
 _SECRET_KEY = "HTTP_" + SECRET_HEADER.upper().replace("-", "_")
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
@@ -61,13 +65,14 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
     Raises:
         DispatchRefused: It carries no credential, or one that does not hold.
         KeysUnavailable: A token looks right, and there are no keys to tell.
+        MetadataUnavailable: Nobody can tell yet what is to be asked for.
         ConfigurationError: The audience of tokens is not known, or AUTH names
             no class.
     """
     authenticator: Any = _authenticator(settings)
     try:
         answer = authenticator.authenticate(meta)
-    except (DispatchRefused, KeysUnavailable, ConfigurationError):
+    except _TOLD:
         raise
     except Exception as error:
         # An authenticator of the project has failed. That opens no door.
@@ -121,7 +126,7 @@ class Authenticator:
         Raises:
             DispatchRefused: It carries no credential, or one that does not
                 hold. Any other exception refuses it, too.
-            KeysUnavailable: Nobody can tell now.
+            KeysUnavailable, MetadataUnavailable: Nobody can tell now.
         """
         if self.recognises(meta):
             return
@@ -144,11 +149,11 @@ class Authenticator:
         return not needs_all or self._all_but_token(meta)
 
     def _authenticate_all(self, meta: Mapping[str, Any]) -> None:
+        if not self._all_but_token(meta):
+            raise InvalidCredentials("the secret is missing or another")
         email = self.settings.service_account()
         if not self._secrets and email is None:
             raise MissingCredentials("neither SECRET nor SAE is set")
-        if not self._all_but_token(meta):
-            raise InvalidCredentials("the secret is missing or another")
         if email is not None:
             self._check_token(meta, email)
 

@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from cloudtask import checks
+from cloudtask.borders import border_problem
 from cloudtask.django_kind import (
     CloudTask,
     CloudTaskResult,
@@ -25,7 +26,12 @@ from cloudtask.django_kind import (
     result_of,
     task_of,
 )
-from cloudtask.exceptions import CloudTaskError, ConfigurationError
+from cloudtask.exceptions import (
+    CloudTaskError,
+    ConfigurationError,
+    MetadataUnavailable,
+    TaskNotFound,
+)
 from cloudtask.frames import hide_values
 from cloudtask.framework import (
     DEFAULT_TASK_QUEUE_NAME,
@@ -41,6 +47,7 @@ from cloudtask.retry import RetryPolicy
 from cloudtask.scheduling import find_schedule_time
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
+from cloudtask.transports.away import AwayTransport
 from cloudtask.transports.base import OutgoingTask, Route, check_size
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
@@ -160,8 +167,9 @@ class CloudTasksBackend(ConfiguredBackend):
         What became of a task.
 
         Raises:
-            TaskResultDoesNotExist: Nothing is known of it, or it is none of
-                this backend's. Without `cloudtask.results`, always.
+            TaskResultDoesNotExist: Nothing is known of it, it is none of this
+                backend's, or its code is not loaded. Without
+                `cloudtask.results`, always.
         """
         store = get_store(self.settings)
         if not store.keeps:
@@ -171,7 +179,10 @@ class CloudTasksBackend(ConfiguredBackend):
         stored = store.find(result_id)
         if stored is None or stored.payload.backend != self.alias:
             raise TaskResultDoesNotExist(result_id)
-        return result_of(stored)
+        try:
+            return result_of(stored)
+        except TaskNotFound as error:
+            raise TaskResultDoesNotExist(str(error)) from error
 
     async def aget_result(self, result_id: str) -> CloudTaskResult:
         """See get_result()."""
@@ -210,7 +221,14 @@ class CloudTasksBackend(ConfiguredBackend):
         kwargs: dict[str, Any],
     ) -> tuple[CloudTaskResult, Handover]:
         """What the caller gets, and what sends the task."""
-        known = self._know(settings, transport, task)
+        store = get_store(settings)
+        try:
+            known = self._know(settings, transport, task)
+        except MetadataUnavailable as error:
+            transport = AwayTransport(settings, error)
+            queue = _queue(settings, task)
+            route = transport.route(task.module_path, queue, store)
+            known = _known(task, settings, route)
         result = CloudTaskResult(
             task=task,
             id=new_id(),
@@ -247,7 +265,7 @@ class CloudTasksBackend(ConfiguredBackend):
             transport,
             outgoing,
             payload,
-            store=get_store(settings),
+            store=store,
             using=None,
             on_sent=partial(self._sent, result),
         )
@@ -264,19 +282,16 @@ class CloudTasksBackend(ConfiguredBackend):
         check_path(task)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        known = self._known[id(task)] = _Known(
-            task,
-            settings,
-            self._find_route(settings, transport, task),
-            task.module_path,
-            # Django takes 12.0 for a whole number, too.
-            Using(task.queue_name, int(task.priority), task.run_after),
-        )
+        route = self._find_route(settings, transport, task)
+        known = self._known[id(task)] = _known(task, settings, route)
         return known
 
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
+        problem = border_problem(task, self.alias)
+        if problem is not None:
+            raise InvalidTask(problem)
         target = transport.target(settings)
         return Route(
             queue_path=target.queue_path(_queue(settings, task)),
@@ -290,6 +305,12 @@ class CloudTasksBackend(ConfiguredBackend):
             retry=getattr(task, "retry", None) or settings.default_retry,
             oidc=target.oidc,
         )
+
+
+def _known(task: Task[..., Any], settings: Settings, route: Route) -> _Known:
+    # Django takes 12.0 for a whole number, too.
+    using = Using(task.queue_name, int(task.priority), task.run_after)
+    return _Known(task, settings, route, task.module_path, using)
 
 
 def _mark_sent(result: CloudTaskResult, name: str) -> None:

@@ -70,6 +70,7 @@ def check_backend(
             *([] if is_checked else _check_settings(settings)),
             *_check_queues(settings, alias, queues),
             *_check_bands(settings),
+            *_check_borders(settings),
             *([] if is_installed else _check_app()),
         ]
     except ConfigurationError as error:
@@ -265,6 +266,18 @@ def _check_bands(settings: Settings) -> Iterator[CheckMessage]:
             f"can have: {', '.join(map(str, sorted(beyond)))}.",
             hint="They go from -100 to 100.",
             id="cloudtask.E015",
+        )
+
+
+def _check_borders(settings: Settings) -> Iterator[CheckMessage]:
+    known = getattr(django_settings, "TASKS", {})
+    unknown = [name for name in settings.accepts_tasks_of if name not in known]
+    if unknown:
+        yield checks.Warning(
+            f"{settings.path_of('ACCEPTS_TASKS_OF')} names what TASKS does not have: "
+            f"{', '.join(map(repr, unknown))}.",
+            hint="List the aliases of backends, as in ['default'].",
+            id="cloudtask.W027",
         )
 
 

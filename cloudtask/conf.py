@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,7 +19,11 @@ from typing import Any, TypeVar
 from django.conf import settings as django_settings
 
 from cloudtask import environment, naming
-from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.exceptions import (
+    ConfigurationError,
+    InvalidTask,
+    MetadataUnavailable,
+)
 from cloudtask.retry import RetryPolicy
 from cloudtask.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE, QueueConfig, address
 
@@ -52,6 +56,7 @@ class Settings:
     audience: tuple[str, ...] = ()  # Accepted audiences; the first is sent.
     auth: str = "any"  # "any" or "all" credentials, or an Authenticator's path.
     auth_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    accepts_tasks_of: tuple[str, ...] = ()  # Aliases of other backends.
     credentials: Any = field(default=None, repr=False)
     emulator_host: str | None = None  # gRPC address, `host:port`.
     emulator_http_host: str | None = None  # Where its keys are, `host:port`.
@@ -126,10 +131,18 @@ class Settings:
         return ONCE if self.run_once else self.retry
 
     def require_project(self) -> str:
-        return self.project or environment.project() or self._missing("PROJECT")
+        return (
+            self.project
+            or self._detected("PROJECT", environment.project)
+            or self._missing("PROJECT")
+        )
 
     def require_location(self) -> str:
-        return self.location or environment.location() or self._missing("LOCATION")
+        return (
+            self.location
+            or self._detected("LOCATION", environment.location)
+            or self._missing("LOCATION")
+        )
 
     def require_url(self) -> str:
         return self.find_url() or self._missing("URL")
@@ -138,14 +151,19 @@ class Settings:
         """URL of the dispatch view: the setting, or what Cloud Run gives."""
         if self.url is not None or self.emulator() is not None:
             return self.url
-        origin = environment.origin()
+        origin = self._detected("URL", environment.origin)
         return origin + self._dispatch_path() if origin else None
 
     def service_account(self) -> str | None:
-        """Who signs dispatches: the setting, or who this process runs as."""
+        """
+        Who signs dispatches: the setting, or who this process runs as.
+
+        Raises:
+            MetadataUnavailable: Nobody can tell now. That is not None.
+        """
         if self.sae is not None or self.emulator() is not None:
             return self.sae
-        return environment.service_account()
+        return self._detected("SAE", environment.service_account)
 
     def accepted_audiences(self) -> tuple[str, ...]:
         """
@@ -153,12 +171,33 @@ class Settings:
 
         Raises:
             ConfigurationError: Neither AUDIENCE nor URL is known.
+            MetadataUnavailable: Nobody can tell now.
         """
         return self.audience or (self.require_url(),)
 
     def secrets(self) -> tuple[str, ...]:
         """Accepted secrets, the one that is sent first."""
         return (*([self.secret] if self.secret else ()), *self.secret_fallbacks)
+
+    def accepted_credentials(self) -> tuple[object, ...]:
+        """
+        All that decides who is let in.
+
+        Settings that are equal in this let in the same dispatches.
+
+        Raises:
+            MetadataUnavailable: Nobody can tell now.
+        """
+        email = self.service_account()
+        return (
+            self.auth,
+            self.auth_params,
+            frozenset(self.secrets()),
+            email,
+            # Without a service account no token is accepted.
+            frozenset(self.audience or (self.find_url(),)) if email else None,
+            self.emulator_http(),
+        )
 
     def emulator(self) -> str | None:
         """
@@ -234,6 +273,16 @@ class Settings:
                 "URL",
                 "the dispatch view is not routed. Add path('_tasks/', "
                 "include('cloudtask.urls')) to your URLconf, or set the full URL.",
+            ) from None
+
+    def _detected(self, key: str, detect: Callable[[], str | None]) -> str | None:
+        try:
+            return detect()
+        except MetadataUnavailable as error:
+            raise MetadataUnavailable(
+                f"{self.path_of(key)} is not set, and {error} It is asked again "
+                f"later. Set {key}, and it need not be asked. Where this is not Google "
+                "Cloud, set NO_GCE_CHECK=true in the environment."
             ) from None
 
     def _missing(self, key: str) -> Any:

@@ -318,10 +318,10 @@ def result_of(stored: StoredResult) -> CloudTaskResult:
         task=task_of(payload),
         id=payload.id,
         status=TaskResultStatus(stored.status),
-        enqueued_at=stored.enqueued_at,
-        started_at=stored.started_at,
-        last_attempted_at=stored.last_attempted_at,
-        finished_at=stored.finished_at,
+        enqueued_at=_as_django_has_it(stored.enqueued_at),
+        started_at=_as_django_has_it(stored.started_at),
+        last_attempted_at=_as_django_has_it(stored.last_attempted_at),
+        finished_at=_as_django_has_it(stored.finished_at),
         args=list(payload.args),
         kwargs=payload.kwargs,
         backend=payload.backend or "",
@@ -417,7 +417,8 @@ def task_of(payload: Payload) -> Task[..., Any]:
     return changed
 
 
-def _as_django_has_it(moment: datetime) -> datetime:
-    if django_settings.USE_TZ:
+def _as_django_has_it(moment: datetime | None) -> datetime | None:
+    """A time as Django's own backends give it: without USE_TZ naive."""
+    if moment is None or django_settings.USE_TZ:
         return moment
     return timezone.make_naive(moment, timezone.get_default_timezone())

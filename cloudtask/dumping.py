@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from cloudtask.strict_json import MAX_DEPTH, TYPE, VALUE, ZONE_KEY, text_problem
+from cloudtask.strict_json import (
+    MAX_DEPTH,
+    MAX_SAME_HASH,
+    TYPE,
+    VALUE,
+    ZONE_KEY,
+    is_crowded,
+    text_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -144,6 +152,11 @@ def _dump_tuple(value: tuple[Any, ...], depth: int) -> str:
 
 def _dump_set(value: set[Any], depth: int) -> str:
     items = _dump_items(value, _deeper(_deeper(depth)))
+    if is_crowded(value):
+        raise Unwritable(
+            f"is a set in which more than {MAX_SAME_HASH} values have the same hash. "
+            "Pass a list."
+        )
     # Sorted, so that equal sets make equal payloads.
     return _tagged("set", f"[{','.join(sorted(items))}]")
 

@@ -3,8 +3,11 @@ What Google Cloud says of the place where this process runs.
 
 Everything is looked up on first use and kept for the life of the process.
 The environment is asked first. The metadata server is asked for what the
-environment does not say; where there is none, that is found out once and
-within a second.
+environment does not say.
+
+No answer is not "no": a server that may be there is asked again later. That
+there is none is found out once and within a second, and only where nothing
+else says that this is Google Cloud.
 """
 
 from __future__ import annotations
@@ -12,15 +15,23 @@ from __future__ import annotations
 import os
 import re
 import threading
+from concurrent.futures import Future
 from contextlib import closing
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from http.client import HTTPConnection
+from cloudtask.exceptions import MetadataUnavailable
 
-#: Seconds for one answer.
+if TYPE_CHECKING:
+    from http.client import HTTPConnection, HTTPResponse
+
+#: Seconds that an answer is waited for.
 _ANSWER_SECONDS = 1.0
+#: Seconds after which a late answer is not listened for any more.
+_LATE_SECONDS = 5.0
+#: Seconds before a server that did not answer is asked again.
+_PAUSE_SECONDS = 2.0
 #: Most bytes of an answer that are read.
 _ANSWER_BYTES = 4096
 
@@ -29,9 +40,13 @@ _ON_GOOGLE = frozenset(
     {"K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL", "GAE_APPLICATION"}
 )
 
-_lock = threading.Lock()
-_answers: dict[str, str | None] = {}
-_absent = False
+#: Where the metadata server is, by address: where there is none, looking up
+#: its name can take long.
+_ADDRESS = "169.254.169.254"
+#: Says "Google Compute Engine" on its machines, and in GKE's containers.
+_PRODUCT_NAME = Path("/sys/class/dmi/id/product_name")
+#: Set in every container of Kubernetes.
+_IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"
 
 
 def project() -> str | None:
@@ -84,65 +99,169 @@ def is_google() -> bool:
 
 
 def metadata(key: str) -> str | None:
-    """The metadata server's answer for a key such as `instance/region`."""
-    global _absent
-    if _absent or os.environ.get("NO_GCE_CHECK", "").lower() == "true":
+    """
+    The metadata server's answer for a key such as `instance/region`.
+
+    Threads that ask at once share one question, and wait a second at most.
+
+    Returns:
+        None if it says that there is no such thing, or if there is no server.
+
+    Raises:
+        MetadataUnavailable: It does not answer now.
+    """
+    if os.environ.get("NO_GCE_CHECK", "").lower() == "true":
         return None
-    with _lock:
-        if key in _answers or _absent:
-            return _answers.get(key)
-        try:
-            _answers[key] = _ask(key, monotonic() + _ANSWER_SECONDS)
-        except _Busy:
-            return None  # Asked for again next time.
-        except OSError:
-            # On Google Cloud a lost answer is asked for again next time.
-            _absent = not is_google()
-        return _answers.get(key)
+    return _server.ask(key)
 
 
 def reset() -> None:
     """Forget every answer."""
-    global _absent
-    _absent = False
-    _answers.clear()
+    global _server
+    _server = _Server()
 
 
-class _Busy(Exception):
+class _Server:
+    """What is known of the metadata server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[str, str | None] = {}
+        self._questions: dict[str, _Question] = {}
+        self._is_absent = False
+        # Until when nobody is asked, and why.
+        self._pause = (0.0, "")
+
+    def ask(self, key: str) -> str | None:
+        with self._lock:
+            if key in self._answers or self._is_absent:
+                return self._answers.get(key)
+            until, reason = self._pause
+            if monotonic() < until:
+                raise MetadataUnavailable(reason)
+            question = self._questions.get(key)
+            if question is None:
+                question = self._questions[key] = _Question(key, self._answers)
+        try:
+            return question.wait()
+        except OSError as error:
+            self._note_silence(error)
+            return None
+        finally:
+            with self._lock:
+                self._questions.pop(key, None)
+
+    def _note_silence(self, error: OSError) -> None:
+        """
+        Note that there is no server, if that much is known.
+
+        Raises:
+            MetadataUnavailable: There may be one.
+        """
+        with self._lock:
+            if not (isinstance(error, _Busy) or self._answers or _may_be_google()):
+                self._is_absent = True
+                return
+            reason = f"the metadata server at {_host()} is of no help: {error}."
+            self._pause = (monotonic() + _PAUSE_SECONDS, reason)
+        raise MetadataUnavailable(reason)
+
+
+class _Question:
+    """
+    One request to the server.
+
+    It is made on a thread of its own, which is left behind after a second: a
+    socket's timeout starts again with every byte, and looking up a name has
+    none. What it hears later is noted all the same.
+    """
+
+    def __init__(self, key: str, answers: dict[str, str | None]) -> None:
+        self._key = key
+        self._answers = answers
+        self._answer: Future[str | None] = Future()
+        self._deadline = monotonic() + _ANSWER_SECONDS
+        threading.Thread(
+            target=self._ask, name="cloudtask-metadata", daemon=True
+        ).start()
+
+    def wait(self) -> str | None:
+        """
+        Wait for the answer, until the deadline that all who wait have.
+
+        Raises:
+            OSError: There is none.
+        """
+        try:
+            return self._answer.result(max(0.0, self._deadline - monotonic()))
+        except TimeoutError:
+            raise OSError(f"it took longer than {_ANSWER_SECONDS:g} s") from None
+
+    def _ask(self) -> None:
+        try:
+            answer = _ask(self._key)
+        except Exception as error:
+            # What others say may quote an answer of any length.
+            is_short = isinstance(error, OSError)
+            name = type(error).__name__
+            self._answer.set_exception(error if is_short else OSError(name))
+        else:
+            self._answers[self._key] = answer
+            self._answer.set_result(answer)
+
+
+class _Busy(OSError):
     """A metadata server that cannot answer yet, as while it starts."""
 
 
-def _ask(key: str, deadline: float) -> str | None:
+_server = _Server()
+
+
+def _ask(key: str) -> str | None:
     import http.client
 
-    try:
-        connection = http.client.HTTPConnection(_host(), timeout=_ANSWER_SECONDS)
-        with closing(connection):
-            connection.connect()
-            connection.sock.settimeout(max(0.01, deadline - monotonic()))
-            return _answer(connection, key)
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError("no HTTP answer") from error
+    connection = http.client.HTTPConnection(_host(), timeout=_LATE_SECONDS)
+    with closing(connection):
+        return _answer(connection, key)
 
 
 def _answer(connection: HTTPConnection, key: str) -> str | None:
     connection.request(
         "GET", f"/computeMetadata/v1/{key}", headers={"Metadata-Flavor": "Google"}
     )
-    response = connection.getresponse()
-    # Anything else on that address, a captive portal say, is no answer.
-    if response.headers.get("Metadata-Flavor") != "Google":
-        raise OSError("not a metadata server")
-    if response.status >= 500 or response.status == 429:
-        raise _Busy
-    text = response.read(_ANSWER_BYTES).decode("ascii", "replace").strip()
-    return text if response.status == 200 and text else None
+    with connection.getresponse() as response:
+        # Anything else on that address, a captive portal say, is no answer.
+        if response.headers.get("Metadata-Flavor") != "Google":
+            raise OSError("what answers is another server")
+        return None if response.status == 404 else _read(response)
+
+
+def _read(response: HTTPResponse) -> str:
+    if response.status != 200:
+        raise _Busy(f"it answers with status {response.status}")
+    body = response.read(_ANSWER_BYTES)
+    if response.length and len(body) < _ANSWER_BYTES:
+        raise _Busy("its answer is cut off")
+    text = body.decode("ascii", "replace").strip()
+    if not text:
+        raise _Busy("its answer is empty")
+    return text
 
 
 def _host() -> str:
-    # By address: where there is none, looking up the name can take long.
-    return (
-        os.environ.get("GCE_METADATA_HOST")
-        or os.environ.get("GCE_METADATA_IP")
-        or "169.254.169.254"
-    )
+    return _named_host() or _ADDRESS
+
+
+def _named_host() -> str | None:
+    return os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_IP")
+
+
+def _may_be_google() -> bool:
+    """Whether a server that says nothing may be there all the same."""
+    if is_google() or _named_host():
+        return True
+    try:
+        return _PRODUCT_NAME.read_text().startswith("Google")
+    except (OSError, ValueError):
+        # Not told: a sandbox of GKE hides it, and most desks have none.
+        return _IN_KUBERNETES in os.environ

@@ -18,6 +18,7 @@ Every error that cloudtask raises.
         MissingCredentials
         InvalidCredentials
       KeysUnavailable
+      MetadataUnavailable
       StoreUnavailable
       ResultNotFound            also LookupError
       WorkerDied
@@ -147,6 +148,10 @@ class InvalidCredentials(DispatchRefused):
 
 class KeysUnavailable(CloudTaskError):
     """The keys that verify OIDC tokens cannot be fetched now."""
+
+
+class MetadataUnavailable(CloudTaskError):
+    """Only Google Cloud's metadata server can tell, and it does not now."""
 
 
 class StoreUnavailable(CloudTaskError):

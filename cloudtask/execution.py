@@ -158,6 +158,7 @@ def run(attempt: Attempt) -> Outcome:
 
     Raises:
         StoreUnavailable: Nothing was run, or nothing of it could be kept.
+        InvalidCredentials: Nothing was run: its id is another task's.
     """
     claim = attempt.store.claim(attempt.payload, attempt.request)
     if claim.standing is not Standing.FREE:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cloudtask")
 
+#: What Django makes of `"default": {}`, where a router names all databases.
+_NO_DATABASE = "django.db.backends.dummy"
+
 
 class Handover:
     """
@@ -114,11 +117,12 @@ class Handover:
 
     def _waits_for_commit(self) -> bool:
         """Have the task sent at the commit; False where none is to be."""
-        connection = connections[self._using or DEFAULT_DB_ALIAS]
+        alias = self._using or _default_alias(self._store)
+        connection = connections[alias]
         by_hand = connection.connection is not None and not connection.autocommit
         if not connection.in_atomic_block and not by_hand:
             return False
-        is_shared = self._store.shares(self._using)
+        is_shared = alias == self._store.alias()
         if is_shared:
             self._add()
         try:
@@ -200,6 +204,14 @@ class Handover:
             self.task.id,
             error,
         )
+
+
+def _default_alias(store: ResultStore) -> str:
+    """The database whose transaction counts, unless the caller names one."""
+    engine = connections.settings[DEFAULT_DB_ALIAS]["ENGINE"]
+    if engine == _NO_DATABASE:
+        return store.alias() or DEFAULT_DB_ALIAS
+    return DEFAULT_DB_ALIAS
 
 
 class _Batch:

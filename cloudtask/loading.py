@@ -15,6 +15,7 @@ from cloudtask.strict_json import (
     MAX_DEPTH,
     TYPE,
     ZONE_KEY,
+    is_crowded,
     load_json,
     text_problem,
     unique,
@@ -91,6 +92,13 @@ def _revive_dict(value: Any) -> dict[str, Any]:
     return unique([(_of(str, key), item) for key, item in pairs])
 
 
+def _revive_set(value: Any) -> set[Any]:
+    items = _of(list, value)
+    if is_crowded(items):
+        raise DecodeError("Too many values of a set have the same hash.")
+    return set(items)
+
+
 def _revive_datetime(value: str, zone: str | None = None, fold: int = 0) -> datetime:
     moment = datetime.fromisoformat(value)
     return moment.replace(fold=fold, tzinfo=_zone(zone, moment.tzinfo))
@@ -123,7 +131,7 @@ def _revive_timedelta(value: Any) -> timedelta:
 
 _REVIVERS: dict[object, Callable[..., Any]] = {
     "tuple": lambda value: tuple(_of(list, value)),
-    "set": lambda value: set(_of(list, value)),
+    "set": _revive_set,
     "dict": _revive_dict,
     "datetime": _revive_datetime,
     "date": lambda value: date.fromisoformat(value),

@@ -35,7 +35,12 @@ CLOUDTASK, DJANGO = "cloudtask", "django"
 #: Level of the payload's object, in which "args" and "kwargs" stand.
 _TOP_DEPTH = 1
 
+#: Characters of a Django task's queue name, an alias perhaps. It is cached.
+_MAX_QUEUE_NAME = 500
+
 _ID = re.compile(r"[0-9a-f]{32}")
+#: An id as UUIDs are written.
+_DASHED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Using(NamedTuple):
@@ -76,6 +81,12 @@ class Payload:
 def new_id() -> str:
     """A random id: 128 bits in hex, as a UUID's."""
     return os.urandom(16).hex()
+
+
+def as_id(value: object) -> str:
+    """An id as tasks have it, of a UUID, or a text with or without dashes."""
+    text = str(value)
+    return text.replace("-", "") if _DASHED.fullmatch(text) else text
 
 
 def encode(payload: Payload) -> bytes:
@@ -132,6 +143,8 @@ def _backend_members(backend: str, using: Using) -> str:
 
 @lru_cache(maxsize=1024)
 def _fixed_members(backend: str, queue_name: str, priority: int) -> str:
+    if len(queue_name) > _MAX_QUEUE_NAME:
+        raise Unwritable(f"queue_name has more than {_MAX_QUEUE_NAME} characters.")
     using = _member_text("using", {"queue_name": queue_name, "priority": priority})
     return f',"backend":{_member_text("backend", backend)},"using":{using[:-1]}'
 
@@ -173,11 +186,18 @@ def _backend_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "backend": _member(document, "backend", str),
         "using": Using(
-            _member(using, "queue_name", str),
+            _queue_name(using),
             _member(using, "priority", int),
             run_after,
         ),
     }
+
+
+def _queue_name(using: Mapping[str, Any]) -> str:
+    name: str = _member(using, "queue_name", str)
+    if len(name) > _MAX_QUEUE_NAME:
+        raise DecodeError(f"'queue_name' has more than {_MAX_QUEUE_NAME} characters.")
+    return name
 
 
 def _member(document: Mapping[str, Any], key: str, kind: type) -> Any:

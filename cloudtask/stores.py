@@ -137,9 +137,9 @@ class ResultStore:
     #: Whether what is added will be sent in the end, come what may.
     keeps = False
 
-    def shares(self, using: str | None) -> bool:
-        """Whether add() is part of a transaction of that database."""
-        return False
+    def alias(self) -> str | None:
+        """Alias of the database that add() writes to; None if it does not."""
+        return None
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         """Keep a task that is to be sent."""
@@ -163,6 +163,7 @@ class ResultStore:
         Take hold of a task, if nobody else has it and it is not over.
 
         Raises:
+            InvalidCredentials: The id is another task's.
             StoreUnavailable: The store cannot be reached.
         """
         return NO_CLAIM

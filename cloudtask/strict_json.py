@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import DecodeError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 #: Levels of lists and objects that a payload may nest, the outermost included.
 MAX_DEPTH = 64
+#: Values of one set that may have the same hash.
+MAX_SAME_HASH = 100
 
 #: Keys of an object that stands for a value which JSON lacks.
 TYPE, VALUE = "__type__", "value"
@@ -40,6 +46,21 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise DecodeError("An object has the same key twice.")
     return members
+
+
+def is_crowded(values: Collection[object]) -> bool:
+    """
+    Whether too many values have the same hash for a set to be made of them.
+
+    A set compares each with all others of its hash. Nobody foresees the hash
+    of a string; numbers, UUIDs and tuples can be chosen to have any.
+
+    Raises:
+        TypeError: One of them is no value for a set.
+    """
+    if len(values) <= MAX_SAME_HASH:
+        return False
+    return max(Counter(map(hash, values)).values()) > MAX_SAME_HASH
 
 
 def _no_constant(name: str) -> object:

@@ -17,7 +17,7 @@ from typing import (
 from cloudtask import execution, naming, registry
 from cloudtask.attempts import CloudTaskRequest
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import InvalidTask
+from cloudtask.exceptions import InvalidTask, MetadataUnavailable
 from cloudtask.frames import hide_values
 from cloudtask.handover import Handover
 from cloudtask.options import TaskOptions, check_options, check_url
@@ -26,6 +26,7 @@ from cloudtask.scheduling import find_schedule_time
 from cloudtask.signatures import Arguments
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
+from cloudtask.transports.away import AwayTransport
 from cloudtask.transports.base import (
     EnqueuedTask,
     OutgoingTask,
@@ -304,8 +305,14 @@ class Task(Generic[R_co]):
         self, settings: Settings, schedule_time: datetime | None, using: str | None
     ) -> tuple[EnqueuedTask, Handover]:
         """What the caller gets, and what sends the task."""
-        transport = get_transport(settings)
-        payload, outgoing = self._outgoing(settings, transport, schedule_time)
+        transport, store = get_transport(settings), get_store(settings)
+        try:
+            route = self._own_route(settings, transport)
+        except MetadataUnavailable as error:
+            transport = AwayTransport(settings, error)
+            route = transport.route(self.definition.path, self.queue, store)
+            route = replace(route, url=self._url or "")
+        payload, outgoing = self._outgoing(route, schedule_time)
         check_size(outgoing)
         enqueued = EnqueuedTask(
             outgoing.id, outgoing.route.queue, schedule_time=schedule_time
@@ -314,14 +321,14 @@ class Task(Generic[R_co]):
             transport,
             outgoing,
             payload,
-            store=get_store(settings),
+            store=store,
             using=using,
             on_sent=enqueued.sent_as,
         )
         return enqueued, handover
 
     def _outgoing(
-        self, settings: Settings, transport: Transport, schedule_time: datetime | None
+        self, route: Route, schedule_time: datetime | None
     ) -> tuple[Payload, OutgoingTask]:
         definition = self.definition
         registry.check_owner(definition)
@@ -335,7 +342,7 @@ class Task(Generic[R_co]):
         return payload, OutgoingTask(
             id=payload.id,
             path=definition.path,
-            route=self._own_route(settings, transport),
+            route=route,
             body=encode(payload),
             task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,

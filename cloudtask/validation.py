@@ -334,6 +334,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "AUDIENCE": _audience,
     "AUTH": _auth,
     "AUTH_PARAMS": _params,
+    "ACCEPTS_TASKS_OF": _several(_text),
     "CREDENTIALS": _anything,
     "EMULATOR_HOST": address,
     "EMULATOR_HTTP_HOST": address,

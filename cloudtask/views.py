@@ -19,6 +19,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth, execution
+from cloudtask.borders import check_dispatch
 from cloudtask.dispatches import attempt_for, settings_for
 from cloudtask.exceptions import (
     CloudTaskError,
@@ -26,6 +27,7 @@ from cloudtask.exceptions import (
     DispatchRefused,
     InvalidCredentials,
     KeysUnavailable,
+    MetadataUnavailable,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -50,6 +52,9 @@ MAX_BODY_BYTES = 1024 * 1024
 _RETRY_AFTER = 10
 #: Characters of an error that are logged.
 _MAX_LOGGED = 1000
+
+#: What may be known, or there, at the next attempt.
+_UNAVAILABLE = (KeysUnavailable, MetadataUnavailable, StoreUnavailable)
 
 _BACKEND_KEY = "HTTP_" + BACKEND_HEADER.upper().replace("-", "_")
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
@@ -84,7 +89,7 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         return _refuse(error)
     try:
         return _answer(execution.run(attempt))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, DispatchRefused) as error:
         return _refuse(error)
 
 
@@ -103,7 +108,7 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
         return _refuse(error)
     try:
         return _answer(await execution.arun(attempt))
-    except StoreUnavailable as error:
+    except (StoreUnavailable, DispatchRefused) as error:
         return _refuse(error)
 
 
@@ -140,7 +145,9 @@ def _attempt(request: HttpRequest, backend: str | None) -> Attempt:
             f"the payload is for the backend {payload.backend!r}, "
             f"its credentials were for {backend!r}"
         )
-    return attempt_for(payload, request.META, request)
+    attempt = attempt_for(payload, request.META, request)
+    check_dispatch(payload)
+    return attempt
 
 
 def _body(request: HttpRequest) -> bytes:
@@ -177,7 +184,7 @@ def _refuse(error: CloudTaskError | _Refusal) -> HttpResponse:
         return _response(400, "malformed")
     if isinstance(error, TaskNotFound):
         return _response(404, "unknown task")
-    if isinstance(error, (KeysUnavailable, StoreUnavailable)):
+    if isinstance(error, _UNAVAILABLE):
         response = _response(503, "unavailable")
         response["Retry-After"] = str(_RETRY_AFTER)
         return response

@@ -268,6 +268,14 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "and its private network",
         ),
         Option(
+            flag="--require-https",
+            dest="require_https",
+            form="switch",
+            default=False,
+            help="refuse a task with a token for an http:// URL on this machine or "
+            "network, too, as Cloud Tasks does",
+        ),
+        Option(
             flag="--app-engine-url",
             dest="app_engine_url",
             metavar="URL",

@@ -60,7 +60,7 @@ CLOUDTASK_EMULATOR_EPHEMERAL=1. CLOUDTASK_EMULATOR_QUEUE and
 CLOUDTASK_EMULATOR_ALLOWED_HOST take several values, separated by spaces. The
 command line goes before the environment.
 
-Verify tokens with http://127.0.0.1:8124/certs (PEM) or /jwks. To stop, press
+Verify tokens with http://127.0.0.1:8124/certs (X.509) or /jwks. To stop, press
 Ctrl-C or send SIGTERM; once more, and it does not wait for anything.
 """
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         app_engine_url: str | None
         allowed_hosts: tuple[str, ...]
         allow_public_targets: bool
+        require_https: bool
         stop_grace: timedelta
         on_attempt: Callable[[Attempt], object] | None
 

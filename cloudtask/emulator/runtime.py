@@ -64,6 +64,7 @@ class EmulatorOptions:
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
     allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.
     allow_public_targets: bool = False  # Dispatch to the internet, too.
+    require_https: bool = False  # A token needs an https URL, on local hosts, too.
     stop_grace: timedelta = timedelta(seconds=2)  # For requests under way.
     on_attempt: Callable[[Attempt], object] | None = None
 
@@ -121,6 +122,7 @@ class Runtime:
                     create_queues=options.create_queues,
                     concurrency=options.concurrency,
                     app_engine_url=options.app_engine_url,
+                    require_https=options.require_https,
                 ),
             )
             commits = Commits(self.engine)

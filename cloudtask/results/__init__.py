@@ -13,6 +13,8 @@ from asgiref.sync import sync_to_async
 from cloudtask.attempts import CloudTaskRequest
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from cloudtask.framework import TaskContext
     from cloudtask.stores import StoredResult
 
@@ -29,12 +31,12 @@ __all__ = [
 ]
 
 
-def get_result(id: str) -> StoredResult:  # noqa: A002
+def get_result(id: str | UUID) -> StoredResult:  # noqa: A002
     """
     What is known of a task, of whichever layer enqueued it.
 
     Args:
-        id: Its id, as `delay()` and `enqueue()` return it.
+        id: Its id, as `delay()` and `enqueue()` return it, or as a UUID.
 
     Raises:
         ResultNotFound: Nothing is.
@@ -44,12 +46,12 @@ def get_result(id: str) -> StoredResult:  # noqa: A002
     return found(id)
 
 
-async def aget_result(id: str) -> StoredResult:  # noqa: A002
+async def aget_result(id: str | UUID) -> StoredResult:  # noqa: A002
     """See get_result()."""
     return await sync_to_async(get_result)(id)
 
 
-def cancel(id: str) -> bool:  # noqa: A002
+def cancel(id: str | UUID) -> bool:  # noqa: A002
     """
     Cancel a task.
 
@@ -57,7 +59,7 @@ def cancel(id: str) -> bool:  # noqa: A002
     `is_cancelled()`. One that is over stays as it is.
 
     Args:
-        id: Its id, as `delay()` and `enqueue()` return it.
+        id: Its id, as `delay()` and `enqueue()` return it, or as a UUID.
 
     Returns:
         Whether there was anything to cancel.
@@ -67,7 +69,7 @@ def cancel(id: str) -> bool:  # noqa: A002
     return control.cancel(id)
 
 
-async def acancel(id: str) -> bool:  # noqa: A002
+async def acancel(id: str | UUID) -> bool:  # noqa: A002
     """See cancel()."""
     return await sync_to_async(cancel)(id)
 

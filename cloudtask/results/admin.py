@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,7 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from cloudtask.payload import as_id
 from cloudtask.results import control
 from cloudtask.results.loaded import payload_of, sensitive_of
 from cloudtask.results.models import TaskRecord
@@ -56,7 +57,25 @@ MAX_CHOICES = 100
 #: Paths among which a search looks for a part of one.
 MAX_SEARCHED = 1000
 
+#: Shown in place of arguments that cannot be read.
+UNREADABLE = "They cannot be read."
+
 _ID = re.compile(r"[0-9a-f]{32}")
+
+#: What the list can be asked for: what its filters ask, and the key.
+_LOOKUPS = frozenset(
+    {
+        "status__exact",
+        "queue",
+        "path",
+        "enqueued_at__gte",
+        "enqueued_at__lt",
+        "id",
+        "id__exact",
+        "pk",
+        "pk__exact",
+    }
+)
 
 # Looks into the index once for each value, however many rows have it.
 _VALUES = """
@@ -77,7 +96,8 @@ def rendered_arguments(row: TaskRecord) -> str:
         sensitive = sensitive_of(payload_of(row))
         args, kwargs = sensitive.masked(document["args"], document["kwargs"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return row.body
+        # Nobody knows what of it is to be hidden.
+        return UNREADABLE
     return _pretty({"args": args, "kwargs": kwargs})
 
 
@@ -270,6 +290,19 @@ class TaskAdmin(_ModelAdmin):
             for status in Status
         ]
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # Django allows all columns, with all that they may be compared by: so
+        # what a page hides could be guessed, letter by letter.
+        return lookup in _LOOKUPS
+
+    def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        return to_field == self.opts.pk.name
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> TaskRecord | None:
+        return super().get_object(request, as_id(object_id), from_field)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TaskRecord], search_term: str
     ) -> tuple[QuerySet[TaskRecord], bool]:
@@ -307,7 +340,7 @@ class TaskAdmin(_ModelAdmin):
     def duration(self, row: TaskRecord) -> str:
         if row.started_at is None:
             return self.get_empty_value_display()
-        lasted = (row.finished_at or timezone.now()) - row.started_at
+        lasted = (row.finished_at or datetime.now(UTC)) - row.started_at
         if lasted < timedelta(minutes=1):
             return f"{lasted.total_seconds():.2f} s"
         return str(timedelta(seconds=round(lasted.total_seconds())))

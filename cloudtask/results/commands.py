@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
+from cloudtask.payload import as_id
 from cloudtask.results import control
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, Swept, sweep
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _BAR = 30
 #: Options that say which tasks.
-_CHOICES = ("id", "path", "queue", "status")
+_CHOICES = ("id", "path", "queue", "status", "failed_within")
+#: The longest age: further back there is no calendar.
+_MAX_AGE = timedelta(days=36_500)
+#: The most tasks of one pass.
+_MAX_LIMIT = 10_000
 
 
 def add_actions(actions: Any) -> None:
@@ -42,12 +46,25 @@ def run(options: dict[str, Any], stdout: OutputWrapper) -> None:
 
 def age(text: str) -> timedelta:
     """Read `30d`, `12h`, `90m` or `45s`."""
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no age. Write 30d, 12h, 90m or 45s."
         )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found > _MAX_AGE:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is too long ago. Write {_MAX_AGE.days}d at the most."
+        )
+    return found
+
+
+def _limit(text: str) -> int:
+    if re.fullmatch("[0-9]{1,9}", text) is None or not 1 <= int(text) <= _MAX_LIMIT:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of tasks from 1 to {_MAX_LIMIT}."
+        )
+    return int(text)
 
 
 def _rate(text: str) -> float:
@@ -71,7 +88,7 @@ def _add_sweep(actions: Any) -> None:
     )
     parser.add_argument(
         "--limit",
-        type=int,
+        type=_limit,
         default=LIMIT,
         metavar="N",
         help="tasks of one pass (default: %(default)s)",
@@ -103,7 +120,10 @@ def _add_redrive(actions: Any) -> None:
     )
     _add_choices(parser)
     parser.add_argument(
-        "--failed-within", type=age, metavar="AGE", help="as in 12h; default is all"
+        "--failed-within", type=age, metavar="AGE", help="as in 12h; default is any"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="all that failed, where nothing is chosen"
     )
     parser.add_argument(
         "--rate", type=_rate, default=100.0, metavar="N", help="a second (default: 100)"
@@ -165,10 +185,10 @@ def _sweep(options: dict[str, Any], stdout: OutputWrapper) -> None:
 
 
 def _cancel(options: dict[str, Any], stdout: OutputWrapper) -> None:
-    if not any(options[name] for name in _CHOICES):
+    if not _are_chosen(options):
         raise CommandError("Say which tasks: --id, --path, --queue or --status.")
     rows = control.cancellable(_chosen(options))
-    if options["status"]:
+    if options["status"] is not None:
         rows = rows.filter(status=options["status"])
     count = rows.count()
     if options["dry_run"]:
@@ -181,9 +201,16 @@ def _cancel(options: dict[str, Any], stdout: OutputWrapper) -> None:
 
 
 def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
+    if options["all"] == _are_chosen(options):
+        raise CommandError(
+            "Say which tasks: --id, --path, --queue or --failed-within; or --all "
+            "without any of them."
+        )
     rows = control.redrivable(_chosen(options))
-    if options["failed_within"]:
-        rows = rows.filter(finished_at__gte=timezone.now() - options["failed_within"])
+    if options["failed_within"] is not None:
+        rows = rows.filter(
+            finished_at__gte=datetime.now(UTC) - options["failed_within"]
+        )
     count = rows.count()
     if options["dry_run"]:
         stdout.write(f"{count} tasks would run again.")
@@ -194,18 +221,23 @@ def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
     for ids in _chunks(rows, chunk):
         bar.add(control.redrive(TaskRecord.objects.filter(pk__in=ids)))
         sweep(chunk)
-        pause.wait(len(ids) / options["rate"])
+        pause.wait(min(len(ids) / options["rate"], threading.TIMEOUT_MAX))
     bar.end("run again")
+
+
+def _are_chosen(options: dict[str, Any]) -> bool:
+    """Whether an option says which tasks, be it an empty text."""
+    return any(options.get(name) not in (None, []) for name in _CHOICES)
 
 
 def _chosen(options: dict[str, Any]) -> QuerySet[TaskRecord]:
     """The tasks that the options are about; all of them without any."""
     rows = TaskRecord.objects.all()
     if options["id"]:
-        rows = rows.filter(pk__in=options["id"])
-    if options["path"]:
+        rows = rows.filter(pk__in=[as_id(each) for each in options["id"]])
+    if options["path"] is not None:
         rows = rows.filter(path=options["path"])
-    if options["queue"]:
+    if options["queue"] is not None:
         rows = rows.filter(queue=options["queue"])
     return rows
 
@@ -221,7 +253,7 @@ def _chunks(rows: QuerySet[TaskRecord], size: int) -> Iterator[list[str]]:
 
 
 def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
-    now = timezone.now()
+    now = datetime.now(UTC)
     rows = control.prunable(
         now - options["older_than"], now - options["failed_older_than"]
     )

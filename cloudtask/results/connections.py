@@ -118,7 +118,7 @@ class Session:
         _clear(connection)
         if connection.connection is not None:
             try:
-                answer = self._note_failures(question)
+                answer = self._note_failures(question, connection)
             except Error as error:
                 if is_conflict(error):
                     raise
@@ -127,7 +127,7 @@ class Session:
                 if answer:
                     return answer
             renew(connection)
-        return self._note_failures(question)
+        return self._note_failures(question, connection)
 
     def insist(self, question: Callable[[], _T], may_wait: Callable[[], bool]) -> _T:
         """
@@ -149,13 +149,13 @@ class Session:
             _pause.wait(pause)
             pause = min(2 * pause, MAX_PAUSE)
 
-    def _note_failures(self, question: Callable[[], _T]) -> _T:
-        was_open = primary().connection is not None
+    def _note_failures(self, question: Callable[[], _T], connection: Any) -> _T:
+        was_open = connection.connection is not None
         try:
             return repeat_conflicts(question)
         except Error:
             # Without a connection nothing can have reached it.
-            self.has_failed |= was_open or primary().connection is not None
+            self.has_failed |= was_open or connection.connection is not None
             raise
 
 
@@ -207,7 +207,7 @@ def is_idle(connection: Any) -> bool | None:
     driver = connection.connection
     if driver is None:
         return True
-    if connection.in_atomic_block or not connection.get_autocommit():
+    if connection.in_atomic_block or not connection.autocommit:
         return False
     try:
         return _IDLE[connection.vendor](driver)

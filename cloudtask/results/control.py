@@ -12,14 +12,16 @@ from django.db import router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from cloudtask.exceptions import CloudTaskError, PayloadError
-from cloudtask.payload import decode, encode, new_id
+from cloudtask.payload import as_id, decode, encode, new_id
 from cloudtask.results import sending
-from cloudtask.results.clock import Now, stored
+from cloudtask.results.clock import Now
 from cloudtask.results.connections import ask
+from cloudtask.results.fields import AnyCharField
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
@@ -38,7 +40,7 @@ CHUNK = 1000
 COPIED, COPIED_LENGTH = 100, 4_000_000
 
 
-def cancel(id: str) -> bool:  # noqa: A002
+def cancel(id: str | UUID) -> bool:  # noqa: A002
     """
     Cancel a task.
 
@@ -46,20 +48,20 @@ def cancel(id: str) -> bool:  # noqa: A002
     `request.cancelled`. One that is over stays as it is.
 
     Args:
-        id: Its id, as `delay()` and `enqueue()` return it.
+        id: Its id, as `delay()` and `enqueue()` return it, or as a UUID.
 
     Returns:
         Whether there was anything to cancel.
     """
-    return _cancel([id]) == 1
+    return _cancel([as_id(id)]) == 1
 
 
-async def acancel(id: str) -> bool:  # noqa: A002
+async def acancel(id: str | UUID) -> bool:  # noqa: A002
     """See cancel()."""
     return await sync_to_async(cancel)(id)
 
 
-def cancel_many(ids: Iterable[str]) -> list[str]:
+def cancel_many(ids: Iterable[str | UUID]) -> list[str]:
     """
     Cancel many tasks, a thousand at a time. See cancel().
 
@@ -67,7 +69,7 @@ def cancel_many(ids: Iterable[str]) -> list[str]:
         The ids of those where there was anything to cancel.
     """
     cancelled: list[str] = []
-    for chunk in _chunks(list(ids), CHUNK):
+    for chunk in _chunks([as_id(each) for each in ids], CHUNK):
         found = list(cancellable(_rows(chunk)).values_list("pk", flat=True))
         _cancel(found)
         # Some may have finished since they were looked for.
@@ -87,6 +89,7 @@ def _cancel(ids: Sequence[str]) -> int:
     # One statement: between two, a task that waits may begin, or end.
     waits = {"status": Status.READY}
     rows = cancellable(_rows(ids))
+    failed = Value(Status.FAILED, AnyCharField())
     cancelled = ask(
         lambda: rows.update(
             cancelled_at=Now(),
@@ -95,7 +98,7 @@ def _cancel(ids: Sequence[str]) -> int:
             send_at=None,
             look_at=None,
             # Last: some databases see what the same UPDATE has set before.
-            status=Case(When(**waits, then=Value(Status.FAILED)), default=F("status")),
+            status=Case(When(**waits, then=failed), default=F("status")),
         )
     )
     if cancelled:
@@ -210,7 +213,7 @@ def _copy(row: TaskRecord) -> TaskRecord:
         queue=row.queue,
         body=encode(again).decode(),
         url=row.url,
-        enqueued_at=stored(again.enqueued_at),
+        enqueued_at=again.enqueued_at,
         send_at=Now(),
     )
 
@@ -269,9 +272,7 @@ def _delete(rows: QuerySet[TaskRecord]) -> int:
 
 
 def _rows(ids: Sequence[str]) -> QuerySet[TaskRecord]:
-    # A copy that is read from elsewhere may lag behind.
-    primary = TaskRecord.objects.using(router.db_for_write(TaskRecord))
-    return primary.filter(pk__in=ids)
+    return TaskRecord.objects.filter(pk__in=ids)
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, router, transaction
-from django.utils import timezone
 
 from cloudtask.dispatches import backend_of
 from cloudtask.exceptions import CloudTaskError
@@ -67,7 +67,7 @@ def _write(
                 attempt=row.attempt,
                 type=f"{type(error).__module__}.{type(error).__qualname__}",
                 message=text(str(error)),
-                happened_at=timezone.now(),
+                happened_at=datetime.now(UTC),
             )
     return bool(is_failed)
 

@@ -1,4 +1,4 @@
-"""A field for values of any shape."""
+"""Fields for texts of any characters, and for values of any shape."""
 
 from __future__ import annotations
 
@@ -6,6 +6,56 @@ import json
 from typing import Any
 
 from django.db import models
+
+from cloudtask.results.values import JSON, PYTHON, storable_text
+
+#: Collations of all of Unicode that compare character by character.
+_MARIADB, _MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
+
+
+class _Text:
+    """Columns that take any text, and tell all texts apart."""
+
+    #: How characters are escaped that the database has no room for.
+    style = PYTHON
+
+    def db_parameters(self, connection: Any) -> Any:
+        parameters = super().db_parameters(connection)  # type: ignore[misc]
+        if connection.vendor == "mysql":
+            # Its own choice has no regard to case, or to spaces at the end,
+            # and may lack most of Unicode.
+            is_mariadb = connection.mysql_is_mariadb
+            parameters["collation"] = _MARIADB if is_mariadb else _MYSQL
+        return parameters
+
+    def get_db_prep_value(
+        self, value: Any, connection: Any, prepared: bool = False
+    ) -> Any:
+        parent: Any = super()
+        value = parent.get_db_prep_value(value, connection, prepared)
+        if isinstance(value, str):
+            return storable_text(value, connection, self.style)
+        return value
+
+
+class AnyCharField(_Text, models.CharField):  # type: ignore[type-arg]
+    """A short text. What is too long when it is escaped is cut."""
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        stored = super().get_db_prep_save(value, connection)
+        if isinstance(value, str) and stored != value:
+            return stored[: self.max_length]
+        return stored
+
+
+class AnyTextField(_Text, models.TextField):  # type: ignore[type-arg]
+    """A long text."""
+
+
+class JSONBodyField(AnyTextField):
+    """A text that is JSON, and stays so."""
+
+    style = JSON
 
 
 class JSONTextField(models.TextField):  # type: ignore[type-arg]
@@ -21,3 +71,10 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else json.dumps(value)
+
+    def value_to_string(self, obj: models.Model) -> str:
+        # Fixtures have other values than numbers and None by this alone.
+        return json.dumps(self.value_from_object(obj))
+
+    def to_python(self, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value

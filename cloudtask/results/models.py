@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from django.db import models
+from django.db import models, router
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce, NullIf, StrIndex, Substr
 
-from cloudtask.results.fields import JSONTextField
+from cloudtask.results.clock import MomentField
+from cloudtask.results.fields import (
+    AnyCharField,
+    AnyTextField,
+    JSONBodyField,
+    JSONTextField,
+)
 
 _TASKS = "/tasks/"
+
+
+_M = TypeVar("_M", bound=models.Model)
+
+
+class PrimaryManager(models.Manager[_M]):
+    """
+    Reads where it writes.
+
+    A copy of the database may lag behind, and what is read of a task decides
+    what becomes of it.
+    """
+
+    def get_queryset(self) -> models.QuerySet[_M]:
+        rows = super().get_queryset()
+        return rows.using(self._db or router.db_for_write(TaskRecord))
 
 
 class TaskRecord(models.Model):
@@ -24,12 +46,12 @@ class TaskRecord(models.Model):
         SUCCESSFUL = "SUCCESSFUL", "successful"
         FAILED = "FAILED", "failed"
 
-    id = models.CharField(primary_key=True, max_length=32)
-    path = models.CharField(max_length=500, help_text="Dotted path of the task.")
-    kind = models.CharField(max_length=16, help_text="Which layer enqueued it.")
-    backend = models.CharField(max_length=100, blank=True, help_text="Alias in TASKS.")
-    queue = models.CharField(max_length=100, help_text="Name of the queue.")
-    name = models.CharField(
+    id = AnyCharField(primary_key=True, max_length=32)
+    path = AnyCharField(max_length=500, help_text="Dotted path of the task.")
+    kind = AnyCharField(max_length=16, help_text="Which layer enqueued it.")
+    backend = AnyCharField(max_length=100, blank=True, help_text="Alias in TASKS.")
+    queue = AnyCharField(max_length=100, help_text="Name of the queue.")
+    name = AnyCharField(
         max_length=1024, blank=True, help_text="Full name at Cloud Tasks."
     )
     # Its last part, to search by: MySQL's indexes take no whole names.
@@ -38,37 +60,33 @@ class TaskRecord(models.Model):
             "name",
             Coalesce(NullIf(StrIndex("name", Value(_TASKS)), 0) + len(_TASKS), 1),
         ),
-        output_field=models.CharField(max_length=500),
+        output_field=AnyCharField(max_length=500),
         db_persist=True,
     )
-    status = models.CharField(
-        max_length=10, choices=Status.choices, default=Status.READY
-    )
+    status = AnyCharField(max_length=10, choices=Status.choices, default=Status.READY)
 
-    body = models.TextField(blank=True, help_text="The payload, to send it again.")
-    url = models.CharField(max_length=2083, blank=True, help_text="Its own URL.")
-    task_id = models.CharField(
+    body = JSONBodyField(blank=True, help_text="The payload, to send it again.")
+    url = AnyCharField(max_length=2083, blank=True, help_text="Its own URL.")
+    task_id = AnyCharField(
         max_length=500, blank=True, help_text="The id that a named task was given."
     )
-    schedule_time = models.DateTimeField(null=True, blank=True)
+    schedule_time = MomentField(null=True, blank=True)
 
-    enqueued_at = models.DateTimeField(help_text="When the code enqueued it.")
-    sent_at = models.DateTimeField(
-        null=True, blank=True, help_text="When Cloud Tasks took it."
-    )
-    send_at = models.DateTimeField(
+    enqueued_at = MomentField(help_text="When the code enqueued it.")
+    sent_at = MomentField(null=True, blank=True, help_text="When Cloud Tasks took it.")
+    send_at = MomentField(
         null=True, blank=True, help_text="When to send it; empty once it is sent."
     )
-    look_at = models.DateTimeField(
+    look_at = MomentField(
         null=True, blank=True, help_text="When to see if its queue has it still."
     )
-    started_at = models.DateTimeField(null=True, blank=True)
-    last_attempted_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    started_at = MomentField(null=True, blank=True)
+    last_attempted_at = MomentField(null=True, blank=True)
+    finished_at = MomentField(null=True, blank=True)
 
     attempt = models.PositiveIntegerField(default=0, help_text="The latest one.")
-    worker_id = models.CharField(max_length=64, blank=True)
-    trace_id = models.CharField(
+    worker_id = AnyCharField(max_length=64, blank=True)
+    trace_id = AnyCharField(
         max_length=32, blank=True, help_text="Trace of the latest attempt."
     )
     return_value = JSONTextField(null=True, blank=True)
@@ -78,14 +96,16 @@ class TaskRecord(models.Model):
 
     progress_done = models.BigIntegerField(null=True, blank=True)
     progress_total = models.BigIntegerField(null=True, blank=True)
-    progress_message = models.CharField(max_length=200, blank=True)
-    cancelled_at = models.DateTimeField(null=True, blank=True)
+    progress_message = AnyCharField(max_length=200, blank=True)
+    cancelled_at = MomentField(null=True, blank=True)
 
-    lease = models.CharField(max_length=32, blank=True)
-    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    lease = AnyCharField(max_length=32, blank=True)
+    lease_expires_at = MomentField(null=True, blank=True)
     interruptions = models.PositiveSmallIntegerField(
         default=0, help_text="Workers that died with it."
     )
+
+    objects = PrimaryManager()
 
     class Meta:
         verbose_name = "task"
@@ -139,10 +159,12 @@ class TaskError(models.Model):
 
     task = models.ForeignKey(TaskRecord, models.CASCADE, related_name="errors")
     attempt = models.PositiveIntegerField()
-    type = models.CharField(max_length=255, help_text="Dotted path of the exception.")
-    message = models.TextField(blank=True)
-    traceback = models.TextField(blank=True)
-    happened_at = models.DateTimeField()
+    type = AnyCharField(max_length=255, help_text="Dotted path of the exception.")
+    message = AnyTextField(blank=True)
+    traceback = AnyTextField(blank=True)
+    happened_at = MomentField()
+
+    objects = PrimaryManager()
 
     class Meta:
         ordering: ClassVar = ["id"]

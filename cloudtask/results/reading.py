@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from cloudtask.exceptions import ResultNotFound
-from cloudtask.payload import decode
+from typing import TYPE_CHECKING, Any
+
+from cloudtask.exceptions import DecodeError, ResultNotFound
+from cloudtask.payload import as_id, decode
+from cloudtask.results.loaded import payload_of
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.values import restored
 from cloudtask.stores import Progress, StoredError, StoredResult
 
+if TYPE_CHECKING:
+    from uuid import UUID
 
-def found(task_id: str) -> StoredResult:
+    from cloudtask.payload import Payload
+
+
+def found(task_id: str | UUID) -> StoredResult:
     """
     What is known of a task.
 
@@ -18,25 +26,21 @@ def found(task_id: str) -> StoredResult:
     """
     result = find(task_id)
     if result is None:
-        raise ResultNotFound(task_id)
+        raise ResultNotFound(str(task_id))
     return result
 
 
-def find(task_id: str) -> StoredResult | None:
+def find(task_id: str | UUID) -> StoredResult | None:
     """What is known of a task; None if nothing is."""
-    row = TaskRecord.objects.filter(pk=task_id).first()
+    row = TaskRecord.objects.filter(pk=as_id(task_id)).first()
     return None if row is None else stored_result(row)
 
 
 def stored_result(row: TaskRecord) -> StoredResult:
-    """
-    What a row says.
-
-    Raises:
-        DecodeError: Its payload cannot be read.
-    """
+    """What a row says, without arguments or a value that cannot be read."""
+    value, is_dropped = _value_of(row)
     return StoredResult(
-        payload=decode(row.body.encode()),
+        payload=_payload_of(row),
         queue=row.queue,
         name=row.name or None,
         status=row.status,
@@ -48,8 +52,8 @@ def stored_result(row: TaskRecord) -> StoredResult:
         last_attempted_at=row.last_attempted_at,
         finished_at=row.finished_at,
         cancelled_at=row.cancelled_at,
-        value=restored(row.return_value),
-        is_value_dropped=row.is_value_dropped,
+        value=value,
+        is_value_dropped=is_dropped,
         progress=_progress_of(row),
         errors=tuple(
             StoredError(
@@ -61,6 +65,21 @@ def stored_result(row: TaskRecord) -> StoredResult:
             for error in row.errors.all()
         ),
     )
+
+
+def _payload_of(row: TaskRecord) -> Payload:
+    try:
+        return decode(row.body.encode())
+    except DecodeError:
+        return payload_of(row)
+
+
+def _value_of(row: TaskRecord) -> tuple[Any, bool]:
+    """The value, and whether it is none for want of one that can be read."""
+    try:
+        return restored(row.return_value), row.is_value_dropped
+    except Exception:
+        return None, True
 
 
 def _progress_of(row: TaskRecord) -> Progress | None:

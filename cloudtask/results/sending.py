@@ -7,8 +7,6 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from django.utils import timezone
-
 from cloudtask import registry
 from cloudtask.conf import get_settings
 from cloudtask.dispatches import backend_of, settings_for
@@ -19,7 +17,6 @@ from cloudtask.transports.base import OutgoingTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from cloudtask.payload import Payload
     from cloudtask.results.models import TaskRecord
@@ -75,19 +72,16 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
         id=row.pk,
         path=row.path,
         route=replace(
-            route, url=row.url or route.url, queue_path=queue_path, prepared=None
+            route,
+            # It has none where nobody could tell it when it was enqueued.
+            url=row.url or route.url or settings.require_url(),
+            queue_path=queue_path,
+            prepared=None,
         ),
         body=row.body.encode(),
         task_id=row.task_id or None,
-        schedule_time=row.schedule_time and _aware(row.schedule_time),
+        schedule_time=row.schedule_time,
     )
-
-
-def _aware(moment: datetime) -> datetime:
-    """A time that was stored, which without USE_TZ is naive and local."""
-    if timezone.is_aware(moment):
-        return moment
-    return timezone.make_aware(moment, timezone.get_default_timezone())
 
 
 def delete_many(rows: Iterable[TaskRecord]) -> None:
@@ -149,11 +143,12 @@ def _route(payload: Payload, transport: Transport) -> Route:
 
 
 def _full_name(row: TaskRecord) -> str:
-    if "/" in row.name:
-        return row.name
+    name: str = row.name
+    if "/" in name:
+        return name
     # Known by its dispatch alone, which tells the last part.
     target = _transport_of(row).target(settings_for(row.backend or None))
-    return f"{target.queue_path(row.queue)}/tasks/{row.name}"
+    return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
 def _transport_of(row: TaskRecord) -> Transport:

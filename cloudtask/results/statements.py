@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings as django_settings
 from django.db import connections, router, transaction
 from django.db.models import Expression
 from django.db.models.sql import UpdateQuery
@@ -84,8 +83,7 @@ class Update:
             return int(cursor.rowcount)
 
     def _sql(self, using: str) -> tuple[str, tuple[Any, ...]]:
-        # What it says of times depends on the setting.
-        key = using, connections[using].vendor, django_settings.USE_TZ
+        key = using, connections[using].vendor
         if key not in self._written:
             rows, values = self._make()
             query: Any = rows.query.chain(UpdateQuery)

@@ -8,14 +8,14 @@ while the claim's lease does: whoever lost it writes nothing.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from time import monotonic
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import (
-    DEFAULT_DB_ALIAS,
     Error,
     IntegrityError,
     router,
@@ -32,12 +32,11 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import StoreUnavailable, text_of
+from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.payload import new_id
-from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.clock import Now, after
 from cloudtask.results.connections import Session, ask, is_of_values, may_pass
 from cloudtask.results.leases import (
     HEART,
@@ -82,8 +81,8 @@ class DatabaseStore(ResultStore):
 
     keeps = True
 
-    def shares(self, using: str | None) -> bool:
-        return (using or DEFAULT_DB_ALIAS) == router.db_for_write(TaskRecord)
+    def alias(self) -> str:
+        return router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         try:
@@ -156,7 +155,7 @@ class ErrorClaim(Claim):
 
     def _recover(self, ending: Ending, *, is_short: bool = False) -> bool:
         # It has a row only if it failed before, and was redriven.
-        redriven = TaskRecord.objects.filter(pk=self._payload.id, status=Status.READY)
+        redriven = _rows_of(self._payload).filter(status=Status.READY)
         values = _returned(ending, is_short=is_short)
         redriven.update(**values, **_ended(succeeded=True, final=True))
         return True
@@ -164,11 +163,35 @@ class ErrorClaim(Claim):
     def _keep(self, ending: Ending, *, is_short: bool = False) -> bool:
         row = _found_row(self._payload, self._request)
         row.status = Status.FAILED
-        row.finished_at = timezone.now()
-        with transaction.atomic():
-            row.save()
-            _keep_error(self._payload, self._request, ending, is_short=is_short)
+        row.finished_at = Now()
+        with transaction.atomic(router.db_for_write(TaskRecord)):
+            if _is_written(row, _rows_of(self._payload)):
+                _keep_error(self._payload, self._request, ending, is_short=is_short)
+            else:
+                logger.error(
+                    "task=%s id=%s has failed, which is not kept: the id is another "
+                    "task's",
+                    row.path,
+                    row.pk,
+                )
         return True
+
+
+def _is_written(row: TaskRecord, same: QuerySet[TaskRecord]) -> bool:
+    """Write a row, over none but the same task's."""
+    values = {
+        each.attname: getattr(row, each.attname)
+        for each in TaskRecord._meta.concrete_fields
+        if not each.primary_key and not each.generated
+    }
+    if same.update(**values):
+        return True
+    using = router.db_for_write(TaskRecord)
+    with suppress(IntegrityError), transaction.atomic(using):
+        row.save(force_insert=True)
+        return True
+    # Another attempt of the same task was quicker, or it is another's.
+    return bool(same.update(**values))
 
 
 class LeaseClaim(Claim):
@@ -193,7 +216,7 @@ class LeaseClaim(Claim):
 
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
-        [cancelled_at] = ask(lambda: list(held)) or [timezone.now()]
+        [cancelled_at] = ask(lambda: list(held)) or [datetime.now(UTC)]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -220,7 +243,7 @@ class LeaseClaim(Claim):
         session, lease = self._session, self._lease
         write = partial(self._end, ending)
         # What ends the process does not wait.
-        may_wait = isinstance(ending.error, Exception | None)
+        may_wait = ending.error is None or isinstance(ending.error, Exception)
         try:
             return self._write_on(session, write, lambda: may_wait and lease.holds())
         except Error as error:
@@ -274,7 +297,7 @@ class LeaseClaim(Claim):
     def _end(self, ending: Ending, *, is_short: bool = False) -> bool:
         if ending.error is None:
             return _end(self._lease, ending, is_short=is_short)
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             if not _end(self._lease, ending, is_short=is_short):
                 return False
             _keep_error(self._payload, self._request, ending, is_short=is_short)
@@ -340,6 +363,7 @@ def _claim(
     claim = _CLAIM_ONCE if request.run_once else _CLAIM
     if claim.run(
         id=payload.id,
+        **_identity(payload),
         lease=lease.token,
         lasts=lease_time(),
         attempt=request.attempt,
@@ -348,6 +372,20 @@ def _claim(
     ):
         return Standing.FREE
     return _standing(payload, lease)
+
+
+def _identity(payload: Payload) -> dict[str, str]:
+    """What a payload and a row have in common if they are one task's."""
+    return {
+        "path": payload.task,
+        "kind": payload.kind,
+        "backend": payload.backend or "",
+    }
+
+
+def _rows_of(payload: Payload) -> QuerySet[TaskRecord]:
+    """The row of a payload's task, and never one of another with its id."""
+    return TaskRecord.objects.filter(pk=payload.id, **_identity(payload))
 
 
 def _claimable(task_id: Any) -> QuerySet[TaskRecord]:
@@ -386,8 +424,12 @@ def _claimed() -> dict[str, Any]:
     }
 
 
-_CLAIM = Update(lambda: (_claimable(given("id")), _claimed()))
-_CLAIM_ONCE = Update(lambda: (_claimable_once(given("id")), _claimed()))
+def _identified(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
+    return rows.filter(path=given("path"), kind=given("kind"), backend=given("backend"))
+
+
+_CLAIM = Update(lambda: (_identified(_claimable(given("id"))), _claimed()))
+_CLAIM_ONCE = Update(lambda: (_identified(_claimable_once(given("id"))), _claimed()))
 
 
 def _standing(payload: Payload, lease: Lease) -> Standing | None:
@@ -395,6 +437,9 @@ def _standing(payload: Payload, lease: Lease) -> Standing | None:
     row = TaskRecord.objects.filter(pk=payload.id).first()
     if row is None:
         return None
+    if any(getattr(row, key) != value for key, value in _identity(payload).items()):
+        # Nothing is told of it, and nothing becomes of it.
+        raise InvalidCredentials(f"the id {payload.id} is another task's")
     if row.lease == lease.token:
         # It was, and the answer was lost.
         return Standing.FREE
@@ -413,7 +458,7 @@ def _claim_unknown(
     row.lease_expires_at = expiry()
     row.started_at = row.last_attempted_at = Now()
     try:
-        with transaction.atomic():
+        with transaction.atomic(router.db_for_write(TaskRecord)):
             row.save(force_insert=True)
     except IntegrityError:
         # Another was quicker, or an answer was lost.
@@ -488,7 +533,7 @@ def _keep_error(
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message="" if is_short else shown(text_of(error)),
         traceback="" if is_short else shown("".join(format_exception(error))),
-        happened_at=timezone.now(),
+        happened_at=datetime.now(UTC),
     )
 
 
@@ -502,9 +547,9 @@ def _row(payload: Payload, task: OutgoingTask) -> TaskRecord:
         body=task.body.decode(),
         url=task.route.url,
         task_id=task.task_id or "",
-        schedule_time=stored(task.schedule_time) if task.schedule_time else None,
-        enqueued_at=stored(payload.enqueued_at),
-        send_at=stored(payload.enqueued_at + SEND_AFTER),
+        schedule_time=task.schedule_time,
+        enqueued_at=payload.enqueued_at,
+        send_at=payload.enqueued_at + SEND_AFTER,
     )
 
 
@@ -518,8 +563,8 @@ def _found_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
         queue=request.queue or "",
         name=request.task_name or "",
         body=payload.received_body().decode(),
-        enqueued_at=stored(payload.enqueued_at),
-        sent_at=stored(payload.enqueued_at),
+        enqueued_at=payload.enqueued_at,
+        sent_at=payload.enqueued_at,
         attempt=request.attempt,
         worker_id=worker_id(),
         trace_id=request.trace_id or "",

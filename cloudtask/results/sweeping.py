@@ -23,13 +23,14 @@ from cloudtask.exceptions import (
     CloudTaskError,
     EnqueueError,
     InvalidCredentials,
+    MetadataUnavailable,
     TaskAlreadyExists,
     TaskGone,
     TaskNotFound,
 )
 from cloudtask.payload import new_id
 from cloudtask.results import control, sending
-from cloudtask.results.clock import Now, after, stored
+from cloudtask.results.clock import Now, after
 from cloudtask.results.connections import ask, primary
 from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
@@ -168,7 +169,7 @@ _last_pass = monotonic()
 #: Before any task.
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 #: What this process lacks to send a task. Another may have it.
-_NOT_HERE = (TaskNotFound, InvalidCredentials)
+_NOT_HERE = (TaskNotFound, InvalidCredentials, MetadataUnavailable)
 _SCHEDULED = Coalesce("schedule_time", Now())
 
 
@@ -247,7 +248,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _pause_of(row: TaskRecord) -> timedelta:
     """As long as it has waited already, within bounds."""
-    age = stored(datetime.now(UTC)) - row.enqueued_at
+    age: timedelta = datetime.now(UTC) - row.enqueued_at
     return min(max(age, PAUSE), MAX_PAUSE)
 
 

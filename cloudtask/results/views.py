@@ -9,6 +9,7 @@ from django.http import Http404, HttpResponseForbidden, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from cloudtask.payload import as_id
 from cloudtask.results.models import TaskRecord
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def status(request: HttpRequest, task_id: str) -> HttpResponseBase:
         "cancelled_at",
         "finished_at",
     )
+    task_id = as_id(task_id)
     row = TaskRecord.objects.filter(pk=task_id).values(*fields).first()
     if row is None:
         raise Http404

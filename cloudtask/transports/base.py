@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-#: Bytes of a stored task, measured on the service: 1 MiB less 7.
+#: Bytes of a stored task, measured on the service: 1 MiB less 7. Its view does
+#: not count.
 MAX_STORED_BYTES = 1_048_569
 #: Bytes that everything but the body takes at the most: headers, of which
 #: MAX_HEADER_BYTES are the task's own, URL, names, audience, e-mail, times.
@@ -404,7 +405,6 @@ def stored_size(task: OutgoingTask) -> int:
         _field(_SECONDS_BYTES + _NANOS_BYTES),  # schedule_time
         _field(_SECONDS_BYTES),  # create_time, whole seconds
         _duration(task.route.deadline or DEFAULT_DEADLINE),
-        _number(1),  # view
         _field(_retry_size(task.route.retry)) if task.route.retry else 0,
     )
     return sum(fields)

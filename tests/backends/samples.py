@@ -33,6 +33,9 @@ TASKS: dict[str, Any] = {
     "dummy": {"BACKEND": f"{FRAMEWORK}.backends.dummy.DummyBackend"},
 }
 
+#: For OPTIONS of a backend that runs the tasks of the first one, too.
+THEIRS = {"ACCEPTS_TASKS_OF": ["default"]}
+
 #: The secret of a second backend. CLOUDTASK has the first one's.
 FIRST_SECRET = "a secret for tests of 32 bytes.."
 SECOND_SECRET = "another secret, of the reports.."

@@ -104,7 +104,8 @@ def test_an_unknown_option_is_told_with_the_nearest(key: str, nearest: str) -> N
     assert message.level == checks.ERROR
     assert message.msg.startswith(
         f"TASKS['reports']['OPTIONS'][{key!r}]: is no setting of cloudtask. Did you "
-        f"mean {nearest!r}? Known: AUDIENCE, AUTH, AUTH_PARAMS, CREDENTIALS, "
+        f"mean {nearest!r}? Known: ACCEPTS_TASKS_OF, AUDIENCE, AUTH, AUTH_PARAMS, "
+        "CREDENTIALS, "
     )
     assert "QUEUE," not in message.msg
 

@@ -28,6 +28,7 @@ from tests.backends.samples import (
     FIRST_SECRET,
     FRAMEWORK,
     SECOND_SECRET,
+    THEIRS,
     Told,
     with_options,
 )
@@ -285,7 +286,7 @@ def test_there_is_one_client_for_all_that_connect_alike(
         "plain": {"BACKEND": BACKEND},
         "reports": {
             "BACKEND": BACKEND,
-            "OPTIONS": {"SECRET": SECOND_SECRET, "RUN_ONCE": True},
+            "OPTIONS": {"SECRET": SECOND_SECRET, "RUN_ONCE": True, **THEIRS},
         },
     }
     site = start()
@@ -337,7 +338,7 @@ def test_two_secrets_serve_two_backends(
 ) -> None:
     settings.TASKS = {
         "default": {"BACKEND": BACKEND},
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET, **THEIRS}},
     }
     site = start()
     tasks.add.enqueue(1, 2)
@@ -356,7 +357,7 @@ def test_two_service_accounts_serve_two_backends(
 ) -> None:
     settings.TASKS = {
         "default": {"BACKEND": BACKEND},
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SAE": REPORTS}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SAE": REPORTS, **THEIRS}},
     }
     site = start(SECRET=None, SAE=SERVICE_ACCOUNT)
     tasks.add.enqueue(1, 2)
@@ -385,7 +386,11 @@ def test_a_backend_may_have_a_view_of_its_own(
         "default": {"BACKEND": BACKEND},
         "reports": {
             "BACKEND": BACKEND,
-            "OPTIONS": {"SECRET": SECOND_SECRET, "URL": f"{site.origin}/_reports/"},
+            "OPTIONS": {
+                "SECRET": SECOND_SECRET,
+                "URL": f"{site.origin}/_reports/",
+                **THEIRS,
+            },
         },
     }
     tasks.add.enqueue(1, 2)
@@ -406,7 +411,7 @@ def test_an_alias_may_have_odd_characters(
     alias = "naïve/é %41\t?"
     settings.TASKS = {
         "default": {"BACKEND": BACKEND},
-        alias: {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET}},
+        alias: {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET, **THEIRS}},
     }
     site = start()
     tasks.add.using(backend=alias).enqueue(1, 2)

@@ -366,14 +366,14 @@ def test_a_task_of_no_backend_is_no_result_of_one(
         get(task_backends["default"], own.id)
 
 
-def test_a_result_whose_task_is_gone_says_so(
+def test_a_result_whose_task_is_gone_does_not_exist(
     queue: MemoryTransport, store: FakeStore, get: Callable[..., CloudTaskResult]
 ) -> None:
     enqueued = tasks.add.enqueue(1, 2)
     payload = replace(queue.tasks[0].payload, task="shop.tasks.removed")
     store.results[enqueued.id] = stored(queue.tasks[0], payload=payload)
 
-    with pytest.raises(TaskNotFound, match=r"'shop\.tasks\.removed'"):
+    with pytest.raises(TaskResultDoesNotExist, match=r"'shop\.tasks\.removed'"):
         get(task_backends["default"], enqueued.id)
 
 

@@ -20,6 +20,7 @@ from tests.backends.samples import (
     FIRST_SECRET,
     SECOND_SECRET,
     TASKS,
+    THEIRS,
     changed,
     dispatch,
 )
@@ -45,7 +46,7 @@ def _two_backends(settings: Any) -> None:
     settings.CLOUDTASK = {**settings.CLOUDTASK, "SECRET": FIRST_SECRET}
     settings.TASKS = {
         **TASKS,
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET, **THEIRS}},
     }
 
 
@@ -240,7 +241,7 @@ def test_an_alias_may_have_odd_characters(
 ) -> None:
     settings.TASKS = {
         **TASKS,
-        alias: {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET}},
+        alias: {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET, **THEIRS}},
     }
     sent = stored(alias)
     header = sent.sent.route.headers["X-Task-Backend"]
@@ -345,6 +346,7 @@ def test_a_backend_may_be_guarded_by_a_class_of_the_project(
             "OPTIONS": {
                 "AUTH": "tests.backends.authenticators.ByHeader",
                 "AUTH_PARAMS": {"name": "X-Gate"},
+                **THEIRS,
             },
         },
     }
@@ -357,7 +359,7 @@ def test_a_backend_may_be_guarded_by_a_class_of_the_project(
 
 def test_former_secrets_are_an_option_too(send: Send, settings: Any) -> None:
     sent = stored("reports")
-    options = {"SECRET": THIRD, "SECRET_FALLBACKS": [SECOND_SECRET]}
+    options = {"SECRET": THIRD, "SECRET_FALLBACKS": [SECOND_SECRET], **THEIRS}
     settings.TASKS = {**TASKS, "reports": {"BACKEND": BACKEND, "OPTIONS": options}}
 
     assert refused(dispatch(send, sent, **FIRST))

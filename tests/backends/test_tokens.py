@@ -13,7 +13,7 @@ from cloudtask.testing import memory_queue
 from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.memory import StoredTask
 from tests.backends import tasks
-from tests.backends.samples import BACKEND, TASKS, dispatch
+from tests.backends.samples import BACKEND, TASKS, THEIRS, dispatch
 from tests.security.keyserver import KeyServer, serve
 from tests.security.sending import FORBIDDEN, Send
 from tests.security.tokens import (
@@ -39,8 +39,11 @@ def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
     settings.CLOUDTASK = {**TOKENS_ONLY, "PROJECT": "p", "LOCATION": "l"}
     settings.TASKS = {
         **TASKS,
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SAE": REPORTS}},
-        "own": {"BACKEND": BACKEND, "OPTIONS": {"AUDIENCE": ["own", "former"]}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SAE": REPORTS, **THEIRS}},
+        "own": {
+            "BACKEND": BACKEND,
+            "OPTIONS": {"AUDIENCE": ["own", "former"], **THEIRS},
+        },
     }
     with serve() as server:
         monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", server.url)
@@ -119,7 +122,7 @@ def test_keys_are_fetched_once(send: Send, keys: KeyServer) -> None:
 
 def test_both_may_be_asked_for(send: Send, settings: Any) -> None:
     secret = "the secret of the reports, 32 b."
-    options = {"SAE": REPORTS, "SECRET": secret, "AUTH": "all"}
+    options = {"SAE": REPORTS, "SECRET": secret, "AUTH": "all", **THEIRS}
     settings.TASKS = {"reports": {"BACKEND": BACKEND, "OPTIONS": options}}
     sent = stored("reports")
     headers = {**token(email=REPORTS), "X-Task-Secret": secret}

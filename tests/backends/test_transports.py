@@ -17,7 +17,7 @@ from cloudtask.transports.immediate import ImmediateTransport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks as sdk
 from tests.backends import tasks
-from tests.backends.samples import BACKEND, TASKS, Told, with_options
+from tests.backends.samples import BACKEND, TASKS, THEIRS, Told, with_options
 from tests.tasks import ran
 
 IMMEDIATE = "cloudtask.transports.immediate.ImmediateTransport"
@@ -51,7 +51,8 @@ def test_tasks_are_kept_until_they_are_drained(told: list[Told]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"RUN_ONCE": True}, {"SECRET": "b" * 32}, {"URL": "https://a/"}]
+    "options",
+    [{}, {"RUN_ONCE": True}, {"SECRET": "b" * 32, **THEIRS}, {"URL": "https://a/"}],
 )
 def test_the_queue_has_the_tasks_of_every_backend(
     settings: Any, options: dict[str, Any]

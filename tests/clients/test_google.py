@@ -237,7 +237,7 @@ def test_deleted_queue_blocks_its_name(
 
 
 def test_bad_queue_name_is_refused_with_help(google: Google, location: str) -> None:
-    wanted = tasks_v2.Queue(name=f"{location}/queues/under_score")
+    wanted = tasks_v2.Queue(name="nope")
     with google.refused(
         "INVALID_ARGUMENT",
         'Queue name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>'
@@ -247,6 +247,16 @@ def test_bad_queue_name_is_refused_with_help(google: Google, location: str) -> N
     # gRPC gives messages, REST gives what was in the JSON.
     [help_] = raised.value.details
     assert "tasks/docs/reference/rest/v2" in str(help_)
+
+
+def test_bad_queue_id_is_quoted(google: Google, location: str) -> None:
+    wanted = tasks_v2.Queue(name=f"{location}/queues/under_score")
+    with google.refused(
+        "INVALID_ARGUMENT",
+        'Queue ID "under_score" can contain only letters ([A-Za-z]), numbers ([0-9]), '
+        "or hyphens (-). Queue ID must be between 1 and 100 characters.",
+    ):
+        google.client.create_queue(parent=location, queue=wanted)
 
 
 def test_task_keeps_what_it_was_given(google: Google, queue: str) -> None:

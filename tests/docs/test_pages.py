@@ -420,6 +420,21 @@ def test_every_kind_of_fault_is_listed() -> None:
     assert {*DISPATCH_KINDS, *API_KINDS} <= first_cells(page("emulator.md"))
 
 
+def test_every_fact_about_the_service_has_its_evidence() -> None:
+    fidelity = page("emulator.md").partition("### Names")[2]
+    words = ("recorded: ", "documented: ", "widely known", "unknown")
+
+    columns = 0
+    for line in fidelity.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if "evidence" in cells:
+            column = cells.index("evidence")
+            columns += 1
+        elif line.startswith("| "):
+            assert cells[column].startswith(words), line
+    assert columns == fidelity.count("|---|\n")
+
+
 def test_every_route_of_the_emulator_is_listed() -> None:
     app = web.Application()
     admin.add_routes(app, engine=None, instrument=None)

@@ -251,7 +251,7 @@ def test_looking_uses_up_no_fault(emulator: Emulator, queue: str) -> None:
     ("path", "status", "words"),
     [
         ("tasks?queue=projects/p/locations/l/queues/q", 404, ["Queue does not exist"]),
-        ("tasks?queue=q", 403, ["q"]),
+        ("tasks?queue=q", 400, ["Queue name must be formatted"]),
         ("tasks", 400, ["queue is missing"]),
         ("tasks?queue=", 400, ["queue is missing"]),
         ("tasks?queue=q&page_size=0", 400, ["page_size is '0'", "1 to 1000"]),
@@ -290,7 +290,7 @@ def test_attempts_are_numbered_and_can_be_followed(
     queue: str,
     target: Target,
 ) -> None:
-    target.answers = [503]
+    target.answers = [(503, {"Content-Length": "4100"})]
     name = add_task(client, queue, target.url, http={"headers": {"X-Api-Key": "k"}})
     emulator.wait_for(lambda: emulator.idle)
 
@@ -316,6 +316,8 @@ def test_attempts_are_numbered_and_can_be_followed(
         "outcome": "retry",
         "error": None,
         "fault": None,
+        "response_body": "x" * 4096,
+        "response_size": 4100,
     }
     assert (second["serial"], second["number"], second["status"]) == (2, 2, 200)
     assert (second["outcome"], second["retry_time"]) == ("done", None)

@@ -34,6 +34,7 @@ DEFAULTS = {
     "http_port": 8124,
     "allowed_hosts": [],
     "allow_public_targets": False,
+    "require_https": False,
     "app_engine_url": None,
     "issuer": "https://cloudtask-emulator.invalid",
     "stop_grace": timedelta(seconds=5),
@@ -101,6 +102,7 @@ GIVEN = {
         ["a", "b"],
     ),
     "allow_public_targets": (["--allow-public-targets"], "Yes", True),
+    "require_https": (["--require-https"], "1", True),
     "app_engine_url": (
         ["--app-engine-url", "http://a:1/"],
         "http://a:1",

@@ -23,6 +23,7 @@ Client = tasks_v2.CloudTasksClient
 Call = Callable[[Client, str], object]
 
 URL = "http://127.0.0.1:9/"
+TOKEN = {"service_account_email": "me@demo.example"}
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 REFERENCE = (
     "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"
@@ -82,6 +83,13 @@ def bad_id(task_id: str) -> str:
         f'Task ID "{task_id}" can contain only letters ([A-Za-z]), numbers ([0-9]), '
         "hyphens (-), or underscores (_). "
         "Task ID must between 1 and 500 characters."
+    )
+
+
+def bad_queue_id(queue_id: str) -> str:
+    return (
+        f'Queue ID "{queue_id}" can contain only letters ([A-Za-z]), numbers ([0-9]), '
+        "or hyphens (-). Queue ID must be between 1 and 100 characters."
     )
 
 
@@ -191,8 +199,52 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
     ),
     (
         "queue name",
-        create_queue(name="projects/demo/locations/local/queues/under_score"),
+        create_queue(name="nope"),
         *(INVALID, BAD_QUEUE, [QUEUE_HELP]),
+    ),
+    (
+        "queue name of a queue that is there",
+        on_queue("get_queue", "projects/demo/queues/q"),
+        *(INVALID, BAD_QUEUE, [QUEUE_HELP]),
+    ),
+    *(
+        (
+            f"queue id {queue_id[:12]!r}, {where}",
+            call(f"projects/demo/locations/local/queues/{queue_id}"),
+            *(INVALID, bad_queue_id(queue_id), []),
+        )
+        for queue_id in ("under_score", "a" * 101, "", "ä", "q.1")
+        for where, call in (
+            ("CreateQueue", create_queue),
+            ("GetQueue", lambda path: on_queue("get_queue", path)),
+            ("CreateTask", lambda path: create_in(path)),
+        )
+    ),
+    (
+        "queue id of a million characters",
+        create_queue(name=f"projects/demo/locations/local/queues/{'a' * 1_000_000}"),
+        *(INVALID, bad_queue_id("a" * 1000), []),
+    ),
+    *(
+        (f"{method}, no project", on_queue(method, name), *denied(project))
+        for method in (
+            *("get_task", "delete_task", "run_task", "get_queue", "delete_queue"),
+            *("pause_queue", "resume_queue", "purge_queue"),
+        )
+        for name, project in (
+            ("0a3e4a66-36d1-4a5b-9d60-0242ac120002",) * 2,
+            ("projects/a b/locations/local/queues/q/tasks/t", "a b"),
+        )
+    ),
+    (
+        "update_queue, no project",
+        lambda client, queue: client.update_queue(queue={"name": "nope"}),
+        *denied("nope"),
+    ),
+    (
+        "list_tasks, no project",
+        lambda client, queue: client.list_tasks(parent="nope"),
+        *denied("nope"),
     ),
     (
         "parent",
@@ -311,6 +363,11 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
         *(INVALID, BAD_TASK, []),
     ),
     (
+        "no target",
+        lambda client, queue: client.create_task(parent=queue, task={}),
+        *(INVALID, "Task.payload_type is not set.", []),
+    ),
+    (
         "no URL",
         create_task(http={"url": ""}),
         *(INVALID, "HttpRequest.url is required.", []),
@@ -319,6 +376,24 @@ ROWS: list[tuple[str, Call, str, str, list[Any]]] = [
         "URL's scheme",
         create_task(http={"url": "ftp://127.0.0.1/"}),
         *(INVALID, "HttpTarget.url must start with 'http://' or 'https://'.", []),
+    ),
+    *(
+        (
+            f"{kind} for {url}",
+            create_task(http={"url": url, kind: TOKEN}),
+            INVALID,
+            "HttpRequest.url must start with 'https://' for request with "
+            "HttpRequest.authorization_header",
+            [],
+        )
+        for kind in ("oidc_token", "oauth_token")
+        for url in (
+            "http://shop.example/run",
+            "HTTP://8.8.8.8/",
+            "http://localhost@shop.example/",
+            "http://[2001:4860:4860::8888]:80/",
+            "http://2130706433/",
+        )
     ),
     (
         "short deadline",
@@ -409,13 +484,34 @@ def test_a_schedule_time_too_far_ahead_is_refused(
         create_task(dispatch_deadline=timedelta(seconds=15)),
         create_task(dispatch_deadline=timedelta(minutes=30)),
         create_task("x" * 500),
+        create_task(http={"url": "https://shop.example/", "oidc_token": TOKEN}),
+        create_task(http={"url": "HTTPS://shop.example/", "oauth_token": TOKEN}),
+        # Here only: see the next test.
+        *(
+            create_task(http={"url": f"http://{host}/", "oidc_token": TOKEN})
+            for host in ("localhost:8000", "web", "[::1]:8000", "192.168.1.9")
+        ),
     ],
-    ids=["burst size", "escape", "short deadline", "long deadline", "task id"],
 )
 def test_what_the_service_accepts_is_accepted(
     client: Client, queue: str, call: Call
 ) -> None:
     call(client, queue)
+
+
+@pytest.mark.parametrize("kind", ["oidc_token", "oauth_token"])
+def test_a_token_needs_https_on_local_hosts_too_if_that_is_wanted(kind: str) -> None:
+    with (
+        Emulator(require_https=True) as strict,
+        grpc.insecure_channel(strict.host) as channel,
+    ):
+        client = Client(transport=CloudTasksGrpcTransport(channel=channel))
+        queue = strict.queue_path("default")
+
+        create_task()(client, queue)
+        create_task(http={"url": "https://localhost/", kind: TOKEN})(client, queue)
+        with pytest.raises(GoogleAPICallError, match="must start with 'https://' for"):
+            create_task(http={kind: TOKEN})(client, queue)
 
 
 # The values that become these answers.

@@ -168,6 +168,62 @@ def test_a_request_has_the_services_headers(
     assert eta <= attempt.dispatch_time.timestamp() + 0.001
 
 
+# The largest bodies, as recorded from the service with names of these lengths.
+
+
+@pytest.mark.parametrize(
+    ("queue", "request_", "fields", "largest"),
+    [
+        ("http", {"url": "https://example.com/"}, {}, 1_048_368),
+        # What is filled in anyway costs nothing.
+        (
+            "http",
+            {"url": "https://example.com/", "http_method": "POST"},
+            {"dispatch_deadline": timedelta(seconds=900)},
+            1_048_368,
+        ),
+        ("ae", {}, {}, 1_048_256),
+        ("ae", {}, {"dispatch_deadline": timedelta(seconds=900)}, 1_048_256 - 5),
+        (
+            "ae",
+            {"app_engine_routing": {"service": "size-probe-service"}},
+            {},
+            1_048_256 - 19,
+        ),
+    ],
+)
+def test_the_largest_body_is_as_recorded(
+    start: Start,
+    connect: Connect,
+    queue: str,
+    request_: dict[str, Any],
+    fields: dict[str, Any],
+    largest: int,
+) -> None:
+    emulator = start(
+        [f"cte-probe-1234567890-{queue}"],
+        project="cloudtasksemu",
+        location="us-central1",
+    )
+    client = connect(emulator)
+    path = emulator.queue_path(f"cte-probe-1234567890-{queue}")
+    target = "http_request" if queue == "http" else "app_engine_http_request"
+    whole_second = emulator.now.replace(microsecond=0) + timedelta(days=1)
+
+    def create(number: int, body: int) -> None:
+        task = {
+            "name": f"{path}/tasks/cte-probe-1234567890-t{number:06d}",
+            "schedule_time": whole_second,
+            target: {"body": b"a" * body, **request_},
+            **fields,
+        }
+        client.create_task(parent=path, task=task)
+
+    create(1, largest)
+    with pytest.raises(Exception, match="Task size too large"):
+        create(2, largest + 1)
+
+
 # Section 3: retries.
 
 EXAMPLE = "default:min_backoff=10,max_backoff=300,max_doublings=3,max_attempts=9"

@@ -284,7 +284,11 @@ def test_a_key_belongs_to_a_location() -> None:
             "INVALID_ARGUMENT",
             "Invalid resource field",
         ),
-        ("GetOperation", {"name": "x"}, "NOT_FOUND", "Requested entity was not found."),
+        ("GetOperation", {"name": "x"}, "PERMISSION_DENIED", "Permission denied on re"),
+        (
+            *("GetOperation", {"name": f"{PARENT}/operations/x"}),
+            *("NOT_FOUND", "Requested entity was not found."),
+        ),
     ],
 )
 def test_a_wrong_call_is_refused(

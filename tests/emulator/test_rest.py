@@ -367,7 +367,14 @@ def test_batches_and_their_operations(emulator: Emulator) -> None:
         ("POST", f"/v2/{QUEUE}/tasks/none:run", 404, "NOT_FOUND"),
         ("GET", f"/v2/{PARENT}/operations/none", 404, "NOT_FOUND"),
         ("GET", f"/v2/{QUEUE}/tasks?pageToken=x", 400, "INVALID_ARGUMENT"),
-        ("POST", f"/v2/{PARENT}/queues", 403, "PERMISSION_DENIED"),
+        ("POST", f"/v2/{PARENT}/queues", 400, "INVALID_ARGUMENT"),
+        ("GET", "/v2/projects/a%20b/locations/l/queues", 403, "PERMISSION_DENIED"),
+        ("POST", "/v2/projects/a%20b/locations/l/queues", 403, "PERMISSION_DENIED"),
+        ("GET", f"/v2/projects/*/{QUEUE[14:]}/tasks/t", 403, "PERMISSION_DENIED"),
+        (
+            *("POST", "/v2/projects/*/locations/l/queues/q/tasks:buffer"),
+            *(403, "PERMISSION_DENIED"),
+        ),
         ("POST", f"/v2/{QUEUE}/tasks", 400, "INVALID_ARGUMENT"),
     ],
 )

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -108,16 +109,91 @@ def test_a_task_that_was_being_sent_waits_again(open_store: Open, path: Path) ->
     assert (again.in_flight, again.previous_response) == (0, 503)
 
 
+@pytest.fixture
+def permissive() -> Iterator[None]:
+    """Let files be made with the permissions that they are asked for."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("permissive")
 def test_only_the_owner_can_read_its_files(open_store: Open, path: Path) -> None:
     store = open_store(path)
     store.keep_fact("private", b"key")
     store.commit()
 
-    modes = {
-        each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()
-    }
-    assert modes.keys() >= {path.name, f"{path.name}-wal"}
-    assert set(modes.values()) == {0o600}
+    found = modes(path.parent)
+    assert found.keys() >= {path.name, f"{path.name}-wal"}
+    assert set(found.values()) == {0o600}
+
+
+@pytest.mark.usefixtures("permissive")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o666, 0o777])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_file_that_others_could_read_is_taken_from_them(
+    open_store: Open, path: Path, mode: int, is_new: bool
+) -> None:
+    if is_new:
+        path.touch()
+    else:
+        open_store(path).close()
+    # As one that was killed leaves them.
+    left = path.with_name(f"{path.name}-wal")
+    for each in (path, left):
+        each.touch()
+        each.chmod(mode)
+
+    store = open_store(path)
+    store.keep_fact("private", b"key")
+    store.commit()
+
+    assert set(modes(path.parent).values()) == {0o600}
+
+
+@pytest.mark.usefixtures("permissive")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_link_leads_to_a_file_that_is_the_owners(
+    open_store: Open, path: Path, tmp_path: Path, is_there: bool
+) -> None:
+    file = tmp_path / "elsewhere" / "store.sqlite3"
+    path.symlink_to(file)
+    if is_there:
+        file.parent.mkdir()
+        file.touch(0o644)
+
+    store = open_store(path)
+    store.keep_fact("private", b"key")
+    store.commit()
+
+    assert path.is_symlink()
+    found = modes(file.parent)
+    assert found.keys() >= {file.name, f"{file.name}-wal"}
+    assert set(found.values()) == {0o600}
+
+
+def test_a_file_that_cannot_be_taken_from_others_is_refused(
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(path).close()
+    path.chmod(0o644)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "chmod", refuse)
+        with pytest.raises(StoreError) as caught:
+            open_store(path)
+
+    assert str(caught.value).startswith(
+        f"{path} is open to others, and that cannot be changed: Operation not permitted"
+    )
+    open_store(path)
 
 
 def test_commits_go_to_a_log_and_to_the_disk(open_store: Open, path: Path) -> None:
@@ -185,6 +261,7 @@ def test_what_is_no_store_is_refused_and_left_alone(
 ) -> None:
     make(path)
     before = path.read_bytes() if path.is_file() else None
+    mode = path.stat().st_mode
 
     with pytest.raises(StoreError) as caught:
         open_store(path)
@@ -192,6 +269,7 @@ def test_what_is_no_store_is_refused_and_left_alone(
     assert str(caught.value) == f"{path} {reason}"
     if before is not None:
         assert path.read_bytes() == before
+    assert path.stat().st_mode == mode
 
 
 def test_a_file_that_cannot_be_made_is_refused(

@@ -11,7 +11,6 @@ from cloudtask.emulator.core.errors import ApiError
 from cloudtask.emulator.core.instants import SECOND
 from cloudtask.emulator.core.tasks import (
     APP_ENGINE_USER_AGENT,
-    MAX_TASK_SIZE,
     is_app_engine,
 )
 from tests.emulator.samples import HOUR, NOW, QUEUE, URL, task
@@ -51,7 +50,7 @@ def refusal(message: Any) -> str:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (tasks_v2.Task.pb()(), "HttpRequest.url is required."),  # Of no kind.
+        (tasks_v2.Task.pb()(), "Task.payload_type is not set."),
         (task(http={"url": ""}), "HttpRequest.url is required."),
         (
             task(http={"url": "ftp://127.0.0.1/run"}),
@@ -317,23 +316,6 @@ def test_the_host_of_an_app_is_filled_in(routing: dict[str, str], host: str) -> 
     filled_in = message.app_engine_http_request.app_engine_routing
     assert filled_in.host == host
     assert filled_in.service == routing.get("service", "")
-
-
-@pytest.mark.parametrize("kind", ["http", "app_engine"])
-def test_the_size_limit_holds_for_the_stored_task(kind: str) -> None:
-    def sized(body: int) -> Any:
-        if kind == "http":
-            return task("t1", http={"body": b"x" * body})
-        return app_engine_task(app={"body": b"x" * body})
-
-    room = MAX_TASK_SIZE - len(tasks.fill(sized(10**6), NOW))
-    # The length takes as many bytes for the larger body.
-    assert len(tasks.fill(sized(10**6 + room), NOW)) == MAX_TASK_SIZE
-    with pytest.raises(ApiError) as caught:
-        tasks.fill(sized(10**6 + room + 1), NOW)
-
-    assert caught.value.code == code_pb2.INVALID_ARGUMENT
-    assert caught.value.message == "Task size too large"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 from cloudtask.emulator.core.instants import SECOND
@@ -65,8 +68,25 @@ def test_the_key_set_describes_the_key_of_the_certificates(issuer: TokenIssuer) 
     assert base64.urlsafe_b64decode(key["e"] + "==") == b"\x01\x00\x01"
     modulus = base64.urlsafe_b64decode(key["n"] + "==")
     assert len(modulus) == 256
-    body = base64.b64decode("".join(pem.splitlines()[1:-1]))
-    assert modulus in body
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    certificate.verify_directly_issued_by(certificate)
+    published = certificate.public_key()
+    assert isinstance(published, rsa.RSAPublicKey)
+    assert published.public_numbers().n == int.from_bytes(modulus)
+    assert certificate.not_valid_before_utc < datetime.now(UTC)
+    assert certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=365)
+
+
+def test_a_token_is_verified_by_the_certificates(issuer: TokenIssuer) -> None:
+    now = int(datetime.now(UTC).timestamp()) * SECOND
+    token = issuer.id_token("a@b.c", URL, now)
+    [pem] = issuer.certificates().values()
+
+    assert pem.startswith("-----BEGIN CERTIFICATE-----\n")
+    claims = jwt.decode(
+        token, issuer.certificates(), audience=URL, clock_skew_in_seconds=60
+    )
+    assert claims["email"] == "a@b.c"
 
 
 def test_every_issuer_has_a_key_of_its_own(issuer: TokenIssuer) -> None:
@@ -79,6 +99,7 @@ def test_a_key_can_be_kept_for_another_issuer(issuer: TokenIssuer, key: bytes) -
 
     assert later.key_id == issuer.key_id
     assert later.key_set() == issuer.key_set()
+    assert later.certificates() == issuer.certificates()
     assert later.private_key_pem == key
     # Verified by the former's certificates.
     token = later.id_token("a@b.c", URL, NOW)

@@ -242,7 +242,7 @@ def test_what_drivers_tell(
         connection=SimpleNamespace(info=info, **driver),
         vendor=vendor,
         in_atomic_block=False,
-        get_autocommit=lambda: True,
+        autocommit=True,
     )
 
     assert is_idle(wrapper) is idle

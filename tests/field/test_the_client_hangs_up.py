@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -18,6 +19,7 @@ import uvicorn
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest
 from django.test import override_settings
 from django.utils.decorators import async_only_middleware
@@ -37,6 +39,8 @@ pytestmark = [
         connection.vendor == "sqlite",
         reason="threads lock each other out of SQLite in memory; run on a server",
     ),
+    # Of what is collected while a test runs.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 #: Seconds for anything to happen. Nothing takes as long.
@@ -157,6 +161,28 @@ def _events() -> Iterator[None]:
         event.clear()
     yield
     gate.set()
+
+
+@pytest.fixture(autouse=True)
+def _connections() -> Iterator[None]:
+    """Close what a request leaves open that its server has cut off."""
+    opened: list[Any] = []
+
+    def note(connection: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            opened.append(connection.connection)
+
+    connection_created.connect(note)
+    yield
+    connection_created.disconnect(note)
+    for each in opened:
+        # It may be closed already.
+        with contextlib.suppress(Exception):
+            each.close()
+    with warnings.catch_warnings():
+        # Django 5.2 leaves the body's file open, too.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager
@@ -283,7 +309,3 @@ def test_a_server_that_stops_waits_for_the_end(
         assert cut_off.wait(PATIENCE)
 
     assert TaskRecord.objects.get(pk=id).status == "SUCCESSFUL"
-    with warnings.catch_warnings():
-        # Nobody closes the connection of a request that a server cuts off.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

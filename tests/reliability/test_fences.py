@@ -110,12 +110,12 @@ def test_a_late_dispatch_waits_for_the_one_that_took_the_task_over() -> None:
 @databases("postgresql", "mariadb")
 def test_who_cancels_waits_for_an_end_and_leaves_it_alone() -> None:
     enqueued = add().delay()
-    held = claim(enqueued.id)
 
     def late() -> bool:
         return cancel(enqueued.id)
 
     with Watcher() as watcher, uncommitted(watcher, late) as answers:
+        held = claim(enqueued.id)
         assert held.end(Ending(succeeded=True, value="in time"))
         before = values(enqueued.id)
 

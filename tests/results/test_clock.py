@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -15,17 +14,9 @@ from cloudtask.results.models import TaskRecord
 pytestmark = [pytest.mark.django_db, pytest.mark.django_db_backend]
 
 
-@pytest.mark.parametrize(
-    ("use_tz", "word"),
-    [(True, "UTC_TIMESTAMP(6)"), (False, "CURRENT_TIMESTAMP(6)")],
-)
-def test_mysql_is_asked_in_the_zone_in_which_django_stores(
-    settings: Any, use_tz: bool, word: str
-) -> None:
-    settings.USE_TZ = use_tz
-
+def test_mysql_is_asked_for_utc() -> None:
     sql, params = Now().as_mysql(None, connection)
-    assert (sql, list(params)) == (word, [])
+    assert (sql, list(params)) == ("UTC_TIMESTAMP(6)", [])
 
 
 def test_it_is_about_the_time_of_this_machine() -> None:

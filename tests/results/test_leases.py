@@ -221,7 +221,7 @@ def test_the_heart_beats_on_after_an_error_of_the_database(
 
 @needs_postgresql
 def test_the_heart_finds_the_database_again(
-    heart: Heart, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
@@ -241,7 +241,6 @@ def test_the_heart_finds_the_database_again(
         cursor.execute("SELECT pg_terminate_backend(%s)", [pids[0]])
 
     wait_for(lambda: len(set(pids)) == 2)
-    assert "leases could not be prolonged" in caplog.text
 
 
 @needs_postgresql

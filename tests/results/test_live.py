@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -14,10 +15,10 @@ from django.db import connection, transaction
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import ServiceUnavailable, TaskNotFound
+from cloudtask.exceptions import ResultNotFound, ServiceUnavailable
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
-from cloudtask.results import sending
-from cloudtask.results.control import cancel, redrive
+from cloudtask.results import aget_result, get_result, sending
+from cloudtask.results.control import acancel, cancel, cancel_many, redrive
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, get_store
@@ -132,12 +133,66 @@ def test_a_task_of_another_layer_is_no_result_of_a_backend() -> None:
         task_backends["default"].get_result(enqueued.id)
 
 
-def test_the_result_of_a_task_that_is_gone_says_so() -> None:
-    result = django_tasks.add.enqueue()
+def test_the_result_of_a_task_that_is_gone_does_not_exist() -> None:
+    result = django_tasks.add.enqueue(1, 2)
+    dispatch(result.id)
     found = row(result.id)
     change(result.id, body=found.body.replace("tasks.add", "tasks.gone"))
-    with pytest.raises(TaskNotFound, match="No Django task is loaded as"):
-        task_backends["default"].get_result(result.id)
+    backend = task_backends["default"]
+    with pytest.raises(TaskResultDoesNotExist, match="No Django task is loaded as"):
+        backend.get_result(result.id)
+    with pytest.raises(TaskResultDoesNotExist):
+        async_to_sync(backend.aget_result)(result.id)
+    with pytest.raises(TaskResultDoesNotExist):
+        result.refresh()
+
+    kept = get_result(result.id)
+    assert (kept.payload.args, kept.return_value) == ((1, 2), 3)
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"v": 2}', "\ud800"])
+def test_a_result_without_its_payload_has_no_arguments(body: str) -> None:
+    result, enqueued = django_tasks.add.enqueue(1, 2), add(1, 2).delay()
+    for each in (result.id, enqueued.id):
+        dispatch(each)
+        change(each, body=body)
+    result.refresh()
+
+    assert result.return_value == 3
+    assert task_backends["default"].get_result(result.id).args == []
+    kept = get_result(enqueued.id)
+    assert (kept.return_value, kept.payload.args) == (3, ())
+    assert (kept.payload.task, kept.payload.kind) == (add.path, "cloudtask")
+
+
+def test_a_value_that_cannot_be_read_is_none() -> None:
+    enqueued = add().delay()
+    dispatch(enqueued.id)
+    change(enqueued.id, return_value={"__type__": "gone"})
+
+    kept = get_result(enqueued.id)
+    assert (kept.status, kept.is_value_dropped) == ("SUCCESSFUL", True)
+
+
+@pytest.mark.parametrize("write", [UUID, lambda id: str(UUID(id))])  # noqa: A006
+def test_ids_may_be_written_as_uuids(write: Callable[[str], Any]) -> None:
+    result, enqueued = django_tasks.add.enqueue(1, 2), add(1, 2).delay()
+
+    assert task_backends["default"].get_result(write(result.id)).id == result.id
+    assert get_result(write(enqueued.id)).payload.id == enqueued.id
+    assert async_to_sync(aget_result)(write(enqueued.id)).payload.id == enqueued.id
+    assert cancel(write(enqueued.id)) is True
+    assert async_to_sync(acancel)(write(enqueued.id)) is False
+    assert cancel_many([write(result.id)]) == [result.id]
+
+
+def test_other_ids_are_not_known() -> None:
+    enqueued = add(1, 2).delay()
+
+    for other in (enqueued.id.upper(), f"{enqueued.id} ", "\0", None, 5, b"a"):
+        with pytest.raises(ResultNotFound):
+            get_result(other)  # type: ignore[arg-type]
+        assert cancel(other) is False  # type: ignore[arg-type]
 
 
 def test_times_are_naive_where_the_project_has_them_so(settings: Any) -> None:

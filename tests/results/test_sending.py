@@ -19,7 +19,7 @@ from cloudtask.results import sending
 from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
-from tests.backends.samples import BACKEND, SECOND_SECRET
+from tests.backends.samples import BACKEND, SECOND_SECRET, THEIRS
 from tests.results.samples import (
     add,
     change,
@@ -72,7 +72,7 @@ def _many_queues(settings: Any) -> None:
     }
     settings.TASKS = {
         **settings.TASKS,
-        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET}},
+        "reports": {"BACKEND": BACKEND, "OPTIONS": {"SECRET": SECOND_SECRET, **THEIRS}},
     }
 
 

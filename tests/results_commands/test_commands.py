@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import settings as django_settings
@@ -86,6 +87,12 @@ def test_another_text_is_no_age(text: str) -> None:
     assert str(caught.value) == f"{text!r} is no age. Write 30d, 12h, 90m or 45s."
 
 
+@pytest.mark.parametrize("text", ["36501d", "999999999h"])
+def test_an_age_has_a_limit(text: str) -> None:
+    with pytest.raises(CommandError, match=f"'{text}' is too long ago. Write 36500d"):
+        run("prune", "--older-than", text)
+
+
 # Sweep
 
 
@@ -124,6 +131,12 @@ def _body(name: str) -> str:
     )
 
 
+@pytest.mark.parametrize("limit", ["-1", "0", "10001", "many", "", "1.5", "٣"])
+def test_a_limit_is_a_number_of_tasks(limit: str) -> None:
+    with pytest.raises(CommandError, match=f"'{limit}' is not a number of tasks"):
+        run("sweep", "--limit", limit)
+
+
 # Cancel
 
 
@@ -143,6 +156,12 @@ def open_tasks() -> None:
         (["--id", "a" * 32, "--id", "b" * 32, "--id", "f" * 32], "ab"),
         (["--path", "tests.tasks.add"], "acd"),
         (["--queue", "default"], "abd"),
+        (["--id", str(UUID("b" * 32))], "b"),
+        (["--id", "A" * 32, "--id", "a" * 32 + " "], ""),
+        (["--path", "Tests.Tasks.add"], ""),
+        (["--path", "tests.tasks.aadd "], ""),
+        (["--queue", "Emails"], ""),
+        (["--queue", "emails", "--path", ""], ""),
         (["--status", "READY"], "abc"),
         (["--status", "RUNNING"], "d"),
         (["--path", "tests.tasks.add", "--queue", "default", "--status", "READY"], "a"),
@@ -201,7 +220,7 @@ def test_what_failed_runs_again(queue: MemoryTransport) -> None:
     row("b", status="SUCCESSFUL", finished_at=ago(hours=1))
     failed("c", body="")
 
-    assert run("redrive", "--rate", "500") == "1 tasks run again.\n"
+    assert run("redrive", "--all", "--rate", "500") == "1 tasks run again.\n"
 
     [sent] = queue.tasks
     assert (sent.payload.id, sent.sent.task_id) == ("a" * 32, None)
@@ -213,8 +232,15 @@ def test_what_failed_runs_again(queue: MemoryTransport) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "abcd"),
+        (["--all"], "abcd"),
         (["--id", "a" * 32, "--id", "b" * 32], "ab"),
+        (["--id", str(UUID("c" * 32))], "c"),
+        (["--id", "A" * 32], ""),
+        (["--path", "Tests.tasks.add"], ""),
+        (["--path", "tests.tasks.add "], ""),
+        (["--path", ""], ""),
+        (["--queue", "", "--path", "tests.tasks.add"], ""),
+        (["--failed-within", "0s"], ""),
         (["--path", "tests.tasks.aadd"], "b"),
         (["--queue", "emails"], "c"),
         (["--failed-within", "30m"], "d"),
@@ -252,8 +278,19 @@ def test_what_fails_again_meanwhile_is_not_redriven_twice(
 
     monkeypatch.setattr(MemoryTransport, "send", fail_at_once)
     monkeypatch.setattr(commands, "LIMIT", 1)
-    assert run("redrive", "--rate", "500") == "3 tasks run again.\n"
+    assert run("redrive", "--all", "--rate", "500") == "3 tasks run again.\n"
     assert sent == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--rate", "5"], ["--all", "--queue", "default"]]
+)
+def test_nothing_is_redriven_unless_it_is_said_what(arguments: list[str]) -> None:
+    failed("a")
+
+    with pytest.raises(CommandError, match=r"Say which tasks: --id, .* or --all"):
+        run("redrive", *arguments)
+    assert TaskRecord.objects.get().status == "FAILED"
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "501", "fast", "nan"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.http import Http404
@@ -73,9 +74,23 @@ def test_it_tells_strangers_nothing(user: object | None) -> None:
     assert (answer.status_code, answer.content) == (403, b"")
 
 
-def test_a_task_that_is_not_known_is_not_found() -> None:
+@pytest.mark.usefixtures("row")
+@pytest.mark.parametrize(
+    "task_id",
+    ["b" * 32, "A" * 32, f"{ID} ", "\0", "a\0", "\ud800", "🎉", "a" * 9999, "%", "'"],
+)
+def test_a_task_that_is_not_known_is_not_found(task_id: str) -> None:
     with pytest.raises(Http404):
-        get(User())
+        get(User(), task_id=task_id)
+
+
+@pytest.mark.usefixtures("row")
+def test_an_id_may_be_written_as_a_uuid() -> None:
+    import json
+
+    answer = get(User(), task_id=str(UUID(ID)))
+
+    assert json.loads(answer.content)["id"] == ID
 
 
 @pytest.mark.usefixtures("row")

@@ -77,6 +77,10 @@ OTHER_SETTINGS = SETTINGS.replace('"default": {', '"cloud_tasks": {').replace(
     "TASKS = {",
     'TASKS = {\n    "default": {"BACKEND": "cloudtask.backends.CloudTasksBackend"},',
 )
+# Its tasks are declared for the default one.
+OTHER_SETTINGS = OTHER_SETTINGS.replace(
+    '"OPTIONS": {', '"OPTIONS": {"ACCEPTS_TASKS_OF": ["default"],'
+)
 
 #: "If this backend is not your default, you can bind the view explicitly".
 #: The view is a function here, and its argument is the URL pattern's.

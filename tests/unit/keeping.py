@@ -73,8 +73,8 @@ class FakeStore(ResultStore):
         """The names of what was called."""
         return [call[0] for call in self.calls]
 
-    def shares(self, using: str | None) -> bool:
-        return (using or "default") == self.database
+    def alias(self) -> str:
+        return self.database
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         # Asked in the thread that has the connection.

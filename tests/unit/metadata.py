@@ -53,6 +53,9 @@ class MetadataServer:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop answering. Calling it twice does no harm."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()

@@ -3,11 +3,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from cloudtask import environment
+from cloudtask.exceptions import MetadataUnavailable
 from tests.fresh import run_fresh
 from tests.unit.metadata import Answer, MetadataServer
 
@@ -67,15 +69,6 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.stop()
 
 
-@pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
-    monkeypatch.setenv("GCE_METADATA_HOST", address)
-    return address
-
-
 # What is asked
 
 
@@ -114,7 +107,6 @@ def test_compute_engine_tells_its_zone(serve: Serve) -> None:
         ("us-central1-a", "us-central1"),
         ("projects/1/zones/us16", None),  # App Engine's, which is no zone.
         ("projects/1/zones/europe-west1", None),
-        ("", None),
     ],
 )
 def test_a_zone_lies_in_a_region(serve: Serve, zone: str, region: str | None) -> None:
@@ -258,22 +250,73 @@ def test_answers_are_forgotten_on_demand(serve: Serve) -> None:
     assert environment.project() == "news"
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer("shop", headers={}),  # A captive portal's.
-        Answer("shop", headers={"Metadata-Flavor": "Other"}),
-        Answer(raw=b"220 mail.example ESMTP\r\n"),
-        Answer(raw=b""),  # Closes at once.
-        Answer(raw=b"HTTP/1.1 2"),
-        Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"),
-        Answer(raw=b"\x00\xff" * 40_000),
-    ],
-)
+# Where there is none
+
+#: What is no metadata server's.
+STRANGE = [
+    Answer("shop", headers={}),  # A captive portal's.
+    Answer("shop", headers={"Metadata-Flavor": "Other"}),
+    Answer("no token", status=401, headers={}),  # Another cloud's.
+    Answer(raw=b"220 mail.example ESMTP\r\n"),
+    Answer(raw=b""),  # Closes at once.
+    Answer(raw=b"HTTP/1.1 2"),
+    Answer(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"),
+    Answer(raw=b"\x00\xff" * 40_000),
+]
+#: What a metadata server says while it cannot tell.
+BUSY = [
+    Answer("try again", status=429),
+    Answer("try again", status=500),
+    Answer("try again", status=503),
+    Answer("forbidden", status=403),
+    Answer("elsewhere", status=302),  # Is not followed.
+    Answer(""),
+    Answer(" \n"),
+    Answer(
+        "tasks@sh", headers={"Metadata-Flavor": "Google", "Content-Length": "30"}
+    ),  # The connection is lost meanwhile.
+]
+
+
+@pytest.fixture
+def place(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., MetadataServer]:
+    """A machine with a server at the metadata server's own address."""
+
+    def make(product: str | None = "ThinkPad") -> MetadataServer:
+        server = serve(CLOUD_RUN)
+        # The one address that no test can listen on.
+        monkeypatch.setattr(environment, "_ADDRESS", server.address)
+        monkeypatch.delenv("GCE_METADATA_HOST")
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        name = tmp_path / "product_name"
+        if product is not None:
+            name.write_text(f"{product}\n")
+        monkeypatch.setattr(environment, "_PRODUCT_NAME", name)
+        return server
+
+    return make
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Have seconds pass."""
+    ahead = [0.0]
+    monkeypatch.setattr(environment, "monotonic", lambda: monotonic() + ahead[0])
+
+    def wait(seconds: float) -> None:
+        ahead[0] += seconds
+
+    return wait
+
+
+@pytest.mark.parametrize("product", ["ThinkPad", "HVM domU", "", None])
+@pytest.mark.parametrize("answer", STRANGE)
 def test_what_is_no_metadata_server_is_asked_only_once(
-    serve: Serve, answer: Answer
+    place: Callable[..., MetadataServer], answer: Answer, product: str | None
 ) -> None:
-    server = serve()
+    server = place(product)
     server.answer = lambda key: answer
 
     assert environment.project() is None
@@ -282,16 +325,20 @@ def test_what_is_no_metadata_server_is_asked_only_once(
     assert server.asked == [PROJECT]
 
 
-def test_where_nothing_listens_is_found_out_once(nobody: str, serve: Serve) -> None:
-    assert environment.project() is None
-    server = serve(CLOUD_RUN)
+def test_where_nothing_listens_is_found_out_once(
+    place: Callable[..., MetadataServer],
+) -> None:
+    server = place()
+    server.stop()
 
     assert environment.project() is None
-    assert server.asked == []
+    assert environment.service_account() is None
 
 
-def test_a_hanging_server_costs_a_second_in_all(serve: Serve) -> None:
-    server = serve()
+def test_a_hanging_server_costs_a_desk_a_second_in_all(
+    place: Callable[..., MetadataServer],
+) -> None:
+    server = place()
     server.answer = lambda key: Answer(hang=True)
     started = monotonic()
 
@@ -305,58 +352,201 @@ def test_a_hanging_server_costs_a_second_in_all(serve: Serve) -> None:
     assert server.asked == [PROJECT]
 
 
-@pytest.mark.parametrize("answer", [Answer(raw=b""), Answer("shop", headers={})])
-def test_an_answer_that_is_lost_on_cloud_run_is_asked_for_again(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, answer: Answer
+# Where there may be one
+
+
+@pytest.mark.parametrize(
+    ("product", "variable"),
+    [
+        ("Google Compute Engine", None),  # Compute Engine and GKE.
+        ("Google", None),
+        ("ThinkPad", "K_SERVICE"),
+        ("ThinkPad", "CLOUD_RUN_JOB"),
+        ("ThinkPad", "GAE_APPLICATION"),
+        (None, "CLOUD_RUN_WORKER_POOL"),
+        (None, "KUBERNETES_SERVICE_HOST"),  # A sandbox of GKE.
+    ],
+)
+@pytest.mark.parametrize("answer", [*STRANGE[:1], *STRANGE[4:5], Answer(hang=True)])
+def test_an_answer_that_is_lost_on_google_cloud_is_asked_for_again(
+    place: Callable[..., MetadataServer],
+    later: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    product: str | None,
+    variable: str | None,
+    answer: Answer,
 ) -> None:
-    server = serve()
+    server = place(product)
     server.answer = lambda key: answer
-    monkeypatch.setenv("K_SERVICE", "web")
+    monkeypatch.setattr(environment, "_ANSWER_SECONDS", 0.05 if answer.hang else 5.0)
+    if variable:
+        monkeypatch.setenv(variable, "x")
 
-    assert environment.project() is None
-    server.answer = lambda key: Answer("shop")
+    with pytest.raises(MetadataUnavailable):
+        environment.service_account()
+    server.answer = lambda key: Answer("a@b.c")
+    monkeypatch.setattr(environment, "_ANSWER_SECONDS", 5.0)
+    later(3)
 
+    assert environment.service_account() == "a@b.c"
+    assert environment.service_account() == "a@b.c"
+    assert server.asked == [EMAIL, EMAIL]
+
+
+def test_in_kubernetes_a_machine_of_others_is_known_by_its_name(
+    place: Callable[..., MetadataServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = place("PowerEdge R740")
+    server.stop()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+
+    assert environment.service_account() is None
+
+
+def test_a_server_that_has_answered_is_there(
+    place: Callable[..., MetadataServer],
+) -> None:
+    server = place()
     assert environment.project() == "shop"
+    server.stop()
+
+    with pytest.raises(MetadataUnavailable):
+        environment.service_account()
     assert environment.project() == "shop"
-    assert server.asked == [PROJECT, PROJECT]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_that_is_busy_is_asked_again_anywhere(
-    serve: Serve, status: int
+@pytest.mark.parametrize("answer", BUSY)
+def test_a_server_that_cannot_tell_is_asked_again_anywhere(
+    place: Callable[..., MetadataServer],
+    later: Callable[[float], None],
+    answer: Answer,
 ) -> None:
     # Remembered, it would leave the process without a service account for
     # life.
-    server = serve()
-    server.answer = lambda key: Answer("try again", status=status)
+    server = place()
+    server.answer = lambda key: answer
 
-    assert environment.service_account() is None
+    with pytest.raises(MetadataUnavailable):
+        environment.service_account()
     server.answer = lambda key: Answer("a@b.c")
+    later(3)
 
     assert environment.service_account() == "a@b.c"
     assert server.asked == [EMAIL, EMAIL]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer("no such key", status=404),
-        Answer("forbidden", status=403),
-        Answer("elsewhere", status=302),  # Is not followed.
-        Answer(""),
-        Answer(" \n"),
-    ],
-)
-def test_a_server_that_does_not_know_is_asked_for_the_next_key(
-    serve: Serve, answer: Answer
-) -> None:
+@pytest.mark.parametrize("answer", [*STRANGE, *BUSY])
+def test_whoever_is_named_is_never_absent(serve: Serve, answer: Answer) -> None:
     server = serve()
-    server.answer = lambda key: answer if key == PROJECT else Answer("a@b.c")
+    server.answer = lambda key: answer
+
+    with pytest.raises(MetadataUnavailable) as caught:
+        environment.project()
+
+    message = str(caught.value)
+    assert message.startswith(f"the metadata server at {server.address} is of no help:")
+    assert len(message) < 200
+
+
+def test_a_server_that_knows_no_such_thing_is_asked_for_the_next(serve: Serve) -> None:
+    server = serve({EMAIL: "a@b.c"})
 
     assert environment.project() is None
     assert environment.project() is None
     assert environment.service_account() == "a@b.c"
     assert server.asked == [PROJECT, EMAIL]
+
+
+# Many at once
+
+
+def ask_together(count: int) -> list[object]:
+    """What so many threads are told that ask at the same moment."""
+    barrier = threading.Barrier(count)
+    told: list[object] = []
+
+    def ask() -> None:
+        barrier.wait(10)
+        try:
+            told.append(environment.project())
+        except MetadataUnavailable as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_threads_wait_for_one_answer_together(serve: Serve) -> None:
+    server = serve()
+    server.answer = lambda key: Answer(hang=True)
+    started = monotonic()
+    told = ask_together(16)
+
+    assert monotonic() - started < 2.9
+    assert len(told) == 16
+    assert len(set(told)) == 1
+    assert str(told[0]).endswith("is of no help: it took longer than 1 s.")
+    # One that came late may have asked once more, had there been no pause.
+    assert server.asked == [PROJECT]
+
+
+def test_after_a_failure_there_is_a_pause(
+    serve: Serve, later: Callable[[float], None]
+) -> None:
+    server = serve()
+    server.answer = lambda key: Answer("try again", status=503)
+    for _ in range(50):
+        for ask in (environment.project, environment.service_account):
+            with pytest.raises(MetadataUnavailable, match="status 503"):
+                ask()
+    assert server.asked == [PROJECT]
+
+    later(1)
+    with pytest.raises(MetadataUnavailable):
+        environment.project()
+    assert server.asked == [PROJECT]
+
+    later(2)
+    with pytest.raises(MetadataUnavailable):
+        environment.project()
+    assert server.asked == [PROJECT, PROJECT]
+
+
+def test_what_is_known_is_told_in_a_pause(serve: Serve) -> None:
+    server = serve({PROJECT: "shop"})
+    assert environment.project() == "shop"
+    server.answer = lambda key: Answer("try again", status=503)
+
+    with pytest.raises(MetadataUnavailable):
+        environment.service_account()
+    assert environment.project() == "shop"
+
+
+def test_an_answer_that_comes_late_is_not_lost(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "_ANSWER_SECONDS", 0.05)
+    gate = threading.Event()
+    server = serve()
+
+    def answer(key: str) -> Answer:
+        gate.wait(10)
+        return Answer("shop")
+
+    server.answer = answer
+    with pytest.raises(MetadataUnavailable):
+        environment.project()
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "cloudtask-metadata":
+            thread.join(10)
+
+    assert environment.project() == "shop"
+    assert server.asked == [PROJECT]
 
 
 @pytest.mark.parametrize(
@@ -398,12 +588,13 @@ def test_an_address_may_be_given_as_googles_libraries_take_it(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:port", "a..b", "[::1"])
-def test_an_address_that_is_none_is_nobodys(
+def test_an_address_that_is_none_is_told(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setenv("GCE_METADATA_HOST", host)
 
-    assert environment.project() is None
+    with pytest.raises(MetadataUnavailable, match="is of no help"):
+        environment.project()
 
 
 def test_without_a_variable_the_link_local_address_is_asked(
@@ -416,6 +607,7 @@ def test_without_a_variable_the_link_local_address_is_asked(
         raise ConnectionRefusedError
 
     # The one address that no test can listen on.
+    monkeypatch.setattr(environment, "_may_be_google", lambda: False)
     monkeypatch.setattr(socket, "create_connection", refuse)
 
     assert environment.project() is None

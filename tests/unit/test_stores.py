@@ -87,7 +87,7 @@ def test_the_store_that_keeps_nothing_lets_every_attempt_run() -> None:
     claim.progress(1, 2, "half")
 
     assert NO_STORE.keeps is False
-    assert NO_STORE.shares(None) is NO_STORE.shares("default") is False
+    assert NO_STORE.alias() is None
     assert NO_STORE.find(PAYLOAD.id) is None
     assert claim is NO_CLAIM
     assert claim.standing is Standing.FREE

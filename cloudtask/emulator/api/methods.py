@@ -66,7 +66,8 @@ METHODS: dict[str, Any] = {
 _ListQueuesResponse = tasks_v2.ListQueuesResponse.pb()
 _ListTasksResponse = tasks_v2.ListTasksResponse.pb()
 _CmekConfig = tasks_v2.CmekConfig.pb()
-# The fields that name what a call is about.
+# The fields by which the service routes a call, and in whose project it looks
+# for the caller's permissions.
 _RESOURCE_FIELDS = ("parent", "name", "resource")
 
 
@@ -195,6 +196,7 @@ class Api:
         behaviour: Callable[[int], Any],
         once_kept: Callable[[Any], Any] = lambda response: response,
     ) -> Any:
+        names.check_permission(resource)
         fault = self._faults.for_call(method, resource)
         if fault is not None and not fault.executes:
             raise fault.error()

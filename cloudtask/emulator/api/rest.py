@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 from cloudtask.emulator.api import transcoding
+from cloudtask.emulator.core import header_rules
 from cloudtask.emulator.core.errors import ApiError, invalid_argument
 
 if TYPE_CHECKING:
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-# About the connection that brought a request, not about what it holds.
-_CONNECTION_HEADERS = frozenset(
-    {
-        *("connection", "content-encoding", "expect", "keep-alive"),
-        *("proxy-authorization", "proxy-connection", "te", "trailer"),
-        *("transfer-encoding", "upgrade"),
-    }
-)
 
 
 def add_routes(app: web.Application, api: Api) -> None:
@@ -64,14 +56,13 @@ class RestFace:
         return call.write(response, query)
 
     async def _buffer_task(self, call: Call, request: web.Request, body: bytes) -> Any:
-        headers = {
+        sent = {
             name: transcoding.readable(", ".join(request.headers.getall(name)))
             for name in request.headers
-            if name.lower() not in _CONNECTION_HEADERS
         }
         _, *task_ids = call.rest
         return await self._api.buffer_task(
-            call.resource, "".join(task_ids), body, headers
+            call.resource, "".join(task_ids), body, header_rules.forwarded(sent)
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from google.rpc import code_pb2
 
-from cloudtask.emulator.core import instants, names, overrides, urls
+from cloudtask.emulator.core import header_rules, instants, names, overrides, urls
 from cloudtask.emulator.core.instants import SECOND
 from cloudtask.emulator.core.overrides import Outline
 from cloudtask.emulator.core.tasks import (
@@ -34,7 +34,7 @@ TIMEOUT_RESPONSE = 504
 NO_RESPONSE = 0
 
 # Headers of the task that give way to the service's own.
-_REPLACED = frozenset({"host", "content-length", "user-agent"})
+_REPLACED = header_rules.FRAMING | {"user-agent"}
 _REPLACED_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
 
 # HTTP statuses as codes of google.rpc; anything else is UNKNOWN.
@@ -88,6 +88,8 @@ class Answer:
     timed_out: bool = False
     error: str | None = None  # Why no answer came.
     retry_at: int | None = None  # Earliest next attempt that the target asks for.
+    body: bytes = field(default=b"", repr=False)  # Its beginning, as it came.
+    size: int = 0  # Of the whole body, in bytes.
 
     @property
     def is_success(self) -> bool:

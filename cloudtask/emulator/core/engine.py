@@ -37,6 +37,7 @@ class EngineOptions:
     create_queues: bool = False  # A task makes the queue that it names.
     concurrency: int | None = None  # Of declared queues that are made without.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
+    require_https: bool = False  # For tasks with a token, local ones, too.
 
 
 class Engine:
@@ -81,6 +82,7 @@ class Engine:
             self._live,
             new_id,
             self._make_queue if options.create_queues else None,
+            require_https=options.require_https,
         )
         self.dispatching = Dispatching(
             store, self._live, faults, options.app_engine_url

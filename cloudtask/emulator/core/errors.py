@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 _REFERENCE = (
     "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"
 )
-_LONGEST_QUOTE = 100  # Messages travel in headers, which clients limit.
+# Messages travel in headers, which clients limit.
+_LONGEST_QUOTE = 100
+_LONGEST_ID = 1000
 
 
 class ApiError(Exception):
@@ -42,6 +44,7 @@ def invalid_argument(message: str, details: Sequence[Any] = ()) -> ApiError:
 
 
 def permission_denied(project: str) -> ApiError:
+    project = project[:_LONGEST_ID]
     message = f"Permission denied on resource project {project}."
     return ApiError(
         code_pb2.PERMISSION_DENIED,
@@ -75,6 +78,14 @@ def bad_queue_name() -> ApiError:
     )
 
 
+def bad_queue_id(queue_id: str) -> ApiError:
+    return invalid_argument(
+        f'Queue ID "{queue_id[:_LONGEST_ID]}" can contain only letters ([A-Za-z]), '
+        "numbers ([0-9]), or hyphens (-). "
+        "Queue ID must be between 1 and 100 characters."
+    )
+
+
 def bad_task_name() -> ApiError:
     # Unconfirmed wording.
     return invalid_argument(
@@ -85,8 +96,8 @@ def bad_task_name() -> ApiError:
 
 def bad_task_id(task_id: str) -> ApiError:
     return invalid_argument(
-        f'Task ID "{task_id}" can contain only letters ([A-Za-z]), numbers ([0-9]), '
-        "hyphens (-), or underscores (_). "
+        f'Task ID "{task_id[:_LONGEST_ID]}" can contain only letters ([A-Za-z]), '
+        "numbers ([0-9]), hyphens (-), or underscores (_). "
         "Task ID must between 1 and 500 characters.",
         (_help("Definition of task ID", f"{_REFERENCE}.tasks#Task.FIELDS.name"),),
     )

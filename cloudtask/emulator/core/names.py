@@ -12,10 +12,11 @@ _QUEUE_ID = re.compile(r"[A-Za-z0-9-]{1,100}")
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,500}")
 _PROJECT_PATH = re.compile(rf"projects/{_PROJECT}")
 _LOCATION_PATH = re.compile(rf"projects/{_PROJECT}/locations/{_LOCATION}")
+_OF_PROJECT = re.compile(rf"projects/{_PROJECT}(?:/.*)?", re.DOTALL)
+# Only the structure: what the ids may hold has messages of its own.
 _QUEUE_PATH = re.compile(
-    rf"projects/{_PROJECT}/locations/{_LOCATION}/queues/{_QUEUE_ID.pattern}"
+    rf"projects/{_PROJECT}/locations/{_LOCATION}/queues/(?P<id>[^/]*)"
 )
-# Only the structure: what the id may hold has a message of its own.
 _TASK_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/queues/[^/]+)/tasks/([^/]*)")
 
 
@@ -46,25 +47,38 @@ def location_of(name: str, ending: str) -> str:
     return location
 
 
+def check_permission(resource: str) -> None:
+    """
+    Raise ApiError unless a resource is in a project.
+
+    A caller has every permission in every project. The service looks at
+    permissions before it looks at shapes: a name without a project is taken
+    for a project in which nobody has any.
+    """
+    if _OF_PROJECT.fullmatch(resource) is None:
+        project = resource.removeprefix("projects/").partition("/")[0]
+        raise errors.permission_denied(project)
+
+
 def check_project_path(name: str) -> None:
     """Raise ApiError unless `name` is `projects/P`."""
-    _check_project(name)
     if _PROJECT_PATH.fullmatch(name) is None:
         raise errors.bad_parent()
 
 
 def check_parent(parent: str) -> None:
     """Raise ApiError unless `parent` is `projects/P/locations/L`."""
-    _check_project(parent)
     if not is_location_path(parent):
         raise errors.bad_parent()
 
 
 def check_queue_path(path: str) -> None:
     """Raise ApiError unless `path` is `projects/P/locations/L/queues/Q`."""
-    _check_project(path)
-    if _QUEUE_PATH.fullmatch(path) is None:
+    match = _QUEUE_PATH.fullmatch(path)
+    if match is None:
         raise errors.bad_queue_name()
+    if not is_queue_id(match["id"]):
+        raise errors.bad_queue_id(match["id"])
 
 
 def split_task_name(name: str) -> tuple[str, str]:
@@ -84,10 +98,3 @@ def split_task_name(name: str) -> tuple[str, str]:
 def check_task_id(task_id: str) -> None:
     if _TASK_ID.fullmatch(task_id) is None:
         raise errors.bad_task_id(task_id)
-
-
-def _check_project(resource: str) -> None:
-    # The service looks at permissions before it looks at the shape, so a name
-    # without a project is a project that nobody may use.
-    if not resource.startswith("projects/"):
-        raise errors.permission_denied(resource)

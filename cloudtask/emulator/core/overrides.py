@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import errors, urls
+from cloudtask.emulator.core import errors, header_rules, urls
 from cloudtask.emulator.core.tasks import METHODS, METHODS_WITH_BODY
 
 if TYPE_CHECKING:
@@ -78,10 +78,12 @@ def buffered(target: Any, body: bytes, headers: Mapping[str, str]) -> Any:
     Return the Task of a BufferTask, whose URL is all the queue's.
 
     Raises:
-        ApiError: The queue does not say where to send it.
+        ApiError: The queue does not say where to send it, or a header cannot
+            be sent.
     """
     if not target.uri_override.host:
         raise errors.no_http_target()
+    header_rules.check("BufferTask", headers.items())
     message = _TaskMessage()
     message.http_request.headers.update(headers)
     message.http_request.body = body

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import fields, instants
+from cloudtask.emulator.core import fields, header_rules, instants
 from cloudtask.emulator.core.errors import invalid_argument
 from cloudtask.emulator.core.retries import RetryPolicy
 from cloudtask.emulator.core.tasks import MAX_HEADERS_SIZE
@@ -205,11 +205,12 @@ def _check_enum(message: Any, name: str, shown: str) -> None:
 
 
 def _check_header_overrides(overrides: Any) -> None:
-    headers = [override.header for override in overrides]
-    if not all(header.key for header in headers):
+    pairs = [(each.header.key, each.header.value) for each in overrides]
+    if not all(key for key, _ in pairs):
         raise invalid_argument("HttpTarget.headerOverrides.header.key is required.")
-    if sum(len((h.key + h.value).encode()) for h in headers) >= MAX_HEADERS_SIZE:
+    if sum(len((key + value).encode()) for key, value in pairs) >= MAX_HEADERS_SIZE:
         raise invalid_argument("HttpTarget.headerOverrides must be less than 80KB.")
+    header_rules.check("HttpTarget.headerOverrides", pairs)
 
 
 def _check_token(target: Any, cleared: Collection[str]) -> None:

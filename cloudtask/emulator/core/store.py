@@ -12,6 +12,7 @@ import os
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import tasks_v2
@@ -20,13 +21,13 @@ from cloudtask.emulator.core.tasks import StoredTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 #: How the file says that it is one of these, and in which form.
 APPLICATION_ID = 0x43_54_45_4D
 FORMAT_VERSION = 1
 
 _PAGE_CACHE_KIB = 32_768
+_OTHERS = 0o077  # Permissions of everybody but the owner.
 
 # A lane holds the tasks of a queue. A purge gives the queue a new one and
 # leaves the old to be cleared bit by bit, so that it takes no time.
@@ -112,11 +113,10 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.has_cleared_lanes = True  # clear_lanes() finds out.
-        if path is not None:
-            _make_private(path)
+        self._file = None if path is None else _private_file(path)
         try:
             self._connection = sqlite3.connect(
-                path or ":memory:",
+                self._file or ":memory:",
                 timeout=0,
                 isolation_level=None,
                 check_same_thread=False,
@@ -409,6 +409,8 @@ class Store:
                 f"{self.path} has format {version}, this emulator reads format "
                 f"{FORMAT_VERSION}. Use the version that wrote it, or another file."
             )
+        if self._file is not None:
+            _keep_private(self._file)
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
@@ -458,14 +460,34 @@ def _stored_task(queue: str, row: Iterable[Any]) -> StoredTask:
     )
 
 
-def _make_private(path: Path) -> None:
-    # SQLite gives its other files the permissions of the first.
+def _private_file(path: Path) -> Path:
+    """Return where links lead to; a file that is made there is the owner's."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        file = Path(os.path.realpath(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
         raise StoreError(f"{path} cannot be made: {error.strerror}.") from error
+    return file
+
+
+def _keep_private(file: Path) -> None:
+    """Take a store that is there, and what it left, from all others."""
+    # SQLite gives files that it makes the permissions of the first.
+    for ending in ("", "-wal", "-shm", "-journal"):
+        each = file.with_name(file.name + ending)
+        try:
+            if each.stat().st_mode & _OTHERS:
+                each.chmod(0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(
+                f"{each} is open to others, and that cannot be changed: "
+                f"{error.strerror}. A private key is kept in it: make it yours alone, "
+                "or keep this emulator's tasks elsewhere with --store."
+            ) from error
 
 
 def _explained(path: Path | None, error: sqlite3.Error) -> StoreError:

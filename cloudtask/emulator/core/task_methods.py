@@ -36,6 +36,8 @@ class TaskMethods:
         new_id: Returns a fresh random id for a task without a name.
         make_queue: Creates the queue that a task names if there is none; None
             if nobody does.
+        require_https: Whether a task with a token needs an https URL even if
+            its host is local.
     """
 
     def __init__(
@@ -44,11 +46,14 @@ class TaskMethods:
         live: LiveQueues,
         new_id: Callable[[], str],
         make_queue: Callable[[str, int], object] | None,
+        *,
+        require_https: bool,
     ) -> None:
         self._store = store
         self._live = live
         self._new_id = new_id
         self._make_queue = make_queue
+        self._require_https = require_https
 
     def create(self, parent: str, message: Any, now: int) -> Any:
         """
@@ -63,7 +68,7 @@ class TaskMethods:
         """
         queue = self.queue_for(parent, now)
         task_id = self._name(message, parent)
-        tasks.check(message, now)
+        tasks.check(message, now, require_https=self._require_https)
         if message.HasField("retry_config"):
             queue.retry.overridden(message.retry_config)  # Raises if not valid.
         return self._add(queue, task_id, message, now)

@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants, urls
+from cloudtask.emulator.core import header_rules, hosts, instants, urls
 from cloudtask.emulator.core.errors import invalid_argument
 from cloudtask.emulator.core.instants import SECOND
 
-#: Largest stored task, serialized, in bytes. 7 less than 1 MiB, as measured.
+#: Largest stored task, serialized, in bytes, see _counted_size(). 7 less than
+#: 1 MiB, as measured.
 MAX_TASK_SIZE = 1_048_569
 #: Longest URL, in characters.
 MAX_URL_LENGTH = 2083
@@ -52,6 +53,10 @@ _OUTPUT_ONLY = ("dispatch_count", "response_count", "first_attempt", "last_attem
 _MILLISECOND = SECOND // 1000
 _LAST_INSTANT = 253_402_300_799 * SECOND  # The end of the year 9999.
 _PACIFIC = "America/Los_Angeles"
+_APP_ENGINE = ".appspot.com"
+# The service's host of an app names its region, too, which nobody knows here.
+# It counts for the size.
+_REGIONAL_APP_ENGINE = ".uc.r.appspot.com"
 
 
 @dataclass(slots=True, eq=False)
@@ -87,13 +92,24 @@ def view(message: Any, response_view: int) -> Any:
     return message
 
 
-def check(message: Any, now: int) -> None:
-    """Raise ApiError if a new task, apart from its name, is not valid."""
+def check(message: Any, now: int, *, require_https: bool = False) -> None:
+    """
+    Raise ApiError if a new task, apart from its name, is not valid.
+
+    Args:
+        message: The google.cloud.tasks.v2.Task.
+        now: When it is created.
+        require_https: Whether a token needs an https URL even if its host is
+            local.
+    """
+    if message.WhichOneof("message_type") is None:
+        raise invalid_argument("Task.payload_type is not set.")
     if is_app_engine(message):
         _check_app_engine_request(message.app_engine_http_request)
         _check_app_engine_deadline(message)
     else:
         _check_http_request(message.http_request)
+        _check_token(message.http_request, require_https)
         _check_deadline(message)
     schedule_time = instants.read(message.schedule_time)
     if schedule_time > now + MAX_SCHEDULE_AHEAD:
@@ -119,7 +135,10 @@ def fill(message: Any, now: int) -> bytes:
     instants.write(message.schedule_time, schedule_time)
     instants.write(message.create_time, now // SECOND * SECOND)
     deadline = instants.read(message.dispatch_deadline) // _MILLISECOND * _MILLISECOND
-    instants.write(message.dispatch_deadline, deadline or DEFAULT_DEADLINE)
+    message.ClearField("dispatch_deadline")
+    # The default of App Engine does not count for the size.
+    if deadline or not is_app_engine(message):
+        instants.write(message.dispatch_deadline, deadline or DEFAULT_DEADLINE)
     request = _request(message)
     request.http_method = request.http_method or _POST
     if is_app_engine(message):
@@ -127,11 +146,27 @@ def fill(message: Any, now: int) -> bytes:
     else:
         _take_header(request.headers, "user-agent")
         request.headers["User-Agent"] = USER_AGENT
-    message.view = _BASIC  # It counts for the size.
-    serialized: bytes = message.SerializeToString()
-    if len(serialized) > MAX_TASK_SIZE:
+    if _counted_size(message) > MAX_TASK_SIZE:
         raise invalid_argument("Task size too large")
+    instants.write(message.dispatch_deadline, deadline or DEFAULT_DEADLINE)
+    message.view = _BASIC
+    serialized: bytes = message.SerializeToString()
     return serialized
+
+
+def _counted_size(message: Any) -> int:
+    """Return the bytes of a stored task that the service counts."""
+    counted = message
+    if is_app_engine(message):
+        counted = type(message)()
+        counted.CopyFrom(message)
+        routing = counted.app_engine_http_request.app_engine_routing
+        # The host says it all.
+        host = routing.host.removesuffix(_APP_ENGINE) + _REGIONAL_APP_ENGINE
+        routing.Clear()
+        routing.host = host
+    size: int = counted.ByteSize()
+    return size
 
 
 def _request(message: Any) -> Any:
@@ -156,7 +191,22 @@ def _check_http_request(request: Any) -> None:
         MAX_HEADERS_SIZE
     ):
         raise invalid_argument("HttpRequest.headers must be less than 80KB.")
+    header_rules.check("HttpRequest.headers", request.headers.items())
     _check_method("HttpRequest", request, METHODS_WITH_BODY)
+
+
+def _check_token(request: Any, require_https: bool) -> None:
+    parts = urls.split(request.url)
+    if (
+        request.WhichOneof("authorization_header") is None
+        or parts.scheme.lower() == "https"
+        or (hosts.is_local(parts.host.strip("[]")) and not require_https)
+    ):
+        return
+    raise invalid_argument(
+        "HttpRequest.url must start with 'https://' for request with "
+        "HttpRequest.authorization_header"
+    )
 
 
 def _check_app_engine_request(request: Any) -> None:
@@ -171,6 +221,7 @@ def _check_app_engine_request(request: Any) -> None:
             "AppEngineHttpRequest.relativeUri must be at most "
             f"{MAX_URL_LENGTH} characters long."
         )
+    header_rules.check("AppEngineHttpRequest.headers", request.headers.items())
     _check_method("AppEngineHttpRequest", request, _APP_ENGINE_METHODS_WITH_BODY)
 
 
@@ -201,8 +252,7 @@ def _fill_app_engine_request(request: Any, project: str) -> None:
     request.relative_uri = request.relative_uri or "/"
     routing = request.app_engine_routing
     parts = (routing.instance, routing.version, routing.service, project)
-    # The service names the app's region, too, which nobody knows here.
-    routing.host = ".".join([*filter(None, parts), "appspot.com"])
+    routing.host = ".".join(filter(None, parts)) + _APP_ENGINE
     headers = request.headers
     agent = _take_header(headers, "user-agent")
     headers["User-Agent"] = f"{agent or ''} {APP_ENGINE_USER_AGENT}".lstrip()

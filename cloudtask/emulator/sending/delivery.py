@@ -11,7 +11,8 @@ from yarl import URL
 
 from cloudtask.emulator.core.dispatches import Answer, retry_after
 from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending.targets import LocalResolver, check_literal
+from cloudtask.emulator.sending.connections import Connector
+from cloudtask.emulator.sending.targets import TargetRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,9 @@ KEEP_ALIVE_SECONDS = 1.0
 
 #: What a task for App Engine comes to if nobody said where that is.
 NO_APP_ENGINE = "nowhere to send App Engine tasks to: set --app-engine-url"
+
+#: How much of an answer's body is kept, in bytes.
+MAX_KEPT_BYTES = 4096
 
 _CHUNK_BYTES = 65_536
 # Longest header of an answer. No reason to call an attempt a failure.
@@ -43,15 +47,13 @@ class HttpDelivery:
         self, clock: Callable[[], int], *, allow_public_targets: bool = False
     ) -> None:
         self._clock = clock
-        self._is_guarded = not allow_public_targets
+        self._rules = TargetRules(allow_public_targets)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # The queues limit the concurrency.
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                resolver=LocalResolver() if self._is_guarded else None,
+            connector=Connector(
+                self._rules, limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -80,8 +82,7 @@ class HttpDelivery:
         timeout = aiohttp.ClientTimeout(total=dispatch.deadline / SECOND)
         try:
             url = URL(dispatch.url, encoded=True)
-            if self._is_guarded:
-                check_literal(url.host)
+            self._rules.check_host(url.raw_host or "")
             async with self._session.request(
                 dispatch.method,
                 url,
@@ -90,9 +91,7 @@ class HttpDelivery:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                # Read to the end so that the connection can be used again.
-                async for _ in response.content.iter_chunked(_CHUNK_BYTES):
-                    pass
+                body, size = await _read(response)
         except TimeoutError:
             return Answer(timed_out=True, error="no answer within the deadline")
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -100,7 +99,22 @@ class HttpDelivery:
             # accepts such tasks, so it is the attempt that fails.
             return Answer(error=_in_words(error))
         asked = response.headers.get("Retry-After")
-        return Answer(response.status, retry_at=retry_after(asked, self._clock()))
+        return Answer(
+            response.status,
+            retry_at=retry_after(asked, self._clock()),
+            body=body,
+            size=size,
+        )
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, int]:
+    """Return the beginning of a body, and the number of all its bytes."""
+    beginning, size = b"", 0
+    # To the end, so that the connection can be used again.
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        beginning += chunk[: MAX_KEPT_BYTES - len(beginning)]
+        size += len(chunk)
+    return beginning, size
 
 
 def _in_words(error: Exception) -> str:

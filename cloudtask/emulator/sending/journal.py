@@ -37,6 +37,9 @@ class Attempt:
     retry_time: datetime | None  # The next attempt's schedule time, if any.
     error: str | None = None  # Why there was no answer.
     fault: str | None = None  # What was made to go wrong.
+    # The beginning of the answer's body, as it came: not decompressed.
+    response_body: bytes = field(default=b"", repr=False)
+    response_size: int = 0  # Of the whole body, in bytes.
 
     @property
     def task_id(self) -> str:
@@ -68,6 +71,8 @@ def attempt_of(
         retry_time=None if retry_at is None else instants.to_datetime(retry_at),
         error=answer.error,
         fault=dispatch.fault.kind if dispatch.fault else None,
+        response_body=answer.body,
+        response_size=answer.size,
     )
 
 

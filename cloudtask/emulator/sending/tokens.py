@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,11 @@ TOKEN_LIFETIME_SECONDS = 3600
 REUSE = TOKEN_LIFETIME_SECONDS * SECOND // 2
 #: How many tokens are remembered; the oldest are dropped first.
 MAX_REMEMBERED = 1000
+
+# The key is kept for good, so its certificate does not run out, either.
+_COMMON_NAME = "cloudtask-emulator"
+_VALID_FROM = datetime(2020, 1, 1, tzinfo=UTC)
+_VALID_UNTIL = datetime(2049, 12, 31, tzinfo=UTC)
 
 _RSA_BITS = 2048
 _EXPONENT = 65537
@@ -78,8 +84,8 @@ class TokenIssuer:
         return f"{signed}.{_base64(signature)}"
 
     def certificates(self) -> dict[str, str]:
-        """Return the public keys as PEM by key id, google-auth's form."""
-        return {self.key_id: self._public_pem.decode()}
+        """Return X.509 certificates of the public keys, as PEM by key id."""
+        return {self.key_id: self._certificate_pem.decode()}
 
     def key_set(self) -> dict[str, Any]:
         """Return the public keys as a JSON Web Key Set."""
@@ -129,6 +135,26 @@ class TokenIssuer:
             serialization.Encoding.PEM,
             serialization.PublicFormat.SubjectPublicKeyInfo,
         )
+
+    @cached_property
+    def _certificate_pem(self) -> bytes:
+        """The certificate of the key, signed by itself; one key has one."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+
+        common_name = x509.NameAttribute(x509.NameOID.COMMON_NAME, _COMMON_NAME)
+        name = x509.Name([common_name])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self._key.public_key())
+            .serial_number(int(self.key_id, 16) >> 1)  # 159 bits at the most.
+            .not_valid_before(_VALID_FROM)
+            .not_valid_after(_VALID_UNTIL)
+        )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return certificate.public_bytes(serialization.Encoding.PEM)
 
     def _token(self, credential: Credential, now: int) -> str:
         if credential.kind == "oauth":

@@ -83,6 +83,8 @@ def attempts_json(numbered: Iterable[tuple[int, Attempt]]) -> list[dict[str, Any
             "outcome": attempt.outcome,
             "error": attempt.error,
             "fault": attempt.fault,
+            "response_body": attempt.response_body.decode(errors="replace"),
+            "response_size": attempt.response_size,
             "dispatch_time": _moment_json(attempt.dispatch_time),
             "response_time": _moment_json(attempt.response_time),
             "retry_time": attempt.retry_time and _moment_json(attempt.retry_time),

@@ -4,6 +4,7 @@ import django.db.models.functions.comparison
 import django.db.models.functions.text
 from django.db import migrations, models
 
+import cloudtask.results.clock
 import cloudtask.results.fields
 
 
@@ -18,33 +19,37 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.CharField(max_length=32, primary_key=True, serialize=False),
+                    cloudtask.results.fields.AnyCharField(
+                        max_length=32, primary_key=True, serialize=False
+                    ),
                 ),
                 (
                     "path",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Dotted path of the task.", max_length=500
                     ),
                 ),
                 (
                     "kind",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Which layer enqueued it.", max_length=16
                     ),
                 ),
                 (
                     "backend",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True, help_text="Alias in TASKS.", max_length=100
                     ),
                 ),
                 (
                     "queue",
-                    models.CharField(help_text="Name of the queue.", max_length=100),
+                    cloudtask.results.fields.AnyCharField(
+                        help_text="Name of the queue.", max_length=100
+                    ),
                 ),
                 (
                     "name",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="Full name at Cloud Tasks.",
                         max_length=1024,
@@ -70,12 +75,14 @@ class Migration(migrations.Migration):
                                 1,
                             ),
                         ),
-                        output_field=models.CharField(max_length=500),
+                        output_field=cloudtask.results.fields.AnyCharField(
+                            max_length=500
+                        ),
                     ),
                 ),
                 (
                     "status",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         choices=[
                             ("READY", "ready"),
                             ("RUNNING", "running"),
@@ -88,38 +95,43 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "body",
-                    models.TextField(
+                    cloudtask.results.fields.JSONBodyField(
                         blank=True, help_text="The payload, to send it again."
                     ),
                 ),
                 (
                     "url",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True, help_text="Its own URL.", max_length=2083
                     ),
                 ),
                 (
                     "task_id",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="The id that a named task was given.",
                         max_length=500,
                     ),
                 ),
-                ("schedule_time", models.DateTimeField(blank=True, null=True)),
+                (
+                    "schedule_time",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "enqueued_at",
-                    models.DateTimeField(help_text="When the code enqueued it."),
+                    cloudtask.results.clock.MomentField(
+                        help_text="When the code enqueued it."
+                    ),
                 ),
                 (
                     "sent_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True, help_text="When Cloud Tasks took it.", null=True
                     ),
                 ),
                 (
                     "send_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True,
                         help_text="When to send it; empty once it is sent.",
                         null=True,
@@ -127,23 +139,35 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "look_at",
-                    models.DateTimeField(
+                    cloudtask.results.clock.MomentField(
                         blank=True,
                         help_text="When to see if its queue has it still.",
                         null=True,
                     ),
                 ),
-                ("started_at", models.DateTimeField(blank=True, null=True)),
-                ("last_attempted_at", models.DateTimeField(blank=True, null=True)),
-                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "started_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
+                (
+                    "last_attempted_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
+                (
+                    "finished_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "attempt",
                     models.PositiveIntegerField(default=0, help_text="The latest one."),
                 ),
-                ("worker_id", models.CharField(blank=True, max_length=64)),
+                (
+                    "worker_id",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=64),
+                ),
                 (
                     "trace_id",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         blank=True,
                         help_text="Trace of the latest attempt.",
                         max_length=32,
@@ -161,10 +185,22 @@ class Migration(migrations.Migration):
                 ),
                 ("progress_done", models.BigIntegerField(blank=True, null=True)),
                 ("progress_total", models.BigIntegerField(blank=True, null=True)),
-                ("progress_message", models.CharField(blank=True, max_length=200)),
-                ("cancelled_at", models.DateTimeField(blank=True, null=True)),
-                ("lease", models.CharField(blank=True, max_length=32)),
-                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "progress_message",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=200),
+                ),
+                (
+                    "cancelled_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
+                (
+                    "lease",
+                    cloudtask.results.fields.AnyCharField(blank=True, max_length=32),
+                ),
+                (
+                    "lease_expires_at",
+                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                ),
                 (
                     "interruptions",
                     models.PositiveSmallIntegerField(
@@ -229,13 +265,13 @@ class Migration(migrations.Migration):
                 ("attempt", models.PositiveIntegerField()),
                 (
                     "type",
-                    models.CharField(
+                    cloudtask.results.fields.AnyCharField(
                         help_text="Dotted path of the exception.", max_length=255
                     ),
                 ),
-                ("message", models.TextField(blank=True)),
-                ("traceback", models.TextField(blank=True)),
-                ("happened_at", models.DateTimeField()),
+                ("message", cloudtask.results.fields.AnyTextField(blank=True)),
+                ("traceback", cloudtask.results.fields.AnyTextField(blank=True)),
+                ("happened_at", cloudtask.results.clock.MomentField()),
                 (
                     "task",
                     models.ForeignKey(

@@ -37,6 +37,7 @@ def bytes_at_the_service(task: OutgoingTask) -> int:
     if not message.name:
         message.name = f"{task.route.queue_path}/tasks/{'9' * 20}"
     emulated.fill(message, MICROSECONDS)
+    message.ClearField("view")
     return int(message.ByteSize())
 
 
