@@ -89,7 +89,7 @@ def hang_ups(story: Story) -> None:
 
 
 def dead_channel(story: Story) -> None:
-    with story.enqueuing([0.02] * 10, pause=0.3):
+    with story.enqueuing([0.02] * 7, pause=0.3):
         poll(lambda: len(story.runs) > 2)
         story.blackened.append(time())
         assert story.ground.to_queue.blacken(new_ones=False) > 0
