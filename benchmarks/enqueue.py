@@ -122,6 +122,7 @@ def _configure(address: str) -> None:
 
     ours = {"BACKEND": "cloudtask.backends.CloudTasksBackend"}
     settings.configure(
+        SECRET_KEY="of this benchmark alone, 32 bytes.",  # noqa: S106
         INSTALLED_APPS=["cloudtask", *peers.apps()],
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import CloudTaskError, MissingCredentials
-from cloudtask.validation import SECRET_HEADER
+from cloudtask.validation import SECRET_HEADER, SIGNATURE_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Headers that may carry a credential. An Authenticator may know others.
-_CREDENTIALS = frozenset({"authorization", SECRET_HEADER.lower(), "x-task-signature"})
+_CREDENTIALS = frozenset(
+    {"authorization", SECRET_HEADER.lower(), SIGNATURE_HEADER.lower()}
+)
 
 
 def guard(application: Application) -> Application:

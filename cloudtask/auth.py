@@ -1,5 +1,6 @@
 """
-Who may dispatch: who holds the secret, or a token that Google signed.
+Who may dispatch: who has the secret, a task's signature, or a token that
+Google signed.
 
 A token's claims are looked at before any key is fetched, and whatever is
 wrong with a credential is the same refusal.
@@ -8,15 +9,22 @@ wrong with a credential is the same refusal.
 from __future__ import annotations
 
 import hashlib
-import hmac
-import logging
 import re
 import threading
 from base64 import urlsafe_b64decode
+from contextvars import ContextVar
 from inspect import iscoroutine
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.admission import (
+    Admission,
+    Credential,
+    SecretCredential,
+    SignatureCredential,
+    check_all,
+    check_any,
+)
 from cloudtask.conf import load_class
 from cloudtask.exceptions import (
     ConfigurationError,
@@ -24,18 +32,15 @@ from cloudtask.exceptions import (
     InvalidCredentials,
     KeysUnavailable,
     MetadataUnavailable,
-    MissingCredentials,
 )
 from cloudtask.keys import KeySet
 from cloudtask.strict_json import load_json
-from cloudtask.validation import SECRET_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cloudtask.conf import Settings
-
-logger = logging.getLogger("cloudtask")
+    from cloudtask.signing import SignedTask
 
 GOOGLE_ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
 GOOGLE_KEYS_URL = "https://www.googleapis.com/oauth2/v1/certs"
@@ -54,11 +59,17 @@ _MAX_REMEMBERED = 1024
 #: What an authenticator may raise. Anything else is its own failure.
 _TOLD = (DispatchRefused, KeysUnavailable, MetadataUnavailable, ConfigurationError)
 
-_SECRET_KEY = "HTTP_" + SECRET_HEADER.upper().replace("-", "_")
+#: What Cloud Run puts in place of a token's signature, and what to say of it.
+_REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
+_REMOVED_WORDS = (
+    "Cloud Run's own check removed the token's signature, as it does of a token in "
+    "X-Serverless-Authorization and of a person's. Send a service account's token in "
+    "Authorization, made for the service's URL, or let SIGN or SECRET prove the task"
+)
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
-def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
+def authenticate(meta: Mapping[str, Any], settings: Settings) -> Admission:
     """
     Let a request through, or refuse it. See Authenticator.authenticate().
 
@@ -70,6 +81,7 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
             no class.
     """
     authenticator: Any = _authenticator(settings)
+    _signed.set(None)
     try:
         answer = authenticator.authenticate(meta)
     except _TOLD:
@@ -84,21 +96,26 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> None:
             answer.close()
         name = type(answer).__qualname__
         raise InvalidCredentials(f"{settings.auth} returned a {name}")
+    return Admission(_signed.get())
 
 
-def recognises(meta: Mapping[str, Any], settings: Settings) -> bool:
+def recognise(meta: Mapping[str, Any], settings: Settings) -> Admission | None:
     """
-    Whether a request is let through by what this process knows.
+    Let a request through by what this process knows.
 
-    Never waits for anybody. When it is False, authenticate() decides.
+    Never waits for anybody. When it is None, authenticate() decides.
     """
     # A class of the project's may overrule what this one would remember.
-    return not settings.has_own_auth and _authenticator(settings).recognises(meta)
+    return None if settings.has_own_auth else _authenticator(settings).recognise(meta)
+
+
+#: What the signature that let a request in was made for.
+_signed: ContextVar[SignedTask | None] = ContextVar("signed", default=None)
 
 
 class Authenticator:
     """
-    Decides who may dispatch: whoever holds what the settings ask for.
+    Decides who may dispatch: who has what the settings ask for.
 
     A project's own class derives from this one, and AUTH names it. It may
     build on `super()`, or on nothing of it.
@@ -112,13 +129,20 @@ class Authenticator:
         if params:
             raise TypeError(f"takes no {', '.join(map(repr, params))}")
         self.settings = settings
-        self._secrets = [secret.encode() for secret in settings.secrets()]
-        self._lock = threading.Lock()
-        self._remembered: dict[bytes, float] = {}
+        secret, signature = SecretCredential(settings), SignatureCredential(settings)
+        token = _Token(settings)
+        known = _RememberedToken(token)
+        # The quickest come first, and what may have to wait comes last.
+        self._quick: Sequence[Credential] = (secret, known, signature)
+        self._credentials: Sequence[Credential] = (secret, signature, token)
+        self._decide = check_all if settings.auth == "all" else check_any
 
     def authenticate(self, meta: Mapping[str, Any]) -> None:
         """
         Let a request through, or refuse it. May wait for keys.
+
+        Where a signature lets it in, its body has to be the one that was
+        signed. That is checked when the body has been read.
 
         Args:
             meta: The request's META.
@@ -128,51 +152,36 @@ class Authenticator:
                 hold. Any other exception refuses it, too.
             KeysUnavailable, MetadataUnavailable: Nobody can tell now.
         """
-        if self.recognises(meta):
-            return
-        if self.settings.auth == "all":
-            self._authenticate_all(meta)
-        elif _bearer(meta) is not None:
-            self._check_token(meta, self.settings.service_account())
-        elif _SECRET_KEY in meta:
-            raise InvalidCredentials("the secret is another")
-        else:
-            raise MissingCredentials("neither a secret nor a token was sent")
+        known = self.recognise(meta)
+        _signed.set(known.signed if known else self._decide(self._credentials, meta))
 
-    def recognises(self, meta: Mapping[str, Any]) -> bool:
-        needs_all = self.settings.auth == "all"
-        if not needs_all and self._secret_holds(meta):
-            return True
-        token = _bearer(meta)
-        if token is None or not self._is_remembered(token):
-            return False
-        return not needs_all or self._all_but_token(meta)
+    def recognise(self, meta: Mapping[str, Any]) -> Admission | None:
+        """See the function of this name."""
+        try:
+            return Admission(self._decide(self._quick, meta))
+        except DispatchRefused:
+            return None
 
-    def _authenticate_all(self, meta: Mapping[str, Any]) -> None:
-        if not self._all_but_token(meta):
-            raise InvalidCredentials("the secret is missing or another")
-        email = self.settings.service_account()
-        if not self._secrets and email is None:
-            raise MissingCredentials("neither SECRET nor SAE is set")
-        if email is not None:
-            self._check_token(meta, email)
 
-    def _all_but_token(self, meta: Mapping[str, Any]) -> bool:
-        return not self._secrets or self._secret_holds(meta)
+class _Token(Credential):
+    name = "token"
 
-    def _secret_holds(self, meta: Mapping[str, Any]) -> bool:
-        sent = str(meta.get(_SECRET_KEY, "")).encode("utf-8", "surrogatepass")
-        # As bytes, and every one of them: the time tells nothing.
-        matches = [hmac.compare_digest(sent, secret) for secret in self._secrets]
-        return any(matches)
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._lock = threading.Lock()
+        self._remembered: dict[bytes, float] = {}
 
-    def _check_token(self, meta: Mapping[str, Any], email: str | None) -> None:
-        token = _bearer(meta)
-        if token is None:
-            raise MissingCredentials("no token was sent")
+    def is_configured(self) -> bool:
+        return self._settings.service_account() is not None
+
+    def is_sent(self, meta: Mapping[str, Any]) -> bool:
+        return _bearer(meta) is not None
+
+    def check(self, meta: Mapping[str, Any]) -> None:
+        email = self._settings.service_account()
         if email is None:
             raise InvalidCredentials("a token was sent, and SAE is not set")
-        trust = _Trust(self.settings, email)
+        trust, token = _Trust(self._settings, email), str(_bearer(meta))
         try:
             expires = trust.verify(token, time())
         except (InvalidCredentials, KeysUnavailable):
@@ -184,8 +193,8 @@ class Authenticator:
             ) from None
         self._remember(token, expires)
 
-    def _is_remembered(self, token: str) -> bool:
-        expires = self._remembered.get(_fingerprint(token))
+    def is_remembered(self, meta: Mapping[str, Any]) -> bool:
+        expires = self._remembered.get(_fingerprint(str(_bearer(meta))))
         return expires is not None and time() <= expires
 
     def _remember(self, token: str, expires: float) -> None:
@@ -193,6 +202,26 @@ class Authenticator:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[_fingerprint(token)] = expires
+
+
+class _RememberedToken(Credential):
+    """A token, as far as this process knows it. Never waits for anybody."""
+
+    name = "token"
+
+    def __init__(self, token: _Token) -> None:
+        self._token = token
+
+    def is_configured(self) -> bool:
+        # Perhaps it is not, but that would have to be asked.
+        return True
+
+    def is_sent(self, meta: Mapping[str, Any]) -> bool:
+        return self._token.is_sent(meta)
+
+    def check(self, meta: Mapping[str, Any]) -> None:
+        if not self._token.is_remembered(meta):
+            raise InvalidCredentials("the token is not known yet")
 
 
 class _Trust:
@@ -223,6 +252,8 @@ class _Trust:
         match = _TOKEN.fullmatch(token)
         if match is None or len(token) > MAX_TOKEN_LENGTH:
             raise InvalidCredentials("the token is no JWT of up to 4 kB")
+        if match[3] == _REMOVED:
+            raise InvalidCredentials(_REMOVED_WORDS)
         header, claims = _json(match[1]), _json(match[2])
         _check_header(header)
         self._check_claims(claims, now)

@@ -48,7 +48,7 @@ from cloudtask.scheduling import find_schedule_time
 from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
-from cloudtask.transports.base import OutgoingTask, Route, check_size
+from cloudtask.transports.base import Route, check_size, make_outgoing
 from cloudtask.validation import BACKEND_HEADER, deadline_problem
 
 if TYPE_CHECKING:
@@ -141,22 +141,28 @@ class CloudTasksBackend(ConfiguredBackend):
             ConfigurationError: A setting that is needed is missing.
             EnqueueError: Cloud Tasks refused the task; see `retryable`.
         """
-        with hide_values(of_others=False):
+        try:
             settings = self.settings
             transport = get_transport(settings)
             result, handover = self._prepared(settings, transport, task, args, kwargs)
             handover.make(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         return result
 
     async def aenqueue(
         self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
     ) -> CloudTaskResult:
         """See enqueue()."""
-        with hide_values(of_others=False):
+        try:
             settings = self.settings
             transport = get_transport(settings)
             result, handover = self._prepared(settings, transport, task, args, kwargs)
             name = await handover.amake(waits=settings.on_commit)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         if name is not None:
             _mark_sent(result, name)
             await task_enqueued.asend_robust(type(self), task_result=result)
@@ -253,11 +259,11 @@ class CloudTasksBackend(ConfiguredBackend):
             backend=self.alias,
             using=known.using,
         )
-        outgoing = OutgoingTask(
-            id=result.id,
-            path=known.path,
-            route=known.route,
-            body=encode(payload),
+        outgoing = make_outgoing(
+            settings,
+            payload,
+            known.route,
+            encode(payload),
             schedule_time=_schedule_time_of(task),
         )
         check_size(outgoing)

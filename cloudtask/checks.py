@@ -25,12 +25,16 @@ from cloudtask.dispatches import own_backends
 from cloudtask.exceptions import ConfigurationError, InvalidTask
 from cloudtask.installation import strangers
 from cloudtask.reachability import check_route
+from cloudtask.workers import GREEN_THREADS_STOP, green_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: Bytes of the shortest secret that is not guessed.
 MIN_SECRET_BYTES = 24
+_HOW_TO_MAKE_ONE = (
+    "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+)
 
 
 @register(Tags.security)
@@ -39,7 +43,12 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
     try:
         settings = get_settings()
         found = [] if _is_unused(settings) else list(_check_settings(settings))
-        return [*found, *_check_tasks(), *_check_installation()]
+        return [
+            *found,
+            *_check_tasks(),
+            *_check_installation(),
+            *_check_threads(),
+        ]
     except ConfigurationError as error:
         return [Error(str(error), id="cloudtask.E001")]
 
@@ -103,6 +112,7 @@ def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
     make_authenticator(settings)
     yield from _check_endpoint(settings)
     yield from _check_secrets(settings)
+    yield from _check_sign_keys(settings)
     yield from _check_places(settings)
     yield from _check_url(settings)
     yield from _check_emulator(settings)
@@ -110,16 +120,16 @@ def _check_settings(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
-    if settings.secrets() or settings.sae or environment.is_google():
+    if settings.sign or settings.secrets() or settings.sae or environment.is_google():
         return
     if settings.has_own_auth:
         return
     yield Error(
-        f"Neither {settings.path_of('SECRET')} nor {settings.path_of('SAE')} is set: "
-        "the dispatch view refuses every task.",
-        hint="Set SAE to the service account that signs dispatches. On Google "
-        "Cloud it is found at run time; silence this check where only the build "
-        "runs elsewhere.",
+        f"{settings.path_of('SIGN')} is off, and neither {settings.path_of('SECRET')} "
+        f"nor {settings.path_of('SAE')} is set: the dispatch view refuses every task.",
+        hint="Turn SIGN on, or set SAE to the service account that signs dispatches. "
+        "On Google Cloud it is found at run time; silence this check where only the "
+        "build runs elsewhere.",
         id="cloudtask.E002",
     )
 
@@ -132,11 +142,22 @@ def _check_secrets(settings: Settings) -> Iterator[CheckMessage]:
             yield level(
                 f"{settings.path_of('SECRET')}, or a fallback, is shorter than "
                 f"{MIN_SECRET_BYTES} bytes, or is SECRET_KEY.",
-                hint="Make one: python -c 'import secrets; "
-                "print(secrets.token_urlsafe(32))'",
+                hint=_HOW_TO_MAKE_ONE,
                 id="cloudtask.E003",
             )
             return
+
+
+def _check_sign_keys(settings: Settings) -> Iterator[CheckMessage]:
+    level = checks.Warning if django_settings.DEBUG else Error
+    # SECRET_KEY may be among them: none is ever sent.
+    if any(len(key) < MIN_SECRET_BYTES for key in settings.sign_keys):
+        yield level(
+            f"{settings.path_of('SIGN_KEYS')} has a key that is shorter than "
+            f"{MIN_SECRET_BYTES} bytes.",
+            hint=_HOW_TO_MAKE_ONE,
+            id="cloudtask.E003",
+        )
 
 
 def _is_secret_key(secret: str) -> bool:
@@ -180,13 +201,14 @@ def _check_on_commit(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _check_signer(settings: Settings) -> Iterator[CheckMessage]:
-    if settings.secrets() and not settings.sae and not environment.is_google():
+    if not settings.secrets() or settings.sae or environment.is_google():
+        return
+    if not (settings.auth == "all" and settings.sign):
         yield checks.Warning(
-            f"{settings.path_of('SAE')} is not set: dispatches are known by the secret "
-            "alone, "
-            "which everybody can read who may view the queue's tasks.",
-            hint="Set SAE to the service account that signs dispatches. On Google "
-            "Cloud it is found at run time.",
+            f"{settings.path_of('SECRET')} alone lets a dispatch in, and everybody can "
+            "read it who may view the queue's tasks.",
+            hint="Leave it out where SIGN is on, or set AUTH to 'all', which asks for "
+            "both. SIGN and SAE prove more than a secret.",
             id="cloudtask.W012",
         )
 
@@ -302,4 +324,14 @@ def _check_installation() -> Iterator[CheckMessage]:
             "cloudtask, too: each has overwritten files of the other.",
             hint=f"Uninstall {name}, and install dj-cloudtask again.",
             id="cloudtask.W023",
+        )
+
+
+def _check_threads() -> Iterator[CheckMessage]:
+    kind = green_threads()
+    if kind not in (None, "gevent"):
+        yield checks.Warning(
+            GREEN_THREADS_STOP % kind,
+            hint="Use workers with threads or gevent, or an ASGI server.",
+            id="cloudtask.W030",
         )

@@ -53,6 +53,8 @@ class Settings:
     queue: str | None = None  # Queue of tasks that name none.
     secret: str | None = field(default=None, repr=False)
     secret_fallbacks: tuple[str, ...] = field(default=(), repr=False)
+    sign: bool = True  # Whether each task carries a signature, and may need it.
+    sign_keys: tuple[str, ...] = field(default=(), repr=False)  # The first signs.
     audience: tuple[str, ...] = ()  # Accepted audiences; the first is sent.
     auth: str = "any"  # "any" or "all" credentials, or an Authenticator's path.
     auth_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -104,9 +106,12 @@ class Settings:
             raise ConfigurationError(
                 error.key, error.message, where=_options_path(backend)
             ) from None
-        if "retry" in values:
-            values.setdefault("run_once", False)
-        return replace(self, backend=backend, base=self, **values)
+        unset = {
+            name: getattr(_UNSET, name)
+            for key in values
+            for name in _BELONGS_TO.get(key, ())
+        }
+        return replace(self, backend=backend, base=self, **(unset | values))
 
     def path_of(self, key: str) -> str:
         """How to speak of a setting, as in `CLOUDTASK['QUEUE']`."""
@@ -193,6 +198,7 @@ class Settings:
             self.auth,
             self.auth_params,
             frozenset(self.secrets()),
+            frozenset(self.sign_keys) if self.sign else None,
             email,
             # Without a service account no token is accepted.
             frozenset(self.audience or (self.find_url(),)) if email else None,
@@ -292,6 +298,18 @@ class Settings:
             f"Set it to {_EXAMPLES[key]} in your Django settings.",
         )
 
+
+_UNSET = Settings()
+#: What a key of OPTIONS brings along: CLOUDTASK's value no longer counts. A
+#: former secret opens nothing that has its own, and no key of another emulator
+#: is trusted.
+_BELONGS_TO: Mapping[str, tuple[str, ...]] = {
+    "auth": ("auth_params",),
+    "emulator_host": ("emulator_http_host",),
+    "retry": ("run_once",),
+    "secret": ("secret_fallbacks", "sign_keys"),
+    "sign_keys": ("sign",),
+}
 
 #: The policy of what is not to run a second time, even if its worker died.
 #: It is told from others of one attempt by its identity.

@@ -122,13 +122,19 @@ class CloudTask(Task):  # type: ignore[type-arg]
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Any:
         # Django's own frame has the arguments, too.
-        with hide_values(of_others=False):
+        try:
             return Task.enqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
 
     async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
         """See enqueue()."""
-        with hide_values(of_others=False):
+        try:
             return await Task.aenqueue(self, *args, **kwargs)
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
 
 
 # By alias, with the TASKS that they were made of.

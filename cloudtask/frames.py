@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -13,58 +13,53 @@ if TYPE_CHECKING:
 _OURS = ("asgiref", "cloudtask", "django.tasks", "django.utils.json", "django_tasks")
 
 
-class hide_values:  # noqa: N801 - used as a function is
+def hide_values(error: BaseException, *, of_others: bool) -> None:
     """
-    A context that takes local variables out of what is raised within it.
+    Take local variables out of an exception, which the caller raises again.
 
-    Files, lines and functions of the traceback stay, but for the frame that
-    has the context. Of causes and contexts that came up within it only the
-    exceptions stay.
+    Files, lines and functions of its traceback stay, but for the caller's
+    frame. Of what it came from only the exceptions stay.
 
     Args:
+        error: What is handled now.
         of_others: Whether frames of other packages are cleared, too: those of
             gRPC or of a database's driver, but not those of a task.
     """
+    traceback = cast("TracebackType", error.__traceback__)
+    # Its first frame is the caller's, which is running and cannot be cleared.
+    error.__traceback__ = traceback.tb_next
+    above: set[int] = set()
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        above.add(id(frame))
+        frame = frame.f_back
+    _clear(error.__traceback__, of_others)
+    _clear_chain(error, of_others, above, {id(error)})
 
-    __slots__ = ("_before", "_of_others")
 
-    def __init__(self, *, of_others: bool) -> None:
-        self._of_others = of_others
+def _clear(traceback: TracebackType | None, of_others: bool) -> None:
+    while traceback is not None:
+        if of_others or _is_ours(traceback.tb_frame):
+            # One that is suspended cannot be cleared.
+            with suppress(RuntimeError):
+                traceback.tb_frame.clear()
+        traceback = traceback.tb_next
 
-    def __enter__(self) -> None:
-        # What the caller handles meanwhile is the caller's.
-        self._before = sys.exception()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None or traceback is None:
-            return
-        # The first frame is still running, and cannot be cleared.
-        error.__traceback__ = traceback.tb_next
-        self._clear(traceback.tb_next)
-        self._clear_chain(error, {id(self._before), id(error)})
-
-    def _clear(self, traceback: TracebackType | None) -> None:
-        while traceback is not None:
-            if self._of_others or _is_ours(traceback.tb_frame):
-                # One that is suspended cannot be cleared.
-                with suppress(RuntimeError):
-                    traceback.tb_frame.clear()
-            traceback = traceback.tb_next
-
-    def _clear_chain(self, error: BaseException, seen: set[int]) -> None:
-        for other in (error.__cause__, error.__context__):
-            if other is None or id(other) in seen:
-                continue
-            seen.add(id(other))
-            self._clear(other.__traceback__)
-            if self._of_others:
-                other.__traceback__ = None
-            self._clear_chain(other, seen)
+def _clear_chain(
+    error: BaseException, of_others: bool, above: set[int], seen: set[int]
+) -> None:
+    for other in (error.__cause__, error.__context__):
+        if other is None or id(other) in seen:
+            continue
+        seen.add(id(other))
+        traceback = other.__traceback__
+        if traceback is not None and id(traceback.tb_frame) in above:
+            continue  # It was handled when the task was enqueued.
+        _clear(traceback, of_others)
+        if of_others:
+            other.__traceback__ = None
+        _clear_chain(other, of_others, above, seen)
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,24 +63,25 @@ class Handover:
         """
         Send the task now, or when the transaction commits.
 
-        What a store keeps is sent later, if it cannot be sent now.
+        What a store keeps is sent later, if it cannot be sent now. Whatever is
+        raised here, the task is not kept; it may have been sent all the same,
+        as when the wait for an answer is interrupted.
 
         Args:
             waits: Whether an open transaction holds it back.
-
-        Whatever is raised here, the task is not kept. It may have been sent
-        all the same, as when the wait for an answer is interrupted.
 
         Raises:
             ConfigurationError: It could never be sent.
             EnqueueError: It was not accepted. At the commit, the commit
                 raises, but for what a store keeps.
         """
-        self._transport.connect()
+        if self._store.keeps:
+            self._transport.connect()
         if waits and self._waits_for_commit():
             return
         try:
-            self._add()
+            if self._store.keeps:
+                self._add()
             self._send()
         except EnqueueError as error:
             self._refused(error)
@@ -95,12 +97,17 @@ class Handover:
             The name of a task that was sent now, for which `on_sent` is not
             called.
         """
-        self._transport.connect()
+        if self._store.keeps:
+            self._transport.connect()
         try:
             # Asked in the thread that runs synchronous code: it has the
             # connection.
             if waits and await sync_to_async(self._waits_for_commit)():
                 return None
+        except asyncio.CancelledError:
+            await self._adrop()
+            raise
+        try:
             if self._store.keeps:
                 await sync_to_async(self._add)()
             name = await self._transport.asend(self.task)
@@ -110,8 +117,7 @@ class Handover:
             await sync_to_async(self._refused)(error)
             return None
         except BaseException:
-            # After what that thread is still doing when this is cancelled.
-            await sync_to_async(self._drop)()
+            await self._adrop()
             raise
         return name
 
@@ -170,8 +176,17 @@ class Handover:
 
     def _add(self) -> None:
         # The statement has the arguments among its parameters.
-        with hide_values(of_others=True):
+        try:
             self._store.add(self._payload, self.task)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
+
+    async def _adrop(self) -> None:
+        self._is_dropped = True
+        if self._store.keeps:
+            # After what that thread is still doing when this is cancelled.
+            await sync_to_async(self._drop)()
 
     def _drop(self) -> None:
         """Forget the task, whose caller is told that it was not enqueued."""

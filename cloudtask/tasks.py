@@ -29,9 +29,9 @@ from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
 from cloudtask.transports.base import (
     EnqueuedTask,
-    OutgoingTask,
     Route,
     check_size,
+    make_outgoing,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.retry import RetryPolicy
-    from cloudtask.transports.base import Transport
+    from cloudtask.transports.base import OutgoingTask, Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -275,20 +275,26 @@ class Task(Generic[R_co]):
     def _enqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        with hide_values(of_others=False):
+        try:
             settings = get_settings()
             enqueued, handover = self._prepared(settings, schedule_time, using)
             handover.make(waits=self._waits(settings, on_commit))
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         self._enqueued = True
         return enqueued
 
     async def _aenqueue(
         self, schedule_time: datetime | None, on_commit: bool | None, using: str | None
     ) -> EnqueuedTask:
-        with hide_values(of_others=False):
+        try:
             settings = get_settings()
             enqueued, handover = self._prepared(settings, schedule_time, using)
             name = await handover.amake(waits=self._waits(settings, on_commit))
+        except Exception as error:
+            hide_values(error, of_others=False)
+            raise
         if name is not None:
             enqueued.sent_as(name)
         self._enqueued = True
@@ -312,7 +318,7 @@ class Task(Generic[R_co]):
             transport = AwayTransport(settings, error)
             route = transport.route(self.definition.path, self.queue, store)
             route = replace(route, url=self._url or "")
-        payload, outgoing = self._outgoing(route, schedule_time)
+        payload, outgoing = self._outgoing(settings, route, schedule_time)
         check_size(outgoing)
         enqueued = EnqueuedTask(
             outgoing.id, outgoing.route.queue, schedule_time=schedule_time
@@ -328,7 +334,7 @@ class Task(Generic[R_co]):
         return enqueued, handover
 
     def _outgoing(
-        self, route: Route, schedule_time: datetime | None
+        self, settings: Settings, route: Route, schedule_time: datetime | None
     ) -> tuple[Payload, OutgoingTask]:
         definition = self.definition
         registry.check_owner(definition)
@@ -339,11 +345,11 @@ class Task(Generic[R_co]):
             kwargs=self.kwargs,
             enqueued_at=datetime.now(UTC),
         )
-        return payload, OutgoingTask(
-            id=payload.id,
-            path=definition.path,
-            route=route,
-            body=encode(payload),
+        return payload, make_outgoing(
+            settings,
+            payload,
+            route,
+            encode(payload),
             task_id=definition.task_id(self.args, self.kwargs),
             schedule_time=schedule_time,
         )

@@ -29,6 +29,8 @@ MAX_URL_LENGTH = 2083
 
 #: Header that carries CLOUDTASK['SECRET'] to the dispatch view.
 SECRET_HEADER = "X-Task-Secret"  # noqa: S105 - its name
+#: Header that carries a task's signature there.
+SIGNATURE_HEADER = "X-Task-Signature"
 #: Header that tells the dispatch view whose settings a task comes under.
 BACKEND_HEADER = "X-Task-Backend"
 #: Header that tells tasks apart which were created by one call.
@@ -56,6 +58,7 @@ _OWN_HEADERS = frozenset(
         BACKEND_HEADER.lower(),
         BATCH_HEADER.lower(),
         SECRET_HEADER.lower(),
+        SIGNATURE_HEADER.lower(),
     }
 )
 _OWN_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
@@ -150,6 +153,13 @@ def _several(check: Callable[[str, object], str]) -> Callable[..., tuple[str, ..
         return tuple(check(key, item) for item in value)
 
     return check_all
+
+
+def _secrets(key: str, value: object) -> tuple[str, ...]:
+    secrets = _several(_secret)(key, value)
+    if not secrets:
+        raise ConfigurationError(key, "must have at least one key, or be left out.")
+    return secrets
 
 
 def _audience(key: str, value: object) -> tuple[str, ...]:
@@ -331,6 +341,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "QUEUE": _queue_name,
     "SECRET": _secret,
     "SECRET_FALLBACKS": _several(_secret),
+    "SIGN": _boolean,
+    "SIGN_KEYS": _secrets,
     "AUDIENCE": _audience,
     "AUTH": _auth,
     "AUTH_PARAMS": _params,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
@@ -19,6 +19,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth, execution
+from cloudtask.admission import BACKEND_KEY, without_signature
 from cloudtask.borders import check_dispatch
 from cloudtask.dispatches import attempt_for, settings_for
 from cloudtask.exceptions import (
@@ -33,13 +34,13 @@ from cloudtask.exceptions import (
 )
 from cloudtask.execution import Attempt, Outcome, Status
 from cloudtask.payload import decode
-from cloudtask.validation import BACKEND_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest
 
+    from cloudtask.admission import Admission
     from cloudtask.conf import Settings
 
 _View = TypeVar("_View", bound="Callable[..., Any]")
@@ -56,7 +57,6 @@ _MAX_LOGGED = 1000
 #: What may be known, or there, at the next attempt.
 _UNAVAILABLE = (KeysUnavailable, MetadataUnavailable, StoreUnavailable)
 
-_BACKEND_KEY = "HTTP_" + BACKEND_HEADER.upper().replace("-", "_")
 #: Attempts that are over stop Cloud Tasks; only a 2xx does.
 _STATUS_CODES = {Status.RETRY: 500, Status.BUSY: 409}
 
@@ -83,8 +83,12 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
     try:
         backend = _backend(request, backend)
         settings = settings_for(backend)
-        auth.authenticate(request.META, settings)
-        attempt = _attempt(request, backend)
+        meta = _meta(request, backend)
+        admission = auth.authenticate(meta, settings)
+        body = _body(request)
+        if not admission.allows(body):
+            admission = auth.authenticate(without_signature(meta), settings)
+        attempt = _attempt(request, body, backend, admission)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
     try:
@@ -101,9 +105,14 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
     try:
         backend = _backend(request, backend)
         settings = settings_for(backend)
-        if not auth.recognises(request.META, settings):
-            await _authenticate_in_thread(request, settings)
-        attempt = _attempt(request, backend)
+        meta = _meta(request, backend)
+        admission = auth.recognise(meta, settings)
+        if admission is None:
+            admission = await _authenticate_in_thread(meta, settings)
+        body = _body(request)
+        if not admission.allows(body):
+            admission = await _authenticate_in_thread(without_signature(meta), settings)
+        attempt = _attempt(request, body, backend, admission)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
     try:
@@ -125,21 +134,34 @@ def _backend(request: HttpRequest, bound: str | None) -> str | None:
     """Whose settings guard the dispatch; what it says is proven later."""
     if request.method != "POST":
         raise _Refusal(405, "method not allowed")
-    named = request.META.get(_BACKEND_KEY)
+    named = request.META.get(BACKEND_KEY)
     return bound if bound is not None else named and unquote(named)
 
 
-async def _authenticate_in_thread(request: HttpRequest, settings: Settings) -> None:
+def _meta(request: HttpRequest, backend: str | None) -> Mapping[str, Any]:
+    """META, whose header is that of the backend that a route is bound to."""
+    named = backend and quote(backend)
+    if request.META.get(BACKEND_KEY) == named:
+        return request.META
+    return {**request.META, BACKEND_KEY: named}
+
+
+async def _authenticate_in_thread(
+    meta: Mapping[str, Any], settings: Settings
+) -> Admission:
     from asgiref.sync import sync_to_async
 
     # Keys may have to be fetched.
-    await sync_to_async(auth.authenticate, thread_sensitive=False)(
-        request.META, settings
+    return await sync_to_async(auth.authenticate, thread_sensitive=False)(
+        meta, settings
     )
 
 
-def _attempt(request: HttpRequest, backend: str | None) -> Attempt:
-    payload = decode(_body(request))
+def _attempt(
+    request: HttpRequest, body: bytes, backend: str | None, admission: Admission
+) -> Attempt:
+    payload = decode(body)
+    admission.check_payload(payload)
     if payload.backend != backend:
         raise InvalidCredentials(
             f"the payload is for the backend {payload.backend!r}, "

@@ -10,6 +10,7 @@ from google.cloud.tasks_v2 import CloudTasksClient
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
+from google.cloud.tasks_v2.types import Task as GoogleTask
 from grpc import insecure_channel
 
 from cloudtask.emulator import Emulator
@@ -43,10 +44,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return calls
 
 
-def stored(emulator: Emulator, queue: str = "default") -> dict[str, bytes]:
-    """The bodies of the tasks in a queue, by their names."""
+def messages(emulator: Emulator, queue: str = "default") -> list[GoogleTask]:
+    """The tasks in a queue, bodies and all."""
     with insecure_channel(emulator.host) as channel:
         client = CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
         parent = emulator.queue_path(queue)
-        found = client.list_tasks({"parent": parent, "response_view": "FULL"})
-        return {each.name: each.http_request.body for each in found}
+        return list(client.list_tasks({"parent": parent, "response_view": "FULL"}))
+
+
+def stored(emulator: Emulator, queue: str = "default") -> dict[str, bytes]:
+    """The bodies of the tasks in a queue, by their names."""
+    return {each.name: each.http_request.body for each in messages(emulator, queue)}

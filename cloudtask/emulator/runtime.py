@@ -42,7 +42,6 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 110 * 1024 * 1024),
     # Clients may ask as often as they like if it is there.
     ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
 )
 
 _KEY = "private_key"

@@ -13,14 +13,14 @@ from cloudtask.dispatches import backend_of, settings_for
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.payload import decode
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask
+from cloudtask.transports.base import make_outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cloudtask.payload import Payload
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import Patience, Route, Transport
+    from cloudtask.transports.base import OutgoingTask, Patience, Route, Transport
 
 logger = logging.getLogger("cloudtask")
 
@@ -67,18 +67,20 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
     transport = _transport_of(row)
     settings = settings_for(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
-    route = _route(decode(row.body.encode()), transport)
-    return OutgoingTask(
-        id=row.pk,
-        path=row.path,
-        route=replace(
+    body = row.body.encode()
+    payload = decode(body)
+    route = _route(payload, transport)
+    return make_outgoing(
+        settings,
+        payload,
+        replace(
             route,
             # It has none where nobody could tell it when it was enqueued.
             url=row.url or route.url or settings.require_url(),
             queue_path=queue_path,
             prepared=None,
         ),
-        body=row.body.encode(),
+        body,
         task_id=row.task_id or None,
         schedule_time=row.schedule_time,
     )

@@ -21,6 +21,7 @@ from cloudtask.exceptions import (
     TaskAlreadyExists,
 )
 from cloudtask.frames import hide_values
+from cloudtask.signing import headers_for
 from cloudtask.stores import get_store
 from cloudtask.validation import DEFAULT_DEADLINE, MAX_HEADER_BYTES
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from cloudtask.conf import Settings
+    from cloudtask.payload import Payload
     from cloudtask.retry import RetryPolicy
     from cloudtask.stores import StoredResult
 
@@ -153,12 +155,48 @@ class OutgoingTask:
     body: bytes = field(repr=False)
     task_id: str | None = None  # None lets Cloud Tasks choose one.
     schedule_time: datetime | None = None
+    # Beside its route's. Not shown: they prove where it comes from.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str | None:
         if self.task_id is None:
             return None
         return f"{self.route.queue_path}/tasks/{self.task_id}"
+
+
+def make_outgoing(
+    settings: Settings,
+    payload: Payload,
+    route: Route,
+    body: bytes,
+    *,
+    task_id: str | None = None,
+    schedule_time: datetime | None = None,
+) -> OutgoingTask:
+    """
+    The task of a payload, with the headers that it alone carries.
+
+    Args:
+        settings: By which it is enqueued.
+        payload: What `body` says.
+        route: Where it goes.
+        body: The payload, encoded.
+        task_id: See OutgoingTask.
+        schedule_time: See OutgoingTask.
+
+    Raises:
+        ConfigurationError: It cannot be signed.
+    """
+    return OutgoingTask(
+        id=payload.id,
+        path=payload.task,
+        route=route,
+        body=body,
+        task_id=task_id,
+        schedule_time=schedule_time,
+        headers=headers_for(settings, payload, body, schedule_time),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,10 +350,10 @@ class Patience:
             return self._outage
         started = monotonic()
         try:
-            # The error is kept, and may be raised elsewhere.
-            with hide_values(of_others=True):
-                return call(about)
+            return call(about)
         except EnqueueError as error:
+            # It is kept, and may be raised elsewhere.
+            hide_values(error, of_others=True)
             if error.retryable:
                 self._seconds -= monotonic() - started
                 self._outage = error if self._seconds <= 0 else None
@@ -356,9 +394,8 @@ def meta_of(
     task: OutgoingTask, name: str, *, due: datetime, retry_count: int = 0
 ) -> dict[str, str]:
     """The environment that Cloud Tasks' dispatch of this task would bring."""
-    meta = {
-        f"HTTP_{k.upper().replace('-', '_')}": v for k, v in task.route.headers.items()
-    }
+    headers = {**task.route.headers, **task.headers}
+    meta = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in headers.items()}
     return {
         **meta,
         "HTTP_X_CLOUDTASKS_QUEUENAME": task.route.queue,
@@ -412,7 +449,8 @@ def stored_size(task: OutgoingTask) -> int:
 
 def _http_request_size(task: OutgoingTask) -> int:
     size = _field(len(task.route.url.encode())) + _number(1) + _field(len(task.body))
-    for key, value in (*task.route.headers.items(), _ADDED_HEADER):
+    headers = (*task.route.headers.items(), *task.headers.items(), _ADDED_HEADER)
+    for key, value in headers:
         size += _field(_field(len(key)) + _field(len(value)))
     if task.route.oidc is not None:
         email, audience = (

@@ -126,11 +126,11 @@ class GoogleTransport(Transport):
 
     def target(self, settings: Settings) -> Target:
         email = settings.service_account()
-        if not email and not settings.secret and not settings.has_own_auth:
+        if not (email or settings.secret or settings.sign or settings.has_own_auth):
             raise settings.error(
-                "SECRET",
-                "neither SECRET nor SAE is set, so the dispatch view would refuse "
-                "this task. Set one of them.",
+                "SIGN",
+                "is off, and neither SECRET nor SAE is set, so the dispatch view would "
+                "refuse this task. Turn SIGN on, or set one of them.",
             )
         return Target(
             project=settings.require_project(),
@@ -146,7 +146,7 @@ class GoogleTransport(Transport):
         self._link.connect()
 
     def send(self, task: OutgoingTask) -> str:
-        with hide_values(of_others=True):
+        try:
             connection, request = self._link.connect(), to_message(task)
             metadata = _prepared(task.route).metadata
             calls, timeout, started = None, self._timeout, monotonic()
@@ -166,9 +166,12 @@ class GoogleTransport(Transport):
                     connection, timeout = self._link.connect(), calls.timeout()
                 else:
                     return str(answer.name)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
 
     async def asend(self, task: OutgoingTask) -> str:
-        with hide_values(of_others=True):
+        try:
             connection, request = self._link.connect(), to_message(task)
             metadata = _prepared(task.route).metadata
             calls, timeout, started = None, self._timeout, monotonic()
@@ -189,18 +192,24 @@ class GoogleTransport(Transport):
                     connection, timeout = self._link.connect(), calls.timeout()
                 else:
                     return str(answer.name)
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
 
     def send_many(
         self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
     ) -> list[str | EnqueueError]:
         patience = patience or self.patience()
         answers: dict[int, str | EnqueueError] = {}
-        with hide_values(of_others=True):
+        try:
             messages = [to_message(task) for task in tasks]
             for chunk in batches.creations(messages):
                 some = [(tasks[index], messages[index]) for index in chunk]
                 answered = self._send_chunk(some, patience)
                 answers.update(zip(chunk, answered, strict=True))
+        except Exception as error:
+            hide_values(error, of_others=True)
+            raise
         return [answers[index] for index in range(len(tasks))]
 
     def _send_chunk(
@@ -427,7 +436,10 @@ def to_message(task: OutgoingTask) -> Any:
     request = _Request()
     request.CopyFrom(_prepared(task.route).message)
     message = request.task
-    message.http_request.body = task.body
+    http = message.http_request
+    http.body = task.body
+    for name, value in task.headers.items():
+        http.headers[name] = value
     if task.task_id is not None:
         message.name = task.name
     if task.schedule_time is not None:

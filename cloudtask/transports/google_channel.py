@@ -11,8 +11,7 @@ import atexit
 import logging
 import os
 import threading
-from functools import partial
-from importlib import import_module
+from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,9 +34,9 @@ logger = logging.getLogger("cloudtask")
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A channel that replaces another one makes a connection of its own.
     ("grpc.use_local_subchannel_pool", 1),
-    # Google's own libraries ping every 30 seconds, or less often. A server
-    # that takes it for too much says so, and gRPC waits twice as long.
-    ("grpc.keepalive_time_ms", 30_000),
+    # As Google's library for Spanner. A server that minds says so, and gRPC
+    # waits twice as long.
+    ("grpc.keepalive_time_ms", 120_000),
     # Also how long Linux waits for what was sent to be confirmed.
     ("grpc.keepalive_timeout_ms", 10_000),
     # Idle connections are those that are dropped on the way.
@@ -49,7 +48,11 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 5_000),
 )
 #: Whatever the environment says, an emulator is not behind a proxy.
-EMULATOR_OPTIONS = (*OPTIONS, ("grpc.enable_http_proxy", 0))
+EMULATOR_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    *OPTIONS,
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.address_http_proxy_enabled_addresses", ""),
+)
 
 #: Codes of a call that was not answered.
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
@@ -155,7 +158,7 @@ class Link:
             connection.channel.close()
 
     def _open(self) -> grpc.Channel:
-        _cooperate()
+        _cooperate(os.getpid())
         emulator = self._settings.emulator()
         if emulator is not None:
             return grpc.insecure_channel(emulator, EMULATOR_OPTIONS)
@@ -200,11 +203,13 @@ def _secure_channel(
     return grpc.secure_channel(host, channel, [*options, *OPTIONS])
 
 
-def _cooperate() -> None:
-    """Have gRPC wait as the process does, before it makes a channel."""
+@cache
+def _cooperate(pid: int) -> None:
+    """Have gRPC wait as a process does, before it makes its first channel."""
     kind = green_threads()
     if kind == "gevent":
-        # The stubs do not know it.
-        import_module("grpc.experimental.gevent").init_gevent()
+        from grpc.experimental import gevent  # type: ignore[attr-defined]
+
+        gevent.init_gevent()
     elif kind is not None:
         logger.warning(GREEN_THREADS_STOP, kind)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import google.auth
 import grpc
-from google.auth import exceptions
+from google.auth import compute_engine, exceptions
+from google.auth.credentials import Credentials, with_scopes_if_required
+from google.auth.transport.grpc import AuthMetadataPlugin
+from google.auth.transport.requests import Request
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
@@ -29,8 +32,8 @@ _FORMS = (
     "file as a dictionary, or to credentials of google-auth; or leave it out, and "
     "run `gcloud auth application-default login`."
 )
-#: What OAuth servers call what passes.
-_PASSING = ("internal_failure", "server_error", "temporarily_unavailable")
+#: Statuses with which servers of tokens refuse for good.
+_REFUSALS = (400, 401, 403)
 #: Characters of what a server says of credentials.
 _MAX_REASON = 200
 
@@ -57,7 +60,8 @@ class Plugin(grpc.AuthMetadataPlugin):
         self.credentials = load(settings)
         #: What is wrong with credentials that will never work.
         self.refusal: str | None = None
-        self._ask: Any = None
+        self._session = Request().session
+        self._scoped, self._host = self.credentials, ""
 
     def use(self, credentials: Any, host: str) -> None:
         """
@@ -67,28 +71,38 @@ class Plugin(grpc.AuthMetadataPlugin):
             credentials: Ours, as the client wants to have them.
             host: What tokens are for that the credentials sign themselves.
         """
-        from google.auth.credentials import with_scopes_if_required
-        from google.auth.transport.grpc import AuthMetadataPlugin
-        from google.auth.transport.requests import Request
-
-        scoped = with_scopes_if_required(credentials, None, default_scopes=_SCOPES)
-        self._ask = AuthMetadataPlugin(scoped, Request(), default_host=host)
+        self._scoped = with_scopes_if_required(
+            credentials, None, default_scopes=_SCOPES
+        )
+        self._host = host
 
     def __call__(self, context: Any, callback: Any) -> None:
+        request = _NotingRequest(self._session)
+        plugin: Any = AuthMetadataPlugin(self._scoped, request, default_host=self._host)
         try:
-            self._ask(context, callback)
+            plugin(context, callback)
         except Exception as error:
             reason = _reason(error)
-            if is_refusal(error):
+            self.refusal = None
+            if is_refusal(error, request.status):
                 self.refusal = (
                     f"{self._setting}: these credentials are of no use: {reason}. "
                     "Trying again does not help."
                 )
-            else:
-                self.refusal = None
             callback(None, Unusable(reason))
         else:
             self.refusal = None
+
+
+class _NotingRequest(Request):
+    """Knows the status of the last answer, which errors of it do not tell."""
+
+    status: int | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        response: Any = super().__call__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.status = response.status
+        return response
 
 
 def load(settings: Settings) -> Any:
@@ -113,9 +127,6 @@ def no_client(settings: Settings, problem: str) -> ConfigurationError:
 
 
 def _load(value: Any) -> Any:
-    import google.auth
-    from google.auth.credentials import Credentials
-
     if isinstance(value, Credentials):
         return value
     with warnings.catch_warnings():
@@ -131,9 +142,6 @@ def _load(value: Any) -> Any:
 
 
 def _of_the_place() -> Any:
-    import google.auth
-    from google.auth import compute_engine
-
     try:
         return google.auth.default(_SCOPES)[0]
     except exceptions.DefaultCredentialsError:
@@ -161,11 +169,20 @@ def _readable(value: str | os.PathLike[str]) -> str:
         raise Unusable(problem) from None
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether an error says that credentials are wrong, and stay so."""
+def is_refusal(error: BaseException, status: int | None) -> bool:
+    """
+    Whether credentials are wrong, and stay so. What is unknown may pass.
+
+    Args:
+        error: What came of asking for a token.
+        status: What a server answered last; None if none was asked.
+    """
     if not isinstance(error, (exceptions.GoogleAuthError, ValueError, TypeError)):
         return False
-    return not any(_is_outage(each) for each in _causes(error))
+    if any(_is_outage(each) for each in _causes(error)):
+        return False
+    # Without a server it is the library that finds them of no use.
+    return status is None or status in _REFUSALS
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -176,24 +193,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_outage(error: BaseException) -> bool:
-    if isinstance(error, (exceptions.TransportError, exceptions.TimeoutError)):
-        return True
-    if getattr(error, "retryable", False):
-        return True
-    # Some of the library's errors have the answer, and do not look at it.
-    return any(_is_of_outage(answer) for answer in error.args[1:])
-
-
-def _is_of_outage(answer: Any) -> bool:
-    """Whether what a server said about credentials leaves it open."""
-    try:
-        told = (json.loads(answer) if isinstance(answer, str) else answer)["error"]
-    except (KeyError, TypeError, ValueError):
-        return True
-    if not isinstance(told, dict):
-        return told in _PASSING
-    code = told.get("code")
-    return not isinstance(code, int) or code >= 500 or code == 429
+    outages = (exceptions.TransportError, exceptions.TimeoutError)
+    return isinstance(error, outages) or getattr(error, "retryable", False)
 
 
 def _reason(error: Exception) -> str:

@@ -56,7 +56,9 @@ class ImmediateTransport(Transport):
 def _surface(attempt: Attempt, outcome: Outcome) -> None:
     if outcome.error is None:
         return
-    if attempt.sensitive is NOTHING_SENSITIVE:
+    try:
         raise outcome.error
-    with hide_values(of_others=True):
-        raise outcome.error
+    except Exception as error:
+        if attempt.sensitive is not NOTHING_SENSITIVE:
+            hide_values(error, of_others=True)
+        raise

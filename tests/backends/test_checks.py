@@ -201,10 +201,10 @@ def test_an_authenticator_of_the_project_is_enough(settings: Any) -> None:
 def test_an_endpoint_without_credentials_is_told(
     settings: Any, alias: str, options: dict[str, Any], path: str | None
 ) -> None:
-    settings.CLOUDTASK = {**RIGHT, "SAE": None, "SECRET": None}
+    settings.CLOUDTASK = {**RIGHT, "SAE": None, "SECRET": None, "SIGN": False}
     words = (
-        f"Neither {path}['SECRET'] nor {path}['SAE'] is set: the dispatch view refuses "
-        "every task."
+        f"{path}['SIGN'] is off, and neither {path}['SECRET'] nor {path}['SAE'] is "
+        "set: the dispatch view refuses every task."
     )
 
     assert told(check(alias, **options)) == (
@@ -234,7 +234,7 @@ def test_a_setting_that_only_backends_use_is_not_asked_for(settings: Any) -> Non
     assert check_cloudtask() == task_backends["default"].check() == []
 
     settings.TASKS = {"immediate": TASKS["immediate"]}
-    assert "cloudtask.E002" in [message.id for message in check_cloudtask()]
+    assert "cloudtask.W004" in [message.id for message in check_cloudtask()]
 
 
 def test_the_deployment_of_a_backend_is_checked(settings: Any) -> None:
@@ -339,7 +339,7 @@ def test_an_app_that_is_not_installed_is_told(settings: Any) -> None:
 
 def test_without_the_app_the_backend_checks_the_setting(settings: Any) -> None:
     settings.INSTALLED_APPS = ["tests"]
-    settings.CLOUDTASK = {**RIGHT, "SAE": None, "SECRET": None}
+    settings.CLOUDTASK = {**RIGHT, "SAE": None, "SECRET": None, "SIGN": False}
 
     assert [message.id for message in check()] == ["cloudtask.E002", "cloudtask.W016"]
 
@@ -399,7 +399,7 @@ def test_a_project_may_set_all_in_the_options_of_its_backends(settings: Any) -> 
 
 
 def test_what_a_backend_without_options_lacks_is_told_once(settings: Any) -> None:
-    settings.CLOUDTASK = {}
+    settings.CLOUDTASK = {"SIGN": False}
     settings.TASKS = {
         "default": {"BACKEND": BACKEND},
         "other": {"BACKEND": BACKEND, "OPTIONS": RIGHT},

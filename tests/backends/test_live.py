@@ -10,9 +10,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
 import pytest
 from django.db import transaction
-from google.cloud.tasks_v2 import CloudTasksClient, GetTaskRequest
+from google.cloud.tasks_v2 import GetTaskRequest
 from google.cloud.tasks_v2.types import Task as GoogleTask
 
 from cloudtask.backends import CloudTasksBackend
@@ -51,16 +52,16 @@ def start(settings: Any) -> Iterator[Callable[..., Live]]:
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The clients of Google's library that were made."""
-    made: list[object] = []
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[grpc.Channel]:
+    """The channels of clients that were made."""
+    made: list[grpc.Channel] = []
+    open_channel = grpc.insecure_channel
 
-    class Counted(CloudTasksClient):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            made.append(self)
-            super().__init__(*args, **kwargs)
+    def open_and_count(*args: Any) -> grpc.Channel:
+        made.append(open_channel(*args))
+        return made[-1]
 
-    monkeypatch.setattr(google_transport, "CloudTasksClient", Counted)
+    monkeypatch.setattr(grpc, "insecure_channel", open_and_count)
     return made
 
 

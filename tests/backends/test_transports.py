@@ -52,7 +52,18 @@ def test_tasks_are_kept_until_they_are_drained(told: list[Told]) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"RUN_ONCE": True}, {"SECRET": "b" * 32, **THEIRS}, {"URL": "https://a/"}],
+    [
+        {},
+        {"RUN_ONCE": True},
+        {"SECRET": "b" * 32, **THEIRS},
+        {"URL": "https://a/"},
+        # Of these another connection would be made.
+        {"RPC_TIMEOUT": timedelta(seconds=3)},
+        {"CREDENTIALS": "/nowhere/key.json"},
+        {"EMULATOR_HOST": "127.0.0.1:1", **THEIRS},
+        {"TRANSPORT": "cloudtask.transports.google.GoogleTransport"},
+        {"TRANSPORT": IMMEDIATE},
+    ],
 )
 def test_the_queue_has_the_tasks_of_every_backend(
     settings: Any, options: dict[str, Any]

@@ -1,6 +1,7 @@
 """The API over gRPC, through Google's own client."""
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -158,6 +159,33 @@ def test_the_asynchronous_client_works_as_well(
 
     emulator.wait_for(lambda: emulator.idle)
     assert [attempt.name for attempt in emulator.attempts] == [name]
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2, about the connection."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + bytes(4) + payload
+
+
+def test_clients_may_ping_an_idle_connection_as_often_as_they_like(
+    emulator: Emulator,
+) -> None:
+    settings, ping, goaway = 4, 6, 7
+    host, _, port = emulator.host.rpartition(":")
+    pings = [number.to_bytes(8, "big") for number in range(20)]
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(settings))
+        answers = client.makefile("rb")
+        answered: list[bytes] = []
+        client.sendall(frame(ping, pings[0]))
+        # One after the other, as each is answered.
+        while len(answered) < len(pings):
+            head = answers.read(9)
+            payload = answers.read(int.from_bytes(head[:3], "big"))
+            assert head[3] != goaway, payload
+            if head[3] == ping:
+                answered.append(payload)
+                client.sendall(frame(ping, pings[len(answered) % len(pings)]))
+    assert answered == pings
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from django.test import override_settings
 from cloudtask import auth, django_kind, environment, transports
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.framework import task_backends
+from cloudtask.testing import memory_queue
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks as sdk
@@ -136,6 +137,9 @@ def unavailable(answer: Answer) -> bool:
 
 # Who is let in
 
+#: Where all is asked for, and whether that is a token too has to be told.
+ALL = {"AUTH": "all", "SECRET": SECRET, "AUDIENCE": AUDIENCE, "SIGN": False}
+
 
 def test_all_lets_nobody_in_until_it_is_known_what_all_is(
     send: Send,
@@ -143,7 +147,7 @@ def test_all_lets_nobody_in_until_it_is_known_what_all_is(
     fails: MetadataServer,
     recover: Callable[[MetadataServer], None],
 ) -> None:
-    settings.CLOUDTASK = {"AUTH": "all", "SECRET": SECRET, "AUDIENCE": AUDIENCE}
+    settings.CLOUDTASK = ALL
 
     for credentials in (SECRET_ONLY, BOTH):
         assert unavailable(send(credentials, payload()))
@@ -155,6 +159,27 @@ def test_all_lets_nobody_in_until_it_is_known_what_all_is(
     assert send(SECRET_ONLY, payload()) == FORBIDDEN
     assert ran == []
     assert send(BOTH, payload()).status == 200
+
+
+def test_a_signed_task_waits_until_it_is_known_what_all_is(
+    send: Send,
+    settings: Any,
+    fails: MetadataServer,
+    recover: Callable[[MetadataServer], None],
+) -> None:
+    settings.CLOUDTASK = {"AUTH": "all", "QUEUE": "default", "AUDIENCE": AUDIENCE}
+    with memory_queue() as queue:
+        sdk.add(1, 2).delay()
+        [stored] = queue.tasks
+    signature = dict(stored.sent.headers)
+
+    assert send({}, payload()) == FORBIDDEN
+    assert fails.asked == []
+    assert unavailable(send(signature, stored.sent.body))
+
+    recover(fails)
+    assert send(signature, stored.sent.body) == FORBIDDEN
+    assert send({**signature, **TOKEN_ONLY}, stored.sent.body).status == 200
 
 
 def test_any_asks_only_for_a_token(
@@ -218,7 +243,7 @@ def test_a_server_that_says_no_is_believed(
     send: Send, settings: Any, metadata: MetadataServer
 ) -> None:
     metadata.keys = {}
-    settings.CLOUDTASK = {"AUTH": "all", "SECRET": SECRET, "AUDIENCE": AUDIENCE}
+    settings.CLOUDTASK = ALL
 
     assert send(SECRET_ONLY, payload()).status == 200
     assert send(WRONG, payload()) == FORBIDDEN
@@ -227,7 +252,7 @@ def test_a_server_that_says_no_is_believed(
 def test_a_storm_of_dispatches_waits_once(
     settings: Any, metadata: MetadataServer
 ) -> None:
-    settings.CLOUDTASK = {"AUTH": "all", "SECRET": SECRET, "AUDIENCE": AUDIENCE}
+    settings.CLOUDTASK = ALL
     metadata.answer = lambda key: Told(hang=True)
     answers: list[Answer] = []
     started = monotonic()
@@ -334,7 +359,7 @@ def test_what_is_set_is_not_asked_for(settings: Any, fails: MetadataServer) -> N
 
 
 def test_system_checks_ask_nobody(settings: Any, fails: MetadataServer) -> None:
-    settings.CLOUDTASK = {"AUTH": "all", "SECRET": SECRET}
+    settings.CLOUDTASK = {"AUTH": "all", "SECRET": SECRET, "SIGN": False}
     settings.TASKS = {**TASKS, **with_options("reports", **THEIRS)}
     checks.run_checks(include_deployment_checks=True)
 

@@ -165,13 +165,54 @@ def test_a_token_is_signed_for_us_and_accepted(start: Callable[..., Live]) -> No
         assert "X-Task-Secret" not in attempt.headers
 
 
-def test_both_may_be_asked_for(start: Callable[..., Live]) -> None:
+@pytest.mark.parametrize("raw", [{}, {"AUTH": "all"}, {"SIGN_KEYS": [SECRET]}])
+def test_a_task_is_known_by_its_signature_alone(
+    start: Callable[..., Live], raw: dict[str, Any]
+) -> None:
+    site = start(SECRET=None, **raw)
+    add(1, 2).delay()
+    aadd(3, 4).delay()
+    add(5, 6).schedule(after=timedelta(days=29))
+    asyncio.run(add(7, 8).adelay())
+    site.emulator.advance(days=29)
+    site.finish()
+
+    assert len(ran) == 4
+    assert statuses(site) == [200] * 4
+    headers = [attempt.headers for attempt in site.emulator.attempts]
+    assert all("Authorization" not in each for each in headers)
+    assert len({each["X-Task-Signature"] for each in headers}) == 4
+
+
+def test_a_signature_that_was_refused_counts_once_its_key_is_listed(
+    start: Callable[..., Live], occupied: Callable[[], threading.Event]
+) -> None:
+    site = start(ONE_AT_A_TIME, SECRET=None)
+    free = occupied()
+    add(1, 2).delay()
+    former, own = django_settings.SECRET_KEY, "the next one, of 32 bytes and more"
+    with override_settings(SECRET_KEY=own):
+        free.set()
+        site.emulator.wait_for(lambda: 403 in statuses(site))
+        assert ran == []
+    with override_settings(SECRET_KEY=own, SECRET_KEY_FALLBACKS=[former]):
+        site.finish()
+
+    assert ran == [("add", 1, 2)]
+    assert statuses(site)[-1] == 200
+
+
+def test_all_may_be_asked_for(start: Callable[..., Live]) -> None:
     site = start(SECRET=SECRET, SAE=SERVICE_ACCOUNT, AUTH="all", AUDIENCE="shop")
     add(1, 2).delay()
     site.finish()
 
     assert ran == [("add", 1, 2)]
     assert statuses(site) == [200]
+    [attempt] = site.emulator.attempts
+    assert {"Authorization", "X-Task-Secret", "X-Task-Signature"} <= set(
+        attempt.headers
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +245,7 @@ def test_a_refused_task_waits_until_it_is_accepted_again(
     before: dict[str, Any],
     after: dict[str, Any],
 ) -> None:
-    site = start(ONE_AT_A_TIME, **before)
+    site = start(ONE_AT_A_TIME, SIGN=False, **before)
     free = occupied()
     add(1, 2).delay()
     with deployed(**after):
@@ -419,7 +460,8 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     # and, sent all the same, there.
     transport = get_transport(get_settings())
     heavy = weigh("x" * (largest + 1))
-    _, outgoing = heavy._outgoing(get_settings(), transport, at)
+    route = weigh.route(get_settings(), transport)
+    _, outgoing = heavy._outgoing(get_settings(), route, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
     assert stored_size(outgoing) == 1_048_570

@@ -60,9 +60,9 @@ def test_deleting_what_is_not_there_is_no_error(site: Live, queue: str) -> None:
 
 
 @pytest.mark.usefixtures("site")
-def test_a_name_that_is_none_is_refused() -> None:
+def test_a_name_without_a_project_is_refused() -> None:
     for ask in (transport().has, transport().delete):
-        with pytest.raises(EnqueueError, match="INVALID_ARGUMENT") as caught:
+        with pytest.raises(EnqueueError, match="PERMISSION_DENIED") as caught:
             ask("queues/default/tasks/1234")
         assert caught.value.queue_path == "queues/default"
         assert caught.value.retryable is False

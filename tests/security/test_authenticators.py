@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cloudtask import auth
+from cloudtask.admission import Admission
 from cloudtask.auth import Authenticator
 from cloudtask.checks import check_cloudtask
 from cloudtask.conf import Settings, get_settings
@@ -74,8 +75,8 @@ class Strict(Authenticator):
 class Boastful(Authenticator):
     """Recognises everybody, and lets nobody in."""
 
-    def recognises(self, meta: Mapping[str, Any]) -> bool:
-        return True
+    def recognise(self, meta: Mapping[str, Any]) -> Admission:
+        return Admission()
 
     def authenticate(self, meta: Mapping[str, Any]) -> None:
         raise InvalidCredentials("nobody is let in")
@@ -237,7 +238,7 @@ def test_the_settings_are_asked_for_nothing_by_a_class_that_needs_none(
 
 
 def test_the_check_takes_a_class_for_a_credential(settings: Any) -> None:
-    settings.CLOUDTASK = {**settings.CLOUDTASK, "SECRET": None, "AUTH": "any"}
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "SECRET": None, "SIGN": False}
     assert [message.id for message in check_cloudtask()] == ["cloudtask.E002"]
 
     settings.CLOUDTASK = {**settings.CLOUDTASK, "AUTH": path_of(Waiting)}
@@ -419,7 +420,8 @@ def test_each_settings_secret_opens_its_own_door() -> None:
             for secret in doors:
                 meta = {"HTTP_X_TASK_SECRET": secret}
                 assert lets_in(settings, **meta) is (secret == own)
-                assert auth.recognises(meta, settings) is (secret == own)
+                recognised = auth.recognise(meta, settings) is not None
+                assert recognised is (secret == own)
 
 
 def test_a_token_is_remembered_where_it_was_verified_alone(google: KeyServer) -> None:
@@ -430,8 +432,8 @@ def test_a_token_is_remembered_where_it_was_verified_alone(google: KeyServer) ->
     assert lets_in(ours, **meta)
     assert not lets_in(theirs, **meta)
 
-    assert auth.recognises(meta, ours)
-    assert not auth.recognises(meta, theirs)
+    assert auth.recognise(meta, ours) is not None
+    assert auth.recognise(meta, theirs) is None
     # One set of keys serves both.
     assert google.fetched == ["/certs"]
 

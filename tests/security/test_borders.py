@@ -210,6 +210,10 @@ def test_whatever_differs_in_credentials_is_a_border(options: dict[str, Any]) ->
         ({"AUTH": "a.b", "AUTH_PARAMS": {"k": 1}}, {"AUTH_PARAMS": {"k": 2}}, True),
         ({"AUTH": "a.b", "AUTH_PARAMS": {"k": 1}}, {"AUTH_PARAMS": {"k": 1}}, False),
         ({"SECRET_FALLBACKS": ["a" * 32]}, {"SECRET_FALLBACKS": ["a" * 32]}, False),
+        ({}, {"SIGN": True}, False),
+        ({}, {"SIGN": False}, True),
+        ({}, {"SIGN_KEYS": ["a" * 32]}, True),
+        ({"SIGN_KEYS": ["a" * 32]}, {"SIGN_KEYS": ["a" * 32]}, False),
     ],
 )
 def test_an_audience_counts_where_tokens_do(

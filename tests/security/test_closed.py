@@ -47,8 +47,10 @@ NOTHING_SET: dict[str, Mapping[str, Any] | None] = {
     "no setting": None,
     "an empty one": {},
     "no credential": {"PROJECT": "shop", "LOCATION": "europe-west1", "QUEUE": "q"},
-    "both asked for": {"AUTH": "all"},
-    "either asked for": {"AUTH": "any"},
+    "all asked for": {"AUTH": "all"},
+    "any asked for": {"AUTH": "any"},
+    "no signature": {"SIGN": False},
+    "no signature, all": {"SIGN": False, "AUTH": "all"},
     "credentials of None": {"SECRET": None, "SAE": None, "SECRET_FALLBACKS": None},
     "no fallbacks": {"SECRET_FALLBACKS": []},
     "an audience alone": {"AUDIENCE": AUDIENCE, "URL": AUDIENCE},
@@ -89,14 +91,14 @@ def test_with_no_credential_set_the_check_reports_an_error(
     settings: Any, debug: bool
 ) -> None:
     settings.DEBUG = debug
-    del settings.CLOUDTASK
+    settings.CLOUDTASK = {"SIGN": False}
 
     [message] = [m for m in check_cloudtask() if m.id == "cloudtask.E002"]
 
     assert message.is_serious()
     assert message.msg == (
-        "Neither CLOUDTASK['SECRET'] nor CLOUDTASK['SAE'] is set: the dispatch view "
-        "refuses every task."
+        "CLOUDTASK['SIGN'] is off, and neither CLOUDTASK['SECRET'] nor "
+        "CLOUDTASK['SAE'] is set: the dispatch view refuses every task."
     )
 
 
@@ -110,7 +112,7 @@ def test_headers_of_cloud_tasks_never_authenticate(
     assert send({}, Unreadable()) == FORBIDDEN
 
 
-# AUTH
+# AUTH: see test_matrix.py, too
 
 SET: dict[str, dict[str, Any]] = {
     "neither": {},
@@ -124,54 +126,6 @@ SECRETS = {
     "absent": {},
 }
 TOKENS = {"ok": bearer(Token()), "bad": bearer(Token(sign=forged)), "absent": {}}
-#: AUTH and what is set: the pairs of a secret and a token that are let in.
-LET_IN = {
-    ("any", "neither"): set(),
-    ("any", "secret"): {("ok", "ok"), ("ok", "bad"), ("ok", "absent")},
-    ("any", "token"): {("ok", "ok"), ("bad", "ok"), ("absent", "ok")},
-    ("any", "both"): {
-        *(("ok", "ok"), ("ok", "bad"), ("ok", "absent")),
-        *(("bad", "ok"), ("absent", "ok")),
-    },
-    ("all", "neither"): set(),
-    ("all", "secret"): {("ok", "ok"), ("ok", "bad"), ("ok", "absent")},
-    ("all", "token"): {("ok", "ok"), ("bad", "ok"), ("absent", "ok")},
-    ("all", "both"): {("ok", "ok")},
-}
-
-
-@pytest.mark.parametrize(("auth", "configured"), LET_IN)
-@pytest.mark.parametrize("sent_secret", SECRETS)
-@pytest.mark.parametrize("sent_token", TOKENS)
-def test_auth_says_which_credentials_a_dispatch_needs(
-    google: KeyServer,
-    settings: Any,
-    send: Send,
-    auth: str,
-    configured: str,
-    sent_secret: str,
-    sent_token: str,
-) -> None:
-    settings.CLOUDTASK = {**SET[configured], "AUTH": auth}
-    headers = {**SECRETS[sent_secret], **TOKENS[sent_token]}
-
-    # Twice: the second time the token may be remembered.
-    answers = [send(headers) for _ in range(2)]
-
-    if (sent_secret, sent_token) in LET_IN[auth, configured]:
-        assert [answer.status for answer in answers] == [200, 200]
-    else:
-        assert answers == [FORBIDDEN, FORBIDDEN]
-
-
-def test_a_remembered_token_is_no_secret_where_both_are_asked_for(
-    google: KeyServer, settings: Any, send: Send
-) -> None:
-    settings.CLOUDTASK = {**SET["both"], "AUTH": "all"}
-    assert send({**SECRETS["ok"], **TOKENS["ok"]}).status == 200
-
-    for sent_secret in ("bad", "absent"):
-        assert send({**SECRETS[sent_secret], **TOKENS["ok"]}) == FORBIDDEN
 
 
 def test_any_credential_is_enough_where_nothing_else_is_said(
@@ -186,12 +140,21 @@ def test_any_credential_is_enough_where_nothing_else_is_said(
 # The log says why
 
 REASONS = {
-    "neither a secret nor a token was sent": ("any", "both", "absent", "absent"),
+    "neither a secret nor a signature nor a token was sent": (
+        "any",
+        "both",
+        "absent",
+        "absent",
+    ),
     "the secret is another": ("any", "both", "bad", "absent"),
     "the token's signature is wrong": ("any", "both", "absent", "bad"),
     "a token was sent, and SAE is not set": ("any", "secret", "absent", "ok"),
-    "neither SECRET nor SAE is set": ("all", "neither", "ok", "ok"),
-    "the secret is missing or another": ("all", "both", "absent", "ok"),
+    "the secret is another; the token's signature is wrong": (
+        *("any", "both"),
+        *("bad", "bad"),
+    ),
+    "neither SECRET nor SAE is set, and SIGN is off": ("all", "neither", "ok", "ok"),
+    "no secret was sent": ("all", "both", "absent", "ok"),
     "no token was sent": ("all", "both", "ok", "absent"),
 }
 
@@ -206,7 +169,7 @@ def test_the_log_says_why_a_dispatch_was_refused(
     case: tuple[str, str, str, str],
 ) -> None:
     auth, configured, sent_secret, sent_token = case
-    settings.CLOUDTASK = {**SET[configured], "AUTH": auth}
+    settings.CLOUDTASK = {**SET[configured], "AUTH": auth, "SIGN": False}
 
     answer = send({**SECRETS[sent_secret], **TOKENS[sent_token]}, Unreadable())
 
@@ -236,6 +199,8 @@ BROKEN: list[Any] = [
     *({"PROJECT": ""}, {"LOCATION": "Earth"}, {"CREDENTIALS": None, "QUEUES": []}),
     *({"ON_COMMIT": "yes"}, {"DEADLINE": 30}, {"DEADLINE": timedelta(1)}),
     *({"RETRY": 5}, {"RETRY": {"attempts": 5}}, {"RETRY": {"max_attempts": []}}),
+    *({"SIGN": 1}, {"SIGN": "no"}, {"SIGN_KEYS": []}, {"SIGN_KEYS": SECRET}),
+    *({"SIGN_KEYS": ["é" * 24]}, {"SIGN_KEYS": [SECRET, ""]}, {"SIGN_KEYS": [b"k"]}),
     *({"RUN_ONCE": 1}, {"RUN_ONCE": True, "RETRY": {}}, {"IMPORTS": "shop.jobs"}),
     *({"QUEUES": {1: {}}}, {"QUEUES": {"q": 1}}, {"QUEUES": {"q": {"x": 1}}}),
     *({"PRIORITY_QUEUES": {"high": "q"}}, {"QUEUE_ALIASES": {"": "q"}}),

@@ -217,6 +217,30 @@ def test_a_token_with_a_fault_is_one_and_the_same_403_before_anything_is_read(
     assert len(google.fetched) <= 1
 
 
+@pytest.mark.parametrize("faults", [{}, {"aud": "another"}, {"exp": NOW - 60}])
+@pytest.mark.parametrize("mode", ["any", "all"])
+def test_who_removed_the_signature_of_a_token_is_told(
+    google: KeyServer,
+    settings: Any,
+    send: Send,
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+    faults: dict[str, Any],
+) -> None:
+    settings.CLOUDTASK = {**TOKENS_ONLY, "AUTH": mode, "SIGN": False}
+    whole = str(Token(claims=claims(**faults)))
+    stripped = f"{whole.rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"
+
+    assert send(bearer(stripped), Unreadable()) == FORBIDDEN
+
+    assert google.fetched == []
+    [line] = caplog.messages
+    assert "Cloud Run's own check removed the token's signature" in line
+    assert "X-Serverless-Authorization" in line
+    assert "Send a service account's token in Authorization" in line
+    assert whole.split(".")[1] not in line
+
+
 def test_a_refusal_takes_no_query(
     google: KeyServer,
     db: None,

@@ -30,6 +30,8 @@ RIGHT: dict[str, Any] = {
     "SECRET": SECRET,
 }
 
+#: Nobody is let in.
+CLOSED = {"SIGN": False}
 #: All of what enqueues elsewhere than at Google.
 MEMORY = {"TRANSPORT": "cloudtask.transports.memory.MemoryTransport"}
 
@@ -115,9 +117,15 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         {"raw": {"SECERT": SECRET}},
         {"raw": {"SECRET": SECRET}},
     ),
-    ("E002", checks.ERROR, {"raw": {}}, {"raw": {"SECRET": SECRET}}),
-    ("E002", checks.ERROR, {"raw": None}, {"raw": {"SAE": RIGHT["SAE"]}}),
-    ("E002", checks.ERROR, {"raw": {}}, {"raw": {"SECRET_FALLBACKS": [SECRET]}}),
+    ("E002", checks.ERROR, {"raw": CLOSED}, {"raw": CLOSED | {"SECRET": SECRET}}),
+    ("E002", checks.ERROR, {"raw": CLOSED}, {"raw": CLOSED | {"SAE": RIGHT["SAE"]}}),
+    (
+        "E002",
+        checks.ERROR,
+        {"raw": CLOSED},
+        {"raw": CLOSED | {"SECRET_FALLBACKS": [SECRET]}},
+    ),
+    ("E002", checks.ERROR, {"raw": CLOSED}, {"raw": None}),
     # 23 bytes, and 24.
     (
         "E003",
@@ -136,6 +144,13 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         checks.ERROR,
         {"raw": {"SECRET": SECRET}, "SECRET_KEY": SECRET},
         {"raw": {"SECRET": SECRET}, "SECRET_KEY": SECRET[::-1]},
+    ),
+    (
+        "E003",
+        checks.ERROR,
+        {"raw": {"SIGN_KEYS": [SECRET, "s" * 23]}},
+        # None is sent: those of Django's may be among them.
+        {"raw": {"SIGN_KEYS": ["s" * 24, SECRET]}, "SECRET_KEY": SECRET},
     ),
     (
         "E003",
@@ -257,6 +272,13 @@ CASES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
         {"raw": {"SECRET": SECRET}},
         {"raw": {"SECRET": SECRET, "SAE": RIGHT["SAE"]}},
     ),
+    (
+        "W012",
+        checks.WARNING,
+        {"raw": {"SECRET": SECRET, "AUTH": "all", "SIGN": False}},
+        {"raw": {"SECRET": SECRET, "AUTH": "all"}},
+    ),
+    ("W012", checks.WARNING, {"raw": {"SECRET": SECRET}}, {"raw": {}}),
 ]
 
 
@@ -315,13 +337,13 @@ def test_an_emulator_in_the_environment_of_production_is_told(
 
 
 def test_an_open_question_is_told_with_its_answer(check: Check) -> None:
-    message = told(check({}), "E002")
+    message = told(check(CLOSED), "E002")
 
     assert message.msg == (
-        "Neither CLOUDTASK['SECRET'] nor CLOUDTASK['SAE'] is set: the dispatch view "
-        "refuses every task."
+        "CLOUDTASK['SIGN'] is off, and neither CLOUDTASK['SECRET'] nor "
+        "CLOUDTASK['SAE'] is set: the dispatch view refuses every task."
     )
-    assert str(message.hint).startswith("Set SAE to the service account")
+    assert str(message.hint).startswith("Turn SIGN on, or set SAE to the service")
 
 
 def test_a_weak_secret_is_told_once_and_not_shown(check: Check) -> None:
@@ -597,13 +619,13 @@ def test_what_is_told_of_a_backend_comes_with_an_answer(
 
 def test_an_open_backend_is_told() -> None:
     # CLOUDTASK's own door is shut by nothing either, and told of once.
-    with override_settings(CLOUDTASK={}):
+    with override_settings(CLOUDTASK=CLOSED):
         message = told(check_backend("mails", {"PROJECT": "mails"}, []), "E002")
         assert check_backend("mails", {}, []) == []
 
     assert message.msg == (
-        f"Neither {PATH}['SECRET'] nor {PATH}['SAE'] is set: the dispatch view "
-        "refuses every task."
+        f"{PATH}['SIGN'] is off, and neither {PATH}['SECRET'] nor {PATH}['SAE'] is "
+        "set: the dispatch view refuses every task."
     )
 
 
@@ -625,7 +647,7 @@ def test_a_backend_without_the_app_is_told_all_of_it(options: dict[str, Any]) ->
     # Nobody else would look at its settings.
     with override_settings(INSTALLED_APPS=["tests"], CLOUDTASK=RIGHT):
         (message,) = check_backend("mails", options, [])
-    with override_settings(INSTALLED_APPS=["tests"], CLOUDTASK={}):
+    with override_settings(INSTALLED_APPS=["tests"], CLOUDTASK=CLOSED):
         assert "E002" in ids(check_backend("mails", options, []))
 
     assert (message.id, message.level) == ("cloudtask.W016", checks.WARNING)
@@ -641,7 +663,9 @@ def test_a_backend_without_the_app_is_told_all_of_it(options: dict[str, Any]) ->
 # What the checks say is what happens
 
 
-@pytest.mark.parametrize("raw", [None, {}, {"AUTH": "all"}, RIGHT | {"QUEUE": 1}])
+@pytest.mark.parametrize(
+    "raw", [CLOSED, CLOSED | {"AUTH": "all"}, RIGHT | {"QUEUE": 1}]
+)
 @pytest.mark.parametrize("debug", [False, True])
 def test_where_an_error_is_told_every_dispatch_is_refused(
     check: Check, monkeypatch: pytest.MonkeyPatch, raw: Any, debug: bool

@@ -35,6 +35,8 @@ EVERY_KEY: dict[str, Any] = {
     "QUEUE": "default",
     "SECRET": "canary",
     "SECRET_FALLBACKS": ("canary-1", "canary-2"),
+    "SIGN": False,
+    "SIGN_KEYS": ("canary-3", "canary-4"),
     "AUDIENCE": ("https://shop.example",),
     "AUTH": "all",
     "AUTH_PARAMS": {"header": "canary"},
@@ -67,6 +69,8 @@ DEFAULTS: dict[str, Any] = {
     "QUEUE": None,
     "SECRET": None,
     "SECRET_FALLBACKS": (),
+    "SIGN": True,
+    "SIGN_KEYS": (),
     "AUDIENCE": (),
     "AUTH": "any",
     "AUTH_PARAMS": {},
@@ -571,6 +575,39 @@ def test_an_option_may_take_back_what_is_set(configure: Configure) -> None:
     )
 
     assert (own.run_once, own.secret_fallbacks, own.queue_aliases) == (False, (), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "reset"),
+    [
+        # A former secret, or a key of others, opens nothing that has its own.
+        ({"SECRET": "own"}, {"SECRET_FALLBACKS", "SIGN_KEYS"}),
+        ({"SECRET": "own", "SIGN_KEYS": ["own"]}, {"SECRET_FALLBACKS", "SIGN"}),
+        ({"SECRET": "own", "SECRET_FALLBACKS": ["own, too"]}, {"SIGN_KEYS"}),
+        ({"SECRET": None}, set()),
+        ({"SECRET_FALLBACKS": ["own"]}, set()),
+        ({"SIGN_KEYS": ["own"]}, {"SIGN"}),
+        ({"SIGN_KEYS": ["own"], "SIGN": False}, set()),
+        ({"AUTH": "any"}, {"AUTH_PARAMS"}),
+        ({"AUTH": "shop.auth.Own", "AUTH_PARAMS": {"own": 1}}, set()),
+        ({"AUTH_PARAMS": {"own": 1}}, set()),
+        # The keys of another emulator.
+        ({"EMULATOR_HOST": "own:8123"}, {"EMULATOR_HTTP_HOST"}),
+        ({"EMULATOR_HTTP_HOST": "own:8124"}, set()),
+        ({"SAE": "own@shop.example", "URL": "https://own.example/"}, set()),
+    ],
+)
+def test_an_option_takes_along_what_belongs_to_it(
+    configure: Configure, options: dict[str, Any], reset: set[str]
+) -> None:
+    base = configure(**TOGETHER)
+    own = values(base.overridden("vault", options))
+
+    assert own == values(base) | {key: DEFAULTS[key] for key in reset} | {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in options.items()
+        if value is not None
+    }
 
 
 UNKNOWN = "is no setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."

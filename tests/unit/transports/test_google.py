@@ -217,13 +217,13 @@ def test_the_audience_does_not_follow_the_url_of_a_task(
 def test_a_task_that_the_view_would_refuse_is_not_enqueued(
     service: Service, configure: Configure
 ) -> None:
-    configure(SECRET=None)
+    configure(SECRET=None, SIGN=False)
 
     with pytest.raises(ConfigurationError) as caught:
         add().delay()
     assert str(caught.value) == (
-        "CLOUDTASK['SECRET']: neither SECRET nor SAE is set, so the dispatch view "
-        "would refuse this task. Set one of them."
+        "CLOUDTASK['SIGN']: is off, and neither SECRET nor SAE is set, so the dispatch "
+        "view would refuse this task. Turn SIGN on, or set one of them."
     )
     assert service.calls == []
 

@@ -1,15 +1,19 @@
 """When a connection to Cloud Tasks is replaced, and what becomes of calls."""
 
 import asyncio
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import grpc
 import pytest
+from grpc.experimental import gevent
 
+from cloudtask.checks import check_cloudtask
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.transports import google_channel
 from cloudtask.transports.base import OutgoingTask, Transport
@@ -105,3 +109,55 @@ def test_one_that_is_young_or_was_answered_is_kept(
         transport.send(outgoing())
     transport.send(outgoing())
     assert len({call.peer for call in service.calls}) == 1
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that has a package patch what this process knows."""
+
+    def patched(module: str, function: str) -> None:
+        patcher = ModuleType(module)
+        setattr(patcher, function, lambda name: name == "socket")
+        monkeypatch.setitem(sys.modules, module, patcher)
+
+    google_channel._cooperate.cache_clear()
+    return patched
+
+
+def test_grpc_learns_of_gevent_once(
+    configure: Configure,
+    outgoing: Outgoing,
+    patched: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned: list[str] = []
+    monkeypatch.setattr(gevent, "init_gevent", lambda: learned.append("gevent"))
+    patched("gevent.monkey", "is_module_patched")
+    for _ in range(2):
+        transport = configure()
+        transport.send(outgoing())
+        transport.close()
+    assert learned == ["gevent"]
+
+
+def test_eventlet_is_told_of(
+    configure: Configure,
+    outgoing: Outgoing,
+    patched: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    patched("eventlet.patcher", "is_monkey_patched")
+    configure().send(outgoing())
+
+    [message] = caplog.messages
+    assert message.startswith("eventlet has patched this process, and gRPC cannot")
+    [warning] = [each for each in check_cloudtask() if each.id == "cloudtask.W030"]
+    assert warning.msg == message
+
+
+def test_threads_are_nothing_to_tell_of(caplog: pytest.LogCaptureFixture) -> None:
+    google_channel._cooperate.cache_clear()
+    google_channel._cooperate(0)
+
+    assert caplog.messages == []
+    assert not [each for each in check_cloudtask() if each.id == "cloudtask.W030"]

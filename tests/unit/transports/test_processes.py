@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.unit.transports.service import Service
+from tests.unit.transports.service import Meet, Service
 
 ROOT = Path(__file__).parents[3]
 
 PREPARE = """
 import os, sys
 from django.conf import settings
-settings.configure(CLOUDTASK={
+settings.configure(SECRET_KEY="of this test", CLOUDTASK={
     "PROJECT": "project",
     "LOCATION": "europe-west1",
     "URL": "https://shop.example/_tasks/",
@@ -93,6 +94,27 @@ def look():
 add("parent").delay()
 """
 
+#: Green threads in place of threads, before anything else is loaded.
+GREEN = """
+from gevent import monkey
+monkey.patch_all()
+"""
+
+WAITS_TOGETHER = """
+import gevent
+
+def wait_together():
+    both = [gevent.spawn(add(f"child {n}").delay) for n in range(2)]
+    gevent.joinall(both, raise_error=True)
+
+wait_together()
+child = os.fork()
+if child == 0:
+    wait_together()
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 FAILS = """
 from cloudtask.exceptions import ServiceUnavailable
 
@@ -107,9 +129,10 @@ except ServiceUnavailable as error:
 def script(service: Service):
     """Return a function that runs a script and gives what it printed."""
 
-    def script(text: str, address: str = "") -> str:
+    def script(text: str, address: str = "", first: str = "") -> str:
+        text = first + PREPARE + text
         done = subprocess.run(
-            [sys.executable, "-c", PREPARE + text, address or service.address],
+            [sys.executable, "-c", text, address or service.address],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -171,3 +194,11 @@ def test_the_client_is_closed_when_the_process_ends(script, service: Service) ->
 
 def test_a_process_that_never_reached_google_ends_all_the_same(script) -> None:
     assert script(FAILS, address="127.0.0.1:1") == "ServiceUnavailable"
+
+
+def test_a_green_thread_of_gevent_stops_no_other_one(script, service: Service) -> None:
+    # Nobody is answered until two calls are under way.
+    service.answers(*[Meet(threading.Barrier(2))] * 4)
+
+    script(WAITS_TOGETHER, first=GREEN)
+    assert sorted(senders(service)) == ["child 0"] * 2 + ["child 1"] * 2
