@@ -319,7 +319,7 @@ class Servers:
         return True
 
     def freeze_some(self, number: int, seconds: float, story: Story) -> None:
-        """Stop so many at once for that long, and first those that are busy."""
+        """Stop so many at once for that long, the busiest first."""
         pids, busy = self.workers(), story.busy
         story.dice.shuffle(pids)
         chosen = sorted(pids, key=lambda pid: -busy[pid])[:number]
