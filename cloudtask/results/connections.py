@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,6 +109,7 @@ class Session:
         On a connection that was used before, an error is doubted, and so is
         an answer that is false: a task may have changed the session, to
         another schema for one. Both are asked again on a new connection.
+        The error may be any: a driver, too, reads and writes by the session.
 
         Args:
             question: What may be asked twice.
@@ -119,7 +121,7 @@ class Session:
         if connection.connection is not None:
             try:
                 answer = self._note_failures(question, connection)
-            except Error as error:
+            except Exception as error:
                 if is_conflict(error):
                     raise
                 logger.info("asked again on a new connection: %r", error)
@@ -128,6 +130,21 @@ class Session:
                     return answer
             renew(connection)
         return self._note_failures(question, connection)
+
+    def look(self, question: Callable[[], _T]) -> _T:
+        """
+        Ask the database while the task works, whose connection is left alone.
+
+        What is doubted is asked again on a connection of another thread.
+        """
+        if self.is_nested:
+            return ask(question)
+        with suppress(Exception):
+            answer = ask(question)
+            if answer:
+                return answer
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(_ask_and_close, question).result()
 
     def insist(self, question: Callable[[], _T], may_wait: Callable[[], bool]) -> _T:
         """
@@ -157,6 +174,13 @@ class Session:
             # Without a connection nothing can have reached it.
             self.has_failed |= was_open or connection.connection is not None
             raise
+
+
+def _ask_and_close(question: Callable[[], _T]) -> _T:
+    try:
+        return question()
+    finally:
+        primary().close()
 
 
 def repeat_conflicts(question: Callable[[], _T], tries: int = TRIES) -> _T:
@@ -193,7 +217,8 @@ def is_of_values(error: Exception) -> bool:
 
 def may_pass(error: Exception) -> bool:
     """Whether the same may work later: the statement is not wrong."""
-    return isinstance(error, (OperationalError, InterfaceError, InternalError))
+    kinds = (OperationalError, InterfaceError, InternalError)
+    return isinstance(error, kinds) and not is_of_values(error)
 
 
 def is_idle(connection: Any) -> bool | None:
