@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from time import monotonic
@@ -522,8 +523,9 @@ def _keep_error(
     if error is None or (is_one_too_many and not ending.final):
         return
     kind = type(error)
-    sensitive = sensitive_of(payload)
     args, kwargs = payload.received_arguments()
+    # What the task has put into its arguments may be no JSON.
+    sensitive = sensitive_of(replace(payload, args=args, kwargs=kwargs))
 
     def shown(words: str) -> str:
         return text(sensitive.scrubbed(words, args, kwargs))
