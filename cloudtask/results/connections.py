@@ -62,13 +62,13 @@ def ask(question: Callable[[], _T]) -> _T:
         question: What may be asked twice.
     """
     connection = primary()
-    driver = connection.connection
+    driver, is_used = connection.connection, _is_used(connection)
     if is_idle(connection) is False:
         return question()
     try:
         return repeat_conflicts(question)
     except Error:
-        if driver is None or _is_good(connection, driver):
+        if not is_used or _is_good(connection, driver):
             raise
         renew(connection)
     return repeat_conflicts(question)
@@ -118,7 +118,7 @@ class Session:
         if self.is_nested:
             return repeat_conflicts(question)
         _clear(connection)
-        if connection.connection is not None:
+        if _is_used(connection):
             try:
                 answer = self._note_failures(question, connection)
             except Exception as error:
@@ -277,6 +277,16 @@ def _clear(connection: Any) -> None:
         renew(connection)
 
 
+def _is_used(connection: Any) -> bool:
+    """Whether what it sends may go over a connection that was used before."""
+    return connection.connection is not None or _pool_of(connection) is not None
+
+
+def _pool_of(connection: Any) -> Any:
+    """The pool that its driver's connections are from, if Django has one."""
+    return getattr(connection, "pool", None)
+
+
 def _is_good(connection: Any, driver: Any) -> bool:
     """Whether a connection is the same as before, and works."""
     return connection.connection is driver and bool(connection.is_usable())
@@ -284,7 +294,8 @@ def _is_good(connection: Any, driver: Any) -> bool:
 
 def renew(connection: Any) -> None:
     """Have what follows use a new connection, outside of any transaction."""
-    if getattr(connection, "pool", None) is not None:
+    pool = _pool_of(connection)
+    if pool is not None:
         # A pool would give the same one again, as it is.
         with suppress(Exception):
             connection.connection.close()
@@ -294,6 +305,10 @@ def renew(connection: Any) -> None:
     connection.closed_in_transaction = False
     with suppress(Exception):  # It is broken, or closed.
         connection.close()
+    if pool is not None:
+        # What has ended this one has ended others.
+        with suppress(Exception):
+            pool.check()
     if connection.connection is not None:
         # SQLite in memory, which would not outlive it.
         connection.rollback()

@@ -296,7 +296,8 @@ def test_what_drivers_tell(
 def test_a_connection_of_a_pool_does_not_go_back_to_it() -> None:
     closed: list[str] = []
     driver = SimpleNamespace(close=lambda: closed.append("driver"))
-    wrapper = SimpleNamespace(pool=object(), connection=driver)
+    pool = SimpleNamespace(check=lambda: closed.append("others that are dead"))
+    wrapper = SimpleNamespace(pool=pool, connection=driver)
 
     def close() -> None:
         closed.append("wrapper")
@@ -305,4 +306,4 @@ def test_a_connection_of_a_pool_does_not_go_back_to_it() -> None:
     wrapper.close = close
     connections.renew(wrapper)
 
-    assert closed == ["driver", "wrapper"]
+    assert closed == ["driver", "wrapper", "others that are dead"]
