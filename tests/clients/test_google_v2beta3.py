@@ -211,6 +211,13 @@ def test_tasks(client: tasks_v2beta3.CloudTasksClient, queue: str) -> None:
         client.get_task(name=name)
     client.purge_queue(name=queue)
     until(lambda: not list(client.list_tasks(parent=queue)))
+    empty = client.get_queue(
+        tasks_v2beta3.GetQueueRequest(name=queue, read_mask="stats")
+    )
+    assert empty.stats.tasks_count == 0
+    assert "oldest_estimated_arrival_time" not in empty.stats
+    bare = client.get_queue(tasks_v2beta3.GetQueueRequest(name=queue, read_mask="name"))
+    assert bare == Queue(name=queue)
 
 
 def test_a_task_that_is_pulled_is_refused(

@@ -84,15 +84,43 @@ class Cluster:
 
 
 class Proxy:
-    """What is between the project and its database."""
+    """What is between two that talk over TCP, and how it fails them."""
 
-    def __init__(self, port: str) -> None:
-        self._target = ("127.0.0.1", int(port))
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = str(self._server.getsockname()[1])
+        self._target: tuple[str, int] | None = None
         self._links: list[_Link] = []
         self._is_black = False
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def lead_to(self, port: str | None) -> None:
+        """
+        Forward to a port of this machine from now on.
+
+        Args:
+            port: None has new connections reset, and old ones go on.
+        """
+        self._target = None if port is None else ("127.0.0.1", int(port))
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Reset what is open and what is to come, as a server that is gone."""
+        target, self._target = self._target, None
+        self.cut()
+        try:
+            yield
+        finally:
+            self._target = target
+            # One may have come between.
+            self.cut()
+
+    def cut(self) -> int:
+        """Reset what is open. Returns how many there were."""
+        links = [link for link in self._links if link.is_open]
+        for link in links:
+            link.close()
+        return len(links)
 
     def blacken(self, *, new_ones: bool) -> int:
         """
@@ -118,20 +146,31 @@ class Proxy:
                 link.close()
 
     def close(self) -> None:
+        # Closing alone does not wake the thread that accepts.
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        for link in self._links:
-            link.close()
+        self.cut()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._server.accept()
                 try:
-                    server = socket.create_connection(self._target)
+                    server = self._connect()
                 except OSError:
-                    client.close()
+                    _reset(client)
                 else:
+                    self._links = [link for link in self._links if link.is_open]
                     self._links.append(_Link(client, server, self._is_black))
+
+    def _connect(self) -> socket.socket:
+        if self._target is None:
+            raise ConnectionRefusedError
+        server = socket.create_connection(self._target)
+        # As the ends have it: what one of them writes is not waited for.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return server
 
 
 class _Link:
@@ -139,24 +178,40 @@ class _Link:
         self, client: socket.socket, server: socket.socket, is_black: bool
     ) -> None:
         self.is_black = is_black
-        self.is_open = True
-        self._client, self._server = client, server
+        self._ends = client, server
+        self._ended: set[socket.socket] = set()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for ends in ((client, server), (server, client)):
             threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
+    @property
+    def is_open(self) -> bool:
+        return len(self._ended) < len(self._ends)
+
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             while data := source.recv(2**16):
                 if not self.is_black:
                     sink.sendall(data)
-        if not self.is_black:
+            if not self.is_black:
+                sink.shutdown(socket.SHUT_WR)
+                self._ended.add(source)
+        except OSError:
+            if not self.is_black:
+                self.close()
+        if not self.is_open:
             self.close()
 
     def close(self) -> None:
-        self.is_open = False
-        for each in (self._client, self._server):
-            with suppress(OSError):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-                # Wakes the thread that reads from it.
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        """Reset both ends; nothing happens to those that have ended."""
+        self._ended.update(self._ends)
+        for each in self._ends:
+            _reset(each)
+
+
+def _reset(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        # Wakes the thread that reads from it.
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()

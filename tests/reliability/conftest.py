@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from tests.reliability.harness import HOST, Database, Ground, Story
+from tests.reliability.harness import Ground
+from tests.reliability.story import Story
+from tests.reliability.watched import Database, PostgreSQL
 
 Scene = Callable[..., AbstractContextManager[Story]]
 
@@ -31,35 +37,25 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
-def database() -> Iterator[Database]:
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database on PostgreSQL, or on the server that a parameter names."""
+    kind: type[Database] = getattr(request, "param", PostgreSQL)
+    if find_spec(kind.driver) is None:
+        missing(f"no {kind.driver}")
+    host, port = kind.address()
     try:
-        import psycopg
-    except ImportError as error:
-        missing(f"no psycopg: {error}")
-    try:
-        database = Database()
-    except psycopg.OperationalError as error:
-        missing(f"no PostgreSQL at {HOST}: {error}")
-    yield database
-    database.drop()
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        missing(f"no {kind.server} at {host}:{port}: {error}")
+    with closing(kind()) as database:
+        yield database
 
 
-@pytest.fixture(scope="session")
-def ground(
-    database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
-    with begun(Ground(tmp_path_factory.mktemp("reliability"), database)) as ground:
+@pytest.fixture
+def ground(database: Database, tmp_path: Path) -> Iterator[Ground]:
+    with closing(Ground(tmp_path, database)) as ground:
         yield ground
-
-
-@contextmanager
-def begun(ground: Ground) -> Iterator[Ground]:
-    try:
-        ground.start()
-        yield ground
-    finally:
-        ground.stop()
 
 
 @pytest.fixture
@@ -71,13 +67,20 @@ def scene(ground: Ground, request: pytest.FixtureRequest) -> Scene:
 
     @contextmanager
     def scene(**options: Any) -> Iterator[Story]:
-        ground.clear()
         with ground.served(**options) as servers:
             story = Story(ground, servers, seed)
             try:
                 yield story
+            except BaseException:
+                print(ground.log[-5000:])  # noqa: T201
+                print(json.dumps(story.violations(), indent=1))  # noqa: T201
+                # What hangs is seen in it.
+                before = len(ground.log)
+                servers.dump()
+                print(ground.log[before:])  # noqa: T201
+                raise
             finally:
-                print(f"CLOUDTASK_SEED={seed}", ground.log[-5000:], sep="\n")  # noqa: T201
+                print(f"CLOUDTASK_SEED={seed}")  # noqa: T201
                 _table.append(story.report(request.node.name))
 
     return scene

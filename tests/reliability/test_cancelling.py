@@ -183,9 +183,9 @@ def test_a_task_that_begins_just_when_it_is_cancelled_is_told() -> None:
 def test_a_task_that_is_to_be_tried_again_just_when_it_is_cancelled_is_not() -> None:
     wanted = payload(add.path)
     keep([wanted])
-    held = claim(wanted)
     retry = Ending(final=False)
-    assert cancelled_during(lambda: held.end(retry), wanted.id) is True
+    # It ends in the transaction in which it was claimed.
+    assert cancelled_during(lambda: claim(wanted).end(retry), wanted.id) is True
 
     found = row(wanted.id)
     assert found.status == "FAILED"

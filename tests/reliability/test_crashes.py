@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.reliability.conftest import Scene
-from tests.reliability.harness import Ground
+from tests.reliability.harness import IS_LONG, Ground
 
 pytestmark = pytest.mark.reliability
 
@@ -40,17 +40,18 @@ def test_a_task_that_is_delivered_several_times_runs_once(
         ground.emulator.inject("duplicate", probability=0.05, times=None)
 
         # In the queue two to five times each.
-        story.enqueue([story.dice.uniform(0, 0.05) for _ in range(1000)], copies=0)
+        number = 1000 if IS_LONG else 300
+        story.enqueue([story.dice.uniform(0, 0.05) for _ in range(number)], copies=0)
         story.settle()
 
         assert story.violations() == {}
         assert set(story.runs.values()) == {1}
-        assert len(story.runs) == 1000
-        assert len(story.ids) >= 2000
+        assert len(story.runs) == number
+        assert len(story.ids) >= 2 * number
         # Some came while the task ran, and some when it had.
         statuses = Counter(attempt.status for attempt in ground.emulator.attempts)
-        assert statuses[409] > 50
-        assert statuses[200] > 2000
+        assert statuses[409] > number / 20
+        assert statuses[200] > 2 * number
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("work", 1.5), ("falter", 1.0)])

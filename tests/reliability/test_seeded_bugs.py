@@ -2,14 +2,26 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from time import time
 from typing import Any
 
 import pytest
 
 from tests.reliability.conftest import Scene
-from tests.reliability.harness import Story, poll
+from tests.reliability.harness import poll
+from tests.reliability.story import Story
 
 pytestmark = pytest.mark.reliability
+
+#: What does not hold any more, whatever comes after it.
+LASTING = {
+    "I2 not one end",
+    "I3 too many runs",
+    "I6 acked early",
+    "I7 death without a cause",
+    "I8 dead channel",
+    "sent too often",
+}
 
 
 def kills(story: Story) -> None:
@@ -41,12 +53,46 @@ def unsent(story: Story) -> None:
     point = "sweeper, before the call"
     story.ground.points.arm(point, holds=True)
     story.ground.ask("enqueue_unsent", {"number": 50})
+    due = "SELECT count(*) FROM record WHERE send_at <= now()"
+    poll(lambda: story.ground.database.rows(due) == [(50,)])
     # One has taken them and waits, another one takes and sends them.
-    with story.ground.sweepers(2, bug="sweeper without mark"):
+    with story.ground.sweepers(2):
         poll(lambda: story.ground.points.reached(point))
         story.settle(is_swept=True)
         story.ground.points.release(point)
         poll(lambda: len(story.ground.emulator.attempts) >= 100)
+
+
+def drops(story: Story) -> None:
+    point = "before the end"
+    story.ground.points.arm(point, holds=True)
+    story.enqueue([0.02] * 12)
+    poll(lambda: story.ground.points.reached(point) == 12)
+    assert story.ground.database.cut() >= 12
+    story.ground.points.release(point)
+
+
+def untidy(story: Story) -> None:
+    story.enqueue([0.02] * 48, kind="leave_untidy")
+
+
+def boasts(story: Story) -> None:
+    story.enqueue([3.0] * 2, kind="boast")
+    # One thread prolongs the leases of all.
+    story.enqueue([6.0] * 6, copies=2)
+
+
+def hang_ups(story: Story) -> None:
+    story.enqueue([1.5] * 12)
+    poll(lambda: story.busy.total() == 12)
+    assert story.ground.to_servers.cut() >= 12
+
+
+def dead_channel(story: Story) -> None:
+    with story.enqueuing([0.02] * 7, pause=0.3):
+        poll(lambda: len(story.runs) > 2)
+        story.blackened.append(time())
+        assert story.ground.to_queue.blacken(new_ones=False) > 0
 
 
 @pytest.mark.parametrize(
@@ -101,6 +147,37 @@ def unsent(story: Story) -> None:
             {"I3 too many runs"},
             id="select-then-update",
         ),
+        pytest.param(
+            "end tried once", {}, drops, {"I3 too many runs"}, id="end-tried-once"
+        ),
+        pytest.param(
+            "end on the task's connection",
+            {},
+            untidy,
+            {"I3 too many runs", "I6 acked early"},
+            id="end-on-the-task-s-connection",
+        ),
+        pytest.param(
+            "unchecked progress",
+            {"workers": 1, "threads": 12},
+            boasts,
+            {"I3 too many runs"},
+            id="unchecked-progress",
+        ),
+        pytest.param(
+            "cancelled without an end",
+            {"is_asgi": True, "is_proxied": True},
+            hang_ups,
+            {"I3 too many runs"},
+            id="cancelled-without-an-end",
+        ),
+        pytest.param(
+            "channel kept",
+            {"is_proxied": True},
+            dead_channel,
+            {"I8 dead channel"},
+            id="channel-kept",
+        ),
     ],
 )
 def test_a_bug_breaks_what_has_to_hold(
@@ -112,8 +189,13 @@ def test_a_bug_breaks_what_has_to_hold(
 ) -> None:
     with scene(**options, bug=bug) as story:
         scenario(story)
+
+        def is_over() -> bool:
+            is_found = broken <= LASTING and broken <= set(story.violations())
+            return is_found or story.ground.emulator.idle
+
         # What is stuck stays so.
         with suppress(TimeoutError):
-            poll(lambda: story.ground.emulator.idle, 8)
+            poll(is_over, 8)
 
         assert broken <= set(story.violations())

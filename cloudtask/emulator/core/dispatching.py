@@ -109,8 +109,6 @@ class Dispatching:
 
     def _take(self, queue: LiveQueue, now: int) -> list[Dispatch]:
         wanted = min(queue.ready(now), MAX_TAKEN)
-        if not wanted:
-            return []
         started = []
         for task in self._store.due_tasks(queue.row, now, wanted):
             if not self._is_held(queue, task, now):

@@ -1,9 +1,11 @@
 """Short times for everything, and bugs on request."""
 
 import os
+import threading
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.apps import AppConfig
 
 
@@ -56,9 +58,9 @@ def _no_fence_for_errors() -> None:
 
     end = store.LeaseClaim._end
 
-    def unfenced(claim: Any, ending: Any) -> bool:
+    def unfenced(claim: Any, ending: Any, **options: Any) -> bool:
         if ending.error is None:
-            return end(claim, ending)
+            return end(claim, ending, **options)
         row = TaskRecord.objects.filter(pk=claim._lease.task_id)
         row.update(**store._ended(succeeded=False, final=ending.final))
         store._keep_error(claim._payload, claim._request, ending)
@@ -106,6 +108,74 @@ def _no_mark() -> None:
     sweeping._taken = taken
 
 
+def _end_once() -> None:
+    from cloudtask.results import store
+
+    def end_once(claim: Any, ending: Any) -> bool:
+        store.HEART.remove(claim._lease)
+        is_kept: bool = claim._end(ending)
+        return is_kept
+
+    store.LeaseClaim._end_for_good = end_once  # type: ignore[method-assign]
+
+
+def _trust_connections() -> None:
+    from cloudtask.results.connections import Session, repeat_conflicts
+
+    def ask(session: Any, question: Any) -> Any:
+        return repeat_conflicts(question)
+
+    Session.ask = ask  # type: ignore[method-assign]
+
+
+def _trust_progress() -> None:
+    from django.db import Error
+
+    from cloudtask.attempts import CloudTaskRequest
+    from cloudtask.results.connections import primary, renew
+    from cloudtask.results.leases import Heart
+
+    def progress(request: Any, done: Any, total: Any = None, message: Any = "") -> None:
+        request._claim.progress(done, total, message)
+
+    def start(heart: Any) -> None:
+        if heart._thread is None:
+            heart._thread = threading.Thread(target=heart._beat, daemon=True)
+            heart._thread.start()
+
+    def tick(heart: Any, *, is_due: bool) -> bool:
+        try:
+            for lease in list(heart._leases.values()):
+                lease.held.update(**lease.progress)
+            if is_due:
+                heart.prolong()
+        except Error:
+            renew(primary())
+        return is_due
+
+    CloudTaskRequest.progress = progress  # type: ignore[method-assign]
+    Heart._start = start  # type: ignore[method-assign]
+    Heart._tick = tick  # type: ignore[method-assign]
+
+
+def _leave_cancelled() -> None:
+    from cloudtask.deferral import Deferral
+
+    async def in_thread(deferral: Any, function: Any) -> Any:
+        return await sync_to_async(function)()
+
+    Deferral.in_thread = in_thread  # type: ignore[method-assign]
+
+
+def _keep_channel() -> None:
+    from cloudtask.transports.google_channel import Link
+
+    def reason(link: Any, connection: Any, error: Any) -> Any:
+        return error.code(), error.details()
+
+    Link.reason = reason  # type: ignore[method-assign]
+
+
 #: What the harness has to find out.
 BUGS = {
     "ack while running": _ack_while_running,
@@ -115,4 +185,9 @@ BUGS = {
     "sweeper without mark": _no_mark,
     "no heartbeat": _no_heartbeat,
     "select then update": _select_then_update,
+    "end tried once": _end_once,
+    "end on the task's connection": _trust_connections,
+    "unchecked progress": _trust_progress,
+    "cancelled without an end": _leave_cancelled,
+    "channel kept": _keep_channel,
 }

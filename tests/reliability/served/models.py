@@ -4,9 +4,9 @@ from django.db import models
 
 
 class Effect(models.Model):
-    """What a run of a task did."""
+    """What a task did, once, however many runs of it overlap."""
 
-    task = models.CharField(max_length=32)
+    task = models.CharField(max_length=32, unique=True)
 
     def __str__(self) -> str:
         return self.task

@@ -1,12 +1,20 @@
 """What happened, a line for each event, whichever process notes it."""
 
+import faulthandler
 import json
 import os
+import signal
 import threading
 from time import monotonic, time
 from typing import Any
 
 from django.conf import settings
+
+#: A signal that servers leave alone.
+DUMP = signal.SIGRTMIN + 1
+#: Seconds of standing still that may cost a lease: it has four signs of life,
+#: and one may wait as long before it as in it, and so may the next one.
+LONG = settings.LEASE / 4
 
 
 def note(event: str, task: str = "", **more: Any) -> None:
@@ -20,17 +28,20 @@ def note(event: str, task: str = "", **more: Any) -> None:
 
 
 def watch() -> None:
-    """Have it noted, from now on, when this process was stopped for long."""
+    """
+    Have it noted, from now on, when this process was stopped for long.
+
+    Asked by a signal, it writes to the log where its threads are.
+    """
+    faulthandler.register(DUMP)
     threading.Thread(target=_watch, daemon=True).start()
 
 
 def _watch() -> None:
-    # Between two signs of life a lease has as much left, at least.
-    long = settings.LEASE / 2
     last = monotonic()
     while True:
         threading.Event().wait(0.05)
         now = monotonic()
-        if now - last > long:
+        if now - last > LONG:
             note("stopped", since=time() - (now - last))
         last = now

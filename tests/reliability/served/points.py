@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.db.models.signals import post_save
 
-from tests.reliability.served.notes import note
+from cloudtask.stores import Standing
+from tests.reliability.served.notes import LONG, note
 
 #: What sends tasks in this process.
 sender = "outbox"
@@ -51,6 +52,8 @@ def install() -> None:
 
     for owner, name in ((DatabaseStore, "claim"), (LeaseClaim, "end")):
         setattr(owner, name, _timed(getattr(owner, name)))
+    DatabaseStore.claim = _claimed(DatabaseStore.claim)  # type: ignore[method-assign]
+    LeaseClaim.end = _answered(LeaseClaim.end)  # type: ignore[method-assign]
     _around(
         *(DatabaseStore, "claim", lambda store, payload, request: payload.id),
         before="before the claim",
@@ -70,7 +73,8 @@ def install() -> None:
         before="{sender}, before the call",
         after="{sender}, after the call",
     )
-    prolong = _timed(Heart.prolong)
+    prolong = Heart.prolong
+    Heart._tick = _timed(Heart._tick)  # type: ignore[method-assign]
 
     def beat(heart: Heart) -> None:
         for lease in list(heart._leases.values()):
@@ -90,13 +94,38 @@ def _error_was_written(instance: Any, **_: Any) -> None:
 def _timed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Have it noted if the database takes so long that a lease may lapse."""
 
-    def wrapper(*args: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         since = time()
         try:
-            return function(*args)
+            return function(*args, **kwargs)
         finally:
-            if time() - since > settings.LEASE / 2:
+            if time() - since > LONG:
                 note("stopped", since=since)
+
+    return wrapper
+
+
+def _claimed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have it noted when a claim that succeeded was begun."""
+
+    def wrapper(store: Any, payload: Any, *args: Any) -> Any:
+        since = time()
+        claim = function(store, payload, *args)
+        if claim.standing is Standing.FREE:
+            note("claim", payload.id, since=since)
+        return claim
+
+    return wrapper
+
+
+def _answered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have it noted when the end of a run was recorded, or could not be."""
+
+    def wrapper(claim: Any, *args: Any) -> Any:
+        try:
+            return function(claim, *args)
+        finally:
+            note("answer", claim._lease.task_id)
 
     return wrapper
 

@@ -1,6 +1,9 @@
 """Its settings. The harness says where everything is."""
 
 import os
+from datetime import timedelta
+
+from tests.settings import _SERVERS
 
 SECRET_KEY = "only for the tests of this package"
 DEBUG = False
@@ -12,22 +15,38 @@ INSTALLED_APPS = [
     "cloudtask.results",
     "tests.reliability.served.apps.ServedConfig",
 ]
+_OPTIONS = {
+    # As docs/reliability.md has them, but shorter.
+    "postgresql": {
+        "connect_timeout": 2,
+        "tcp_user_timeout": 4000,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 2,
+    },
+    "mariadb": {
+        "charset": "utf8mb4",
+        "connect_timeout": 2,
+        "read_timeout": 10,
+        "write_timeout": 10,
+    },
+}
+_server = os.environ["RELIABILITY_SERVER"]
+if _server == "mariadb":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": _SERVERS[_server]["ENGINE"],
         "NAME": os.environ["RELIABILITY_DATABASE"],
         "HOST": os.environ["RELIABILITY_HOST"],
         "PORT": os.environ["RELIABILITY_PORT"],
         "USER": os.environ["RELIABILITY_USER"],
-        "CONN_MAX_AGE": None,
-        # As docs/reliability.md has them, but shorter.
-        "OPTIONS": {
-            "connect_timeout": 2,
-            "tcp_user_timeout": 4000,
-            "keepalives_idle": 2,
-            "keepalives_interval": 1,
-            "keepalives_count": 2,
-        },
+        # Under ASGI each request has a thread, whose connection nobody finds
+        # again.
+        "CONN_MAX_AGE": 0 if os.environ.get("RELIABILITY_IS_ASGI") else None,
+        "OPTIONS": _OPTIONS[_server],
     }
 }
 LOGGING = {
@@ -53,5 +72,6 @@ CLOUDTASK = {
     "URL": os.environ["RELIABILITY_URL"],
     "SECRET": "a secret for tests of 32 bytes..",
     "EMULATOR_HOST": os.environ["RELIABILITY_EMULATOR"],
+    "RPC_TIMEOUT": timedelta(seconds=float(os.environ["RELIABILITY_RPC_TIMEOUT"])),
     "RESULTS": "all",
 }

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from time import time
 from typing import Any, NoReturn
 
 from django.core.management import BaseCommand, call_command
@@ -24,24 +25,45 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, sweep
 from cloudtask.transports.google import GoogleTransport
 from tests.reliability.served import points, tasks
-from tests.reliability.served.apps import BUGS
 from tests.reliability.served.models import Order
+from tests.reliability.served.notes import note
+from tests.reliability.served.tasks import bear
 
 
 def migrate() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
 
 
-def enqueue(seconds: list[float], copies: list[int], kind: str) -> dict[str, str]:
-    """Enqueue tasks, each so often. Returns ids by names."""
+def enqueue(wanted: list[tuple[str, float, int]], pause: float) -> dict[str, str]:
+    """
+    Enqueue tasks.
+
+    Args:
+        wanted: Of each, its function's name, its argument, and how often it
+            is to be in the queue.
+        pause: Seconds between two.
+
+    Returns:
+        Their ids, by names.
+    """
     ids = {}
-    for each, number in zip(seconds, copies, strict=True):
-        enqueued = getattr(tasks, kind)(each).delay()
-        ids[enqueued.name] = enqueued.id
+    for kind, each, number in wanted:
+        made = getattr(tasks, kind)(each)
+        since = time()
+        # One that raises has not enqueued it.
+        enqueued = bear(made.delay)
+        note(
+            "enqueue",
+            enqueued.id,
+            took=time() - since,
+            is_sent=enqueued.name is not None,
+        )
+        ids[enqueued.name or f"later {enqueued.id}"] = enqueued.id
         for _ in range(number - 1):
             row = TaskRecord.objects.get(pk=enqueued.id)
             [[(_, name)]] = sending.send_many([row])
             ids[name] = enqueued.id
+        threading.Event().wait(pause)
     return ids
 
 
@@ -63,11 +85,9 @@ def redrive() -> int:
     return number
 
 
-def keep_sweeping(limit: int = LIMIT, bug: str = "") -> None:
+def keep_sweeping(limit: int = LIMIT) -> None:
     """Sweep, in a process that is begun again if it dies, as cron would."""
     os.setsid()
-    if bug:
-        BUGS[bug]()
     points.sender = "sweeper"
     parent = os.getppid()
     while os.getppid() == parent:
