@@ -22,6 +22,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.utils import timezone
 
+from cloudtask import execution
 from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.execution import Attempt, Outcome, Status, make_request
@@ -120,21 +121,33 @@ class CloudTask(Task):  # type: ignore[type-arg]
             _shared[self.backend] = (configured, backend)
         return backend
 
-    def enqueue(self, *args: Any, **kwargs: Any) -> Any:
-        # Django's own frame has the arguments, too.
+    # As Django's own, but that an argument of the task may be called `self`.
+
+    def enqueue(self, /, *args: Any, **kwargs: Any) -> Any:
+        # This frame has the arguments, too.
         try:
-            return Task.enqueue(self, *args, **kwargs)
+            backend: Any = self.get_backend()
+            return backend.enqueue(self, args, kwargs)
         except Exception as error:
             hide_values(error, of_others=False)
             raise
 
-    async def aenqueue(self, *args: Any, **kwargs: Any) -> Any:
+    async def aenqueue(self, /, *args: Any, **kwargs: Any) -> Any:
         """See enqueue()."""
         try:
-            return await Task.aenqueue(self, *args, **kwargs)
+            backend: Any = self.get_backend()
+            return await backend.aenqueue(self, args, kwargs)
         except Exception as error:
             hide_values(error, of_others=False)
             raise
+
+    def call(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run the function here and now."""
+        return execution.call(DjangoDefinition.of(self), *args, **kwargs)
+
+    async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
+        """See call()."""
+        return await execution.acall(DjangoDefinition.of(self), *args, **kwargs)
 
 
 # By alias, with the TASKS that they were made of.

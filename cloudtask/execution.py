@@ -356,9 +356,10 @@ async def _call_async(definition: Definition, /, *args: Any, **kwargs: Any) -> A
 
 def _checked_value(definition: Definition, value: Any) -> Any:
     """What the function returned, unless its work has yet to begin."""
-    if isgenerator(value) or isasyncgen(value):
+    if isgenerator(value) or isasyncgen(value) or isinstance(value, (map, filter)):
+        kind = type(value).__name__.removeprefix("async_")
         raise TypeError(
-            f"{definition.path} returned a generator, of which nothing has run. "
+            f"{definition.path} returned a {kind}, of which nothing has run. "
             "Return a list, or loop over it in the task."
         )
     if iscoroutine(value):

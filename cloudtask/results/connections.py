@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,13 +62,13 @@ def ask(question: Callable[[], _T]) -> _T:
         question: What may be asked twice.
     """
     connection = primary()
-    driver = connection.connection
+    driver, is_used = connection.connection, _is_used(connection)
     if is_idle(connection) is False:
         return question()
     try:
         return repeat_conflicts(question)
     except Error:
-        if driver is None or _is_good(connection, driver):
+        if not is_used or _is_good(connection, driver):
             raise
         renew(connection)
     return repeat_conflicts(question)
@@ -108,6 +109,7 @@ class Session:
         On a connection that was used before, an error is doubted, and so is
         an answer that is false: a task may have changed the session, to
         another schema for one. Both are asked again on a new connection.
+        The error may be any: a driver, too, reads and writes by the session.
 
         Args:
             question: What may be asked twice.
@@ -116,10 +118,10 @@ class Session:
         if self.is_nested:
             return repeat_conflicts(question)
         _clear(connection)
-        if connection.connection is not None:
+        if _is_used(connection):
             try:
                 answer = self._note_failures(question, connection)
-            except Error as error:
+            except Exception as error:
                 if is_conflict(error):
                     raise
                 logger.info("asked again on a new connection: %r", error)
@@ -128,6 +130,21 @@ class Session:
                     return answer
             renew(connection)
         return self._note_failures(question, connection)
+
+    def look(self, question: Callable[[], _T]) -> _T:
+        """
+        Ask the database while the task works, whose connection is left alone.
+
+        What is doubted is asked again on a connection of another thread.
+        """
+        if self.is_nested:
+            return ask(question)
+        with suppress(Exception):
+            answer = ask(question)
+            if answer:
+                return answer
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(_ask_and_close, question).result()
 
     def insist(self, question: Callable[[], _T], may_wait: Callable[[], bool]) -> _T:
         """
@@ -157,6 +174,13 @@ class Session:
             # Without a connection nothing can have reached it.
             self.has_failed |= was_open or connection.connection is not None
             raise
+
+
+def _ask_and_close(question: Callable[[], _T]) -> _T:
+    try:
+        return question()
+    finally:
+        primary().close()
 
 
 def repeat_conflicts(question: Callable[[], _T], tries: int = TRIES) -> _T:
@@ -193,7 +217,8 @@ def is_of_values(error: Exception) -> bool:
 
 def may_pass(error: Exception) -> bool:
     """Whether the same may work later: the statement is not wrong."""
-    return isinstance(error, (OperationalError, InterfaceError, InternalError))
+    kinds = (OperationalError, InterfaceError, InternalError)
+    return isinstance(error, kinds) and not is_of_values(error)
 
 
 def is_idle(connection: Any) -> bool | None:
@@ -252,6 +277,16 @@ def _clear(connection: Any) -> None:
         renew(connection)
 
 
+def _is_used(connection: Any) -> bool:
+    """Whether what it sends may go over a connection that was used before."""
+    return connection.connection is not None or _pool_of(connection) is not None
+
+
+def _pool_of(connection: Any) -> Any:
+    """The pool that its driver's connections are from, if Django has one."""
+    return getattr(connection, "pool", None)
+
+
 def _is_good(connection: Any, driver: Any) -> bool:
     """Whether a connection is the same as before, and works."""
     return connection.connection is driver and bool(connection.is_usable())
@@ -259,7 +294,8 @@ def _is_good(connection: Any, driver: Any) -> bool:
 
 def renew(connection: Any) -> None:
     """Have what follows use a new connection, outside of any transaction."""
-    if getattr(connection, "pool", None) is not None:
+    pool = _pool_of(connection)
+    if pool is not None:
         # A pool would give the same one again, as it is.
         with suppress(Exception):
             connection.connection.close()
@@ -269,6 +305,10 @@ def renew(connection: Any) -> None:
     connection.closed_in_transaction = False
     with suppress(Exception):  # It is broken, or closed.
         connection.close()
+    if pool is not None:
+        # What has ended this one has ended others.
+        with suppress(Exception):
+            pool.check()
     if connection.connection is not None:
         # SQLite in memory, which would not outlive it.
         connection.rollback()

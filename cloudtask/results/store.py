@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from time import monotonic
@@ -144,9 +145,7 @@ class ErrorClaim(Claim):
         until = monotonic() + lease_time().total_seconds()
 
         def insist(write: Callable[..., bool]) -> bool:
-            return self._session.insist(
-                lambda: _write_or_shorten(write), lambda: monotonic() < until
-            )
+            return _insist(self._session, write, lambda: monotonic() < until)
 
         if ending.succeeded:
             _reach(lambda: insist(partial(self._recover, ending)))
@@ -217,7 +216,8 @@ class LeaseClaim(Claim):
 
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
-        [cancelled_at] = ask(lambda: list(held)) or [datetime.now(UTC)]
+        found = self._session.look(lambda: list(held.all()))
+        [cancelled_at] = found or [datetime.now(UTC)]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -260,7 +260,7 @@ class LeaseClaim(Claim):
         write: Callable[..., bool],
         may_wait: Callable[[], bool],
     ) -> bool:
-        if session.insist(lambda: _write_or_shorten(write), may_wait):
+        if _insist(session, write, may_wait):
             return True
         return session.has_failed and ask(self._was_written)
 
@@ -325,15 +325,17 @@ def _begin_session(request: CloudTaskRequest) -> Session:
     return Session.begin(in_place=request.request is None)
 
 
-def _write_or_shorten(write: Callable[..., bool]) -> bool:
+def _insist(
+    session: Session, write: Callable[..., bool], may_wait: Callable[[], bool]
+) -> bool:
     """Write an end, whatever is wrong with the values and texts in it."""
     try:
-        return write()
+        return session.insist(write, may_wait)
     except Exception as error:
         if not is_of_values(error):
             raise
         logger.exception("an end is written without its values and texts")
-        return write(is_short=True)
+        return session.insist(partial(write, is_short=True), may_wait)
 
 
 def _claim_on_good_connection(payload: Payload, request: CloudTaskRequest) -> Claim:
@@ -522,8 +524,9 @@ def _keep_error(
     if error is None or (is_one_too_many and not ending.final):
         return
     kind = type(error)
-    sensitive = sensitive_of(payload)
     args, kwargs = payload.received_arguments()
+    # What the task has put into its arguments may be no JSON.
+    sensitive = sensitive_of(replace(payload, args=args, kwargs=kwargs))
 
     def shown(words: str) -> str:
         return text(sensitive.scrubbed(words, args, kwargs))

@@ -70,6 +70,12 @@ def fail_twice() -> None:
 
 
 @with_options(retry=RetryPolicy(max_attempts=1))
+def use_up(items: list[object]) -> None:
+    items.append(object())
+    raise ValueError("used up")
+
+
+@with_options(retry=RetryPolicy(max_attempts=1))
 def ask_in_vain() -> None:
     raise Retry("not yet")
 

@@ -80,6 +80,18 @@ def test_a_task_that_takes_no_context_gets_its_arguments_alone(send: Send) -> No
     assert ran == [(([1], {"a": None}), {})]
 
 
+@pytest.mark.parametrize("name", ["self", "task", "args", "kwargs", "definition"])
+def test_arguments_have_any_name(queue: MemoryTransport, name: str) -> None:
+    given: dict[str, Any] = {name: 1}
+    tasks.keep.enqueue(**given)
+    asyncio.run(tasks.keep.aenqueue(**given))
+    queue.drain()
+    tasks.keep.call(**given)
+    asyncio.run(tasks.keep.acall(**given))
+
+    assert ran == [((), given)] * 4
+
+
 @pytest.mark.parametrize("attempt", [1, 2, 17])
 @pytest.mark.parametrize("name", ["look", "alook"])
 def test_a_context_knows_the_attempt_and_the_request(

@@ -91,6 +91,9 @@ if connection.vendor == "postgresql":
         "another schema": run("SET search_path TO nowhere"),
         "another tenant": run("SET search_path TO tenant"),
         "another role": run("SET ROLE pg_monitor"),
+        "another encoding": run("SET client_encoding TO LATIN1"),
+        # The driver reads no times of it.
+        "another style of dates": run("SET datestyle TO German"),
     }
 elif connection.vendor == "mysql":
     HARMS |= {
@@ -98,6 +101,7 @@ elif connection.vendor == "mysql":
         "read only": run("SET SESSION TRANSACTION READ ONLY"),
         "another database": run("USE information_schema"),
         "locked tables": run("LOCK TABLES django_migrations READ"),
+        "another encoding": run("SET NAMES utf8mb3"),
     }
 
 
@@ -125,7 +129,7 @@ def change_session(request: CloudTaskRequest, harm: str, *, fails: bool = False)
     ran.append(harm)
     HARMS[harm]()
     if fails:
-        raise ValueError("broken")
+        raise ValueError("broken \U0001f389")
     return "worked"
 
 
@@ -147,7 +151,13 @@ def test_a_run_is_recorded_and_the_next_one_too(server: str, harm: str) -> None:
     assert len(ran) == 2
 
 
-@pytest.mark.parametrize("harm", ["autocommit off", "BEGIN", "a broken transaction"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        *("autocommit off", "BEGIN", "a broken transaction"),
+        *(harm for harm in HARMS if harm == "another encoding"),
+    ],
+)
 def test_a_failure_is_recorded(harm: str) -> None:
     enqueued = change_session(harm, fails=True).delay()
 
@@ -155,7 +165,40 @@ def test_a_failure_is_recorded(harm: str) -> None:
     connection.close()
 
     found = row(enqueued.id)
-    assert (found.status, found.lease, found.errors.count()) == ("READY", "", 1)
+    assert (found.status, found.lease) == ("READY", "")
+    assert [error.message for error in found.errors.all()] == ["broken \U0001f389"]
+
+
+@pytest.mark.skipif("another style of dates" not in HARMS, reason="needs PostgreSQL")
+def test_what_is_read_of_a_task_is_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueued = add().delay()
+    assert post(enqueued.id).status_code == 200
+    claim_task = DatabaseStore.claim
+
+    def claim_afterwards(*args: Any) -> Any:
+        HARMS["another style of dates"]()
+        return claim_task(*args)
+
+    monkeypatch.setattr(DatabaseStore, "claim", claim_afterwards)
+
+    assert post(enqueued.id).status_code == 200
+    assert len(ran) == 1
+
+
+@task
+def look(request: CloudTaskRequest, harm: str) -> bool:
+    HARMS[harm]()
+    return request.check_cancelled()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="needs a server")
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_task_that_was_not_cancelled_is_not_told_so(harm: str) -> None:
+    enqueued = look(harm).delay()
+
+    assert post(enqueued.id).status_code == 200
+    connection.close()
+    assert row(enqueued.id).return_value is False
 
 
 @pytest.mark.parametrize(
@@ -253,7 +296,8 @@ def test_what_drivers_tell(
 def test_a_connection_of_a_pool_does_not_go_back_to_it() -> None:
     closed: list[str] = []
     driver = SimpleNamespace(close=lambda: closed.append("driver"))
-    wrapper = SimpleNamespace(pool=object(), connection=driver)
+    pool = SimpleNamespace(check=lambda: closed.append("others that are dead"))
+    wrapper = SimpleNamespace(pool=pool, connection=driver)
 
     def close() -> None:
         closed.append("wrapper")
@@ -262,4 +306,4 @@ def test_a_connection_of_a_pool_does_not_go_back_to_it() -> None:
     wrapper.close = close
     connections.renew(wrapper)
 
-    assert closed == ["driver", "wrapper"]
+    assert closed == ["driver", "wrapper", "others that are dead"]

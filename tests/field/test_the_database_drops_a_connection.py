@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -247,6 +248,28 @@ def test_a_stale_connection_loses_no_task(
     assert POSTS[server](enqueued.id).status_code == 200
     assert len(ran) == 1
     assert row(enqueued.id).status == "SUCCESSFUL"
+
+
+@needs_server
+def test_a_pool_may_give_a_connection_that_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enqueued = add().delay()
+    claim_task, pool = store.DatabaseStore.claim, Mock()
+
+    def claim_anew(*args: Any) -> Any:
+        connection.close()
+        Failing(monkeypatch, Update, "run", OperationalError("terminated"))
+        return claim_task(*args)
+
+    monkeypatch.setattr(store.DatabaseStore, "claim", claim_anew)
+    monkeypatch.setattr(
+        "cloudtask.results.connections._pool_of", lambda connection: pool
+    )
+
+    assert post(enqueued.id).status_code == 200
+    assert len(ran) == 1
+    pool.check.assert_called()
 
 
 @pytest.mark.parametrize("wanted", [add, once])

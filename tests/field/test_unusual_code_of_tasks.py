@@ -272,13 +272,20 @@ async def agenerate(request: CloudTaskRequest) -> AsyncIterator[None]:
     return aitems()
 
 
-@pytest.mark.parametrize("func", [generate, agenerate])
+def apply(request: CloudTaskRequest) -> Iterator[None]:
+    return map(ran.append, ["ran"])
+
+
+@pytest.mark.parametrize(
+    ("func", "kind"),
+    [(generate, "generator"), (agenerate, "generator"), (apply, "map")],
+)
 def test_a_generator_that_nobody_runs_is_not_a_success(
-    queue: MemoryTransport, func: Callable[..., Any]
+    queue: MemoryTransport, func: Callable[..., Any], kind: str
 ) -> None:
     defined: Any = task(func)
     defined().delay()
-    with pytest.raises(TypeError, match="returned a generator, of which nothing has"):
+    with pytest.raises(TypeError, match=f"returned a {kind}, of which nothing has run"):
         queue.drain()
 
     assert ran == []

@@ -252,3 +252,17 @@ def test_a_task_that_changes_its_arguments_is_kept_as_it_arrived() -> None:
         ([1, {"a": (2, 3)}],),
         {"left": {"b": 4}},
     )
+
+
+@pytest.mark.parametrize("kept", ["all", "errors"])
+def test_a_django_task_may_put_anything_into_its_arguments(
+    kept: str, settings: Any
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "RESULTS": kept}
+    django_tasks.use_up.enqueue([1])
+    [sent] = queue().tasks
+
+    assert dispatch_payload(sent.payload).status is Status.FAILED
+    found = TaskRecord.objects.get()
+    assert (found.status, found.body) == ("FAILED", sent.sent.body.decode())
+    assert found.errors.get().message == "used up"
