@@ -262,7 +262,12 @@ class LeaseClaim(Claim):
     ) -> bool:
         if _insist(session, write, may_wait):
             return True
-        return session.has_failed and ask(self._was_written)
+        if not session.has_failed:
+            return False
+        if ask(self._was_written):
+            return True
+        ask(self._take_death_back)
+        return False
 
     def _write_late(self, write: Callable[..., bool]) -> None:
         session = _begin_session(self._request)
@@ -276,24 +281,28 @@ class LeaseClaim(Claim):
         )
 
     def _was_written(self) -> bool:
-        """
-        Whether an end was written, of which the database could not tell.
+        """Whether an end was written, of which the database could not tell."""
+        mine = TaskRecord.objects.filter(
+            pk=self._lease.task_id,
+            lease="",
+            attempt=self._request.attempt,
+            worker_id=worker_id(),
+        )
+        return mine.exists()
 
-        If not, another worker has the task, since the database was away, and
-        not since this one died: it does not count.
+    def _take_death_back(self) -> int:
         """
-        mine = TaskRecord.objects.using(router.db_for_write(TaskRecord)).filter(
-            pk=self._lease.task_id
+        Have a takeover not count as a death.
+
+        Another worker has the task since the database was away, and not since
+        this one died.
+        """
+        taken_over = TaskRecord.objects.filter(
+            pk=self._lease.task_id,
+            status__in=(Status.READY, Status.RUNNING),
+            interruptions__gt=0,
         )
-        if mine.filter(
-            lease="", attempt=self._request.attempt, worker_id=worker_id()
-        ).exists():
-            return True
-        unfinished = mine.filter(status__in=(Status.READY, Status.RUNNING))
-        unfinished.filter(interruptions__gt=0).update(
-            interruptions=F("interruptions") - 1
-        )
-        return False
+        return taken_over.update(interruptions=F("interruptions") - 1)
 
     def _end(self, ending: Ending, *, is_short: bool = False) -> bool:
         if ending.error is None:
