@@ -215,6 +215,10 @@ class DjangoDefinition:
         )
 
 
+class SensitiveError(Exception):
+    """Stands for an exception that tells what is sensitive."""
+
+
 @dataclass(frozen=True, slots=True)
 class DjangoAttempt(Attempt):
     """An attempt that Django's signals tell of."""
@@ -277,7 +281,7 @@ class DjangoAttempt(Attempt):
     def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
         self._settle(outcome, error)
         if self.result.is_finished:
-            task_finished.send_robust(type(self.backend), task_result=self.result)
+            self._tell_finished(error)
 
     async def aended(
         self, outcome: Outcome, error: BaseException | None = None
@@ -286,9 +290,20 @@ class DjangoAttempt(Attempt):
         if self.result.is_finished:
             # Not by asend_robust(), which before Django 6.1 hides from
             # receivers, loggers above all, the exception that is handled.
-            await sync_to_async(task_finished.send_robust)(
-                type(self.backend), task_result=self.result
-            )
+            await sync_to_async(self._tell_finished)(error)
+
+    def _tell_finished(self, error: BaseException | None) -> None:
+        trace = self.scrubbed_trace(error)
+        if trace is None:
+            task_finished.send_robust(type(self.backend), task_result=self.result)
+            return
+        # Django's logger logs the exception that is handled.
+        try:
+            raise SensitiveError(trace)
+        except SensitiveError as shown:
+            # They have what is hidden here.
+            shown.__context__ = shown.__traceback__ = None
+            task_finished.send_robust(type(self.backend), task_result=self.result)
 
     def _settle(self, outcome: Outcome, error: BaseException | None) -> None:
         if outcome.status is Status.RETRY:

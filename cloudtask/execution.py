@@ -117,6 +117,14 @@ class Attempt:
         args, kwargs = self.payload.received_arguments()
         return self.sensitive.scrubbed(text, args, kwargs)
 
+    def scrubbed_trace(self, error: BaseException | None) -> str | None:
+        """What to show in place of an error that tells what is sensitive."""
+        if error is None or not self.definition.sensitive:
+            return None
+        trace = "".join(format_exception(error))
+        scrubbed = self.scrubbed(trace)
+        return scrubbed if scrubbed != trace else None
+
     @property
     def is_over(self) -> bool:
         """Whether the task's own policy had its last attempt before this."""
@@ -407,18 +415,9 @@ def _log(
         status.value,
         reason and attempt.scrubbed(reason),
     ]
-    trace = _scrubbed_trace(attempt, error)
+    trace = attempt.scrubbed_trace(error)
     if trace is not None:
         # The exception itself would tell.
         error, line = None, f"{line}\n%s"
         values.append(trace)
     logger.log(level, line, *values, exc_info=error)
-
-
-def _scrubbed_trace(attempt: Attempt, error: BaseException | None) -> str | None:
-    """What to log in place of an error that tells what is sensitive."""
-    if error is None or attempt.sensitive is NOTHING_SENSITIVE:
-        return None
-    trace = "".join(format_exception(error))
-    scrubbed = attempt.scrubbed(trace)
-    return scrubbed if scrubbed != trace else None

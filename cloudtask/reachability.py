@@ -70,6 +70,7 @@ def _try(url: SplitResult, backend: str | None) -> Reply | None:
                 host=url.netloc.rpartition("@")[2],
                 mount=mount,
                 path=path,
+                query=url.query,
                 is_https=url.scheme.lower() == "https",
                 backend=backend,
             )
@@ -128,17 +129,23 @@ def _stopped(settings: Settings, url: SplitResult, reply: Reply) -> CheckMessage
         return checks.Warning(
             "SECURE_SSL_REDIRECT would redirect dispatches, and Cloud Tasks takes "
             "a redirect for a failure.",
-            hint="Behind a proxy that ends TLS, as on Cloud Run, set "
-            "SECURE_PROXY_SSL_HEADER, or add the path to SECURE_REDIRECT_EXEMPT.",
+            hint=f"{_how_to_be_secure(url)}, or add the path to "
+            "SECURE_REDIRECT_EXEMPT.",
             id="cloudtask.W007",
         )
     culprit = reply.middleware or "Django's handler"
     return checks.Warning(
-        f"A dispatch to {url.hostname}{url.path}, as {settings.path_of('URL')} has it, "
+        f"A dispatch to {_host(url)}{url.path}, as {settings.path_of('URL')} has it, "
         f"does not reach the dispatch view: {culprit} {_deed(reply)}. {_FAILURE}",
         hint=_hint(url, reply),
         id="cloudtask.W018",
     )
+
+
+def _how_to_be_secure(url: SplitResult) -> str:
+    if url.scheme == "http":
+        return "Begin URL with https://"
+    return "Behind a proxy that ends TLS, as on Cloud Run, set SECURE_PROXY_SSL_HEADER"
 
 
 def _deed(reply: Reply) -> str:
@@ -150,17 +157,25 @@ def _deed(reply: Reply) -> str:
 
 
 def _hint(url: SplitResult, reply: Reply) -> str:
-    host = url.hostname or ""
+    host = _host(url)
     if reply.status == 400 and not _is_allowed(host):
         return f"Add {host!r} to ALLOWED_HOSTS."
     if django_settings.PREPEND_WWW and _is_www(reply.location, host):
         return f"Name the host 'www.{host}' in URL, or turn PREPEND_WWW off."
     if reply.status == 403 and _is_disallowed_agent():
         return f"Let {USER_AGENT!r} pass DISALLOWED_USER_AGENTS."
+    if reply.error:
+        return f"Correct what raises it, or have the path {url.path!r} exempt from it."
     return (
         f"Have the path {url.path!r} exempt from it. The dispatch view authenticates "
         "its callers itself."
     )
+
+
+def _host(url: SplitResult) -> str:
+    """The host, as in ALLOWED_HOSTS."""
+    host = url.hostname or ""
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_allowed(host: str) -> bool:

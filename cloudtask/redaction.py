@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _texts(value: Any) -> Iterator[str]:
         return
     for text in _plain_texts(value):
         # Messages quote, and escape what they do. A traceback indents lines.
-        for each in (text, *text.splitlines(), *_escaped_texts(text)):
+        for each in (text, text.strip(), *text.splitlines(), *_escaped_texts(text)):
             if len(each) >= MIN_LENGTH:
                 yield each
 
@@ -132,13 +132,17 @@ def _plain_texts(value: Any) -> Iterator[str]:
             yield value.hex
         elif isinstance(value, (date, time)):
             yield value.isoformat()
+            yield repr(value)  # As in a list.
 
 
 def _escaped_texts(text: str) -> Iterator[str]:
     yield repr(text)[1:-1]
     yield ascii(text)[1:-1]
     yield json.dumps(text)[1:-1]
+    # In paths, in parts of them, and in queries.
     yield quote(text)
+    yield quote(text, safe="")
+    yield quote_plus(text)
 
 
 #: Of a task that declares none, and of one that nobody knows.

@@ -99,7 +99,13 @@ class TaskDefinition(Generic[P, R]):
         Raises:
             TypeError: The function does not take these arguments.
         """
-        self._arguments.check(args, kwargs)
+        try:
+            self._arguments.check(args, kwargs)
+        except TypeError as error:
+            hide_values(error, of_others=True)
+            # This frame is in the traceback, too.
+            del args, kwargs
+            raise
         return Task(self, args, kwargs)
 
     def __repr__(self) -> str:

@@ -58,6 +58,7 @@ class Dispatch:
     host: str  # With a port, where the URL has one.
     mount: str  # Path that the site is mounted at, without a slash at its end.
     path: str  # The rest of the path.
+    query: str  # Of the URL, without a question mark.
     is_https: bool
     backend: str | None  # Alias of the task backend that it is for.
 
@@ -197,6 +198,7 @@ class _Handler(BaseHandler):
             "REQUEST_METHOD": "POST",
             "SCRIPT_NAME": dispatch.mount,
             "PATH_INFO": dispatch.path.encode().decode("latin1"),
+            "QUERY_STRING": dispatch.query,
             "SERVER_NAME": host,
             "SERVER_PORT": str(port),
             "SERVER_PROTOCOL": "HTTP/1.1",
@@ -248,7 +250,7 @@ class _AsyncHandler(_Handler):
             "path": dispatch.mount + dispatch.path,
             "raw_path": (dispatch.mount + dispatch.path).encode(),
             "root_path": dispatch.mount,
-            "query_string": b"",
+            "query_string": dispatch.query.encode(),
             "headers": [
                 (name.encode(), value.encode())
                 for name, value in dispatch.headers.items()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
+from cloudtask.exceptions import ConfigurationError
 from cloudtask.payload import as_id
 from cloudtask.results import control
+from cloudtask.results.missing import advise
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, Swept, sweep
 
@@ -41,7 +43,11 @@ def add_actions(actions: Any) -> None:
 
 def run(options: dict[str, Any], stdout: OutputWrapper) -> None:
     """Do what the command line says."""
-    _ACTIONS[options["action"]](options, stdout)
+    try:
+        with advise():
+            _ACTIONS[options["action"]](options, stdout)
+    except ConfigurationError as error:
+        raise CommandError(str(error)) from error
 
 
 def age(text: str) -> timedelta:

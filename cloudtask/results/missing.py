@@ -1,11 +1,16 @@
-"""Whether a statement failed because the tables of the app are not there."""
+"""Errors of statements that say that the tables of the app are not there."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from django.db import Error
+
+from cloudtask.conf import get_settings
+
 if TYPE_CHECKING:
-    from django.db import Error
+    from collections.abc import Iterator
 
 #: Of PostgreSQL: no such table, no such column.
 _STATES = frozenset({"42P01", "42703"})
@@ -29,3 +34,19 @@ def is_missing(error: Error) -> bool:
     return (
         state in _STATES or number in _NUMBERS or any(words in text for words in _WORDS)
     )
+
+
+@contextmanager
+def advise() -> Iterator[None]:
+    """
+    Raise what says how to make the tables, where an error says that.
+
+    Raises:
+        ConfigurationError: The tables are not there, or not up to date.
+    """
+    try:
+        yield
+    except Error as error:
+        if not is_missing(error):
+            raise
+        raise get_settings().error("RESULTS", ADVICE) from error

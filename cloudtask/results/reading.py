@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtask.exceptions import DecodeError, ResultNotFound
 from cloudtask.payload import as_id, decode
 from cloudtask.results.loaded import payload_of
+from cloudtask.results.missing import advise
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.values import restored
 from cloudtask.stores import Progress, StoredError, StoredResult
@@ -32,8 +33,9 @@ def found(task_id: str | UUID) -> StoredResult:
 
 def find(task_id: str | UUID) -> StoredResult | None:
     """What is known of a task; None if nothing is."""
-    row = TaskRecord.objects.filter(pk=as_id(task_id)).first()
-    return None if row is None else stored_result(row)
+    with advise():
+        row = TaskRecord.objects.filter(pk=as_id(task_id)).first()
+        return None if row is None else stored_result(row)
 
 
 def stored_result(row: TaskRecord) -> StoredResult:

@@ -48,7 +48,7 @@ from cloudtask.results.leases import (
     lease_time,
 )
 from cloudtask.results.loaded import sensitive_of
-from cloudtask.results.missing import ADVICE, is_missing
+from cloudtask.results.missing import ADVICE, advise, is_missing
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import find
 from cloudtask.results.statements import Given, Update, given
@@ -86,12 +86,8 @@ class DatabaseStore(ResultStore):
         return router.db_for_write(TaskRecord)
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
-        try:
+        with advise():
             _row(payload, task).save(force_insert=True)
-        except Error as error:
-            if not is_missing(error):
-                raise
-            raise get_settings().error("RESULTS", ADVICE) from error
 
     def unsent(self, ids: Collection[str]) -> Collection[str]:
         try:
@@ -113,7 +109,12 @@ class DatabaseStore(ResultStore):
 
     def drop(self, payload: Payload) -> None:
         unsent = TaskRecord.objects.filter(pk=payload.id, sent_at=None)
-        ask(unsent.filter(status=Status.READY).delete)
+        try:
+            ask(unsent.filter(status=Status.READY).delete)
+        except Error as error:
+            # Where there is no table, nothing is kept.
+            if not is_missing(error):
+                raise
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
         return find(id)

@@ -95,6 +95,15 @@ def count(get_response: GetResponse) -> GetResponse:
     return respond
 
 
+def need_query(get_response: GetResponse) -> GetResponse:
+    def respond(request: HttpRequest) -> HttpResponse:
+        if request.GET.get("pass") != "1":
+            return HttpResponse(status=403)
+        return get_response(request)
+
+    return respond
+
+
 def need_https(get_response: GetResponse) -> GetResponse:
     def respond(request: HttpRequest) -> HttpResponse:
         if request.headers.get("X-Forwarded-Proto") != "https":

@@ -83,6 +83,7 @@ FAILURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "an argument cannot be carried": ({}, {"note": object()}, "note|Unsupported"),
     "the task is too large": ({}, {"note": "x" * 2**20}, "bytes as a stored task"),
+    "an argument is unknown": ({}, {"size": 1}, "'size'$|UNAVAILABLE: "),
     "the task fails in place": ({"TRANSPORT": IMMEDIATE}, {}, "in the task"),
 }
 

@@ -94,6 +94,7 @@ def post(path: str = "/_tasks/", mount: str = "", agent: str = "") -> int:
         ("/_tasks/", "", {"ALLOWED_HOSTS": [".example"], "MIDDLEWARE": [COMMON]}),
         ("/_tasks/", "", {"ALLOWED_HOSTS": ["other.example"]}),  # Nobody looks.
         ("/_tasks/", "", {"MIDDLEWARE": ["count", "need_wsgi"]}),
+        ("/_tasks/?pass=1", "", {"MIDDLEWARE": ["need_query"]}),
         # Languages.
         ("/en/_tasks/", "", {**LANGUAGES, "MIDDLEWARE": [LOCALE]}),
         ("/de/_tasks/", "", {**LANGUAGES, "MIDDLEWARE": [LOCALE, COMMON]}),
@@ -181,10 +182,23 @@ def test_what_answers_in_place_of_the_view_is_told(
         f"the dispatch view: {words}"
     )
     assert message.msg.endswith(". Cloud Tasks takes it for a failure.")
+    if "raises" in words:
+        hint = "Correct what raises it, or have the path '/_tasks/' exempt from it."
     assert message.hint == hint
     assert "a secret" not in str(message)
     if "need_asgi" not in others["MIDDLEWARE"]:
         assert post() == status
+
+
+def test_an_address_is_named_as_allowed_hosts_has_it(settings: Any) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "URL": "https://[2001:db8::1]/_tasks/"}
+    settings.MIDDLEWARE = [COMMON]
+    settings.ALLOWED_HOSTS = [HOST]
+    (message,) = check_cloudtask()
+    assert message.hint == "Add '[2001:db8::1]' to ALLOWED_HOSTS."
+
+    settings.ALLOWED_HOSTS = ["[2001:db8::1]"]
+    assert check_cloudtask() == []
 
 
 def test_an_answer_that_is_replaced_is_told(check: Check) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.test import override_settings
 
@@ -143,12 +144,27 @@ def test_tables_that_are_there_are_told_nothing_of() -> None:
 @pytest.mark.django_db_backend
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("_unmigrated", ["no tables", "an old table"], indirect=True)
-def test_who_needs_missing_tables_is_told_to_migrate(_unmigrated: None) -> None:
-    with pytest.raises(ConfigurationError, match=r"RESULTS'\]: .*manage.py migrate"):
+def test_who_needs_missing_tables_is_told_to_migrate(
+    _unmigrated: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    advice = r"RESULTS'\]: .*manage\.py migrate"
+    with pytest.raises(ConfigurationError, match=advice):
         add(1, 2).delay()
+    assert caplog.messages == []  # Nothing is kept that could be sent later.
+    with pytest.raises(ConfigurationError, match=advice):
+        get_store(get_settings()).find("0" * 32)
     with pytest.raises(StoreUnavailable, match=r"manage\.py migrate"):
         dispatch(payload())
     assert get_store(get_settings()).keeps
+
+
+@pytest.mark.django_db_backend
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("_unmigrated", ["no tables"], indirect=True)
+@pytest.mark.parametrize("action", ["sweep", "prune"])
+def test_commands_tell_to_migrate(_unmigrated: None, action: str) -> None:
+    with pytest.raises(CommandError, match=r"RESULTS'\]: .*manage\.py migrate"):
+        call_command("cloudtask", action)
 
 
 @pytest.mark.django_db_backend

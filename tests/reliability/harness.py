@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -319,9 +318,11 @@ class Servers:
         self.killed[pid] = time()
         return True
 
-    def freeze_some(self, number: int, seconds: float, dice: random.Random) -> None:
-        """Stop so many at once for that long."""
-        chosen = dice.sample(self.workers(), number)
+    def freeze_some(self, number: int, seconds: float, story: Story) -> None:
+        """Stop so many at once for that long, the busiest first."""
+        pids, busy = self.workers(), story.busy
+        story.dice.shuffle(pids)
+        chosen = sorted(pids, key=lambda pid: -busy[pid])[:number]
         for pid in chosen:
             os.kill(pid, signal.SIGSTOP)
         threading.Event().wait(seconds)

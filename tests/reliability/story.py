@@ -141,7 +141,7 @@ class Story:
         self.enqueue([seconds] * 14, copies=2, kind=kind)
         # On a busy machine some end before others begin.
         poll(lambda: self.busy.total() >= 10)
-        self.servers.freeze_some(3, 2.0, self.dice)
+        self.servers.freeze_some(3, 2.0, self)
 
     @property
     def unfinished(self) -> int:

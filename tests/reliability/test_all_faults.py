@@ -95,7 +95,7 @@ def deaden_channel(story: Story) -> None:
 
 def freeze(story: Story) -> None:
     """Stop a process for far less than a lease."""
-    story.servers.freeze_some(1, story.dice.uniform(0.2, 1), story.dice)
+    story.servers.freeze_some(1, story.dice.uniform(0.2, 1), story)
 
 
 def hang_up(story: Story) -> None:

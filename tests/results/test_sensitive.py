@@ -10,10 +10,11 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from cloudtask import CloudTaskRequest, RetryPolicy, registry, task
 from cloudtask.dispatches import attempt_for
-from cloudtask.execution import Status
+from cloudtask.execution import Status, arun, run
 from cloudtask.results.admin import rendered_arguments
 from cloudtask.results.models import TaskError, TaskRecord
 from tests.backends.samples import recorded
@@ -223,6 +224,28 @@ def test_receivers_of_signals_are_told_nothing_of_it(
     [error] = told[-1].result.errors
     assert error.traceback.endswith("\nValueError: order 1: no ***\n")
     assert error.exception_class is ValueError
+
+
+@pytest.mark.parametrize("run", [run, async_to_sync(arun)], ids=["sync", "async"])
+def test_the_log_of_django_is_told_nothing_of_it(
+    run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    defined = with_options(
+        sensitive=("token",), takes_context=True, retry=RetryPolicy(max_attempts=1)
+    )(django_pay)
+    monkeypatch.setitem(globals(), "django_pay", defined)
+    result = defined.enqueue(1, token=TOKEN)
+    run(attempt_for(payload_of(result.id), {}))
+
+    [record] = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert "ValueError: order 1: no ***" in str(record.exc_info[1])
+    assert TOKEN not in caplog.text
+    error = record.exc_info[1]
+    assert error is not None
+    assert error.__context__ is error.__cause__ is None
 
 
 def test_no_object_shows_arguments() -> None:

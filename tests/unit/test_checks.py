@@ -346,6 +346,15 @@ def test_an_open_question_is_told_with_its_answer(check: Check) -> None:
     assert str(message.hint).startswith("Turn SIGN on, or set SAE to the service")
 
 
+def test_a_redirect_to_https_is_told_with_its_answer(check: Check) -> None:
+    for url, words in (
+        ("http://shop.example/_tasks/", "Begin URL with https://, or add"),
+        ("https://shop.example/_tasks/", "Behind a proxy that ends TLS, as on Cloud"),
+    ):
+        message = told(check({"URL": url}, **REDIRECTS), "W007")
+        assert str(message.hint).startswith(words)
+
+
 def test_a_weak_secret_is_told_once_and_not_shown(check: Check) -> None:
     messages = check(RIGHT | {"SECRET": "canary", "SECRET_FALLBACKS": ["canary-2"]})
 

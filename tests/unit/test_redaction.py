@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -82,7 +83,11 @@ def test_all_is_hidden_or_nothing() -> None:
         # As repr() writes it.
         ("tok\n'12345", repr("tok\n'12345"), '"***"'),
         ("naïve-12345", "at naïve-12345", "at ***"),
+        (" tok-12345\n", "bad token 'tok-12345'", "bad token '***'"),
+        ("a b/c+d=12345", "?t=a+b%2Fc%2Bd%3D12345&n=1", "?t=***&n=1"),
+        ("a b/c+d=12345", "/a%20b%2Fc%2Bd%3D12345/", "/***/"),
         # Other kinds, and what is in them.
+        (date(1970, 1, 2), f"{date(1970, 1, 2)} {[date(1970, 1, 2)]}", "*** [***]"),
         (4111111111111111, "card 4111111111111111 is refused", "card *** is refused"),
         (UUID(int=5), f"no {UUID(int=5)}", "no ***"),
         (Decimal("12345.678"), "of Decimal('12345.678')", "of Decimal('***')"),
