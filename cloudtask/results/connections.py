@@ -27,6 +27,7 @@ from django.db import (
     router,
     transaction,
 )
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from cloudtask.results.models import TaskRecord
 
@@ -180,7 +181,8 @@ def _ask_and_close(question: Callable[[], _T]) -> _T:
     try:
         return question()
     finally:
-        primary().close()
+        # Not by SQLite's own, which leaves open what is in memory.
+        BaseDatabaseWrapper.close(primary())
 
 
 def repeat_conflicts(question: Callable[[], _T], tries: int = TRIES) -> _T:
