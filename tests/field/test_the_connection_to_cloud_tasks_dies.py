@@ -45,7 +45,8 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def proxy(emulator: Emulator) -> Iterator[Proxy]:
-    proxy = Proxy(emulator.host.rpartition(":")[2])
+    proxy = Proxy()
+    proxy.lead_to(emulator.host.rpartition(":")[2])
     yield proxy
     proxy.close()
 
