@@ -42,6 +42,8 @@ _SERVERS: dict[str, dict[str, Any]] = {
         "HOST": os.environ.get("PGHOST", "127.0.0.1"),
         "PORT": os.environ.get("PGPORT", "5432"),
         "USER": os.environ.get("PGUSER", "postgres"),
+        # What a crash of the server would lose is not wanted after a test.
+        "OPTIONS": {"options": "-c synchronous_commit=off"},
     },
     "mariadb": {
         "ENGINE": "django.db.backends.mysql",
