@@ -21,7 +21,8 @@ INSTALLED_APPS = [
 ]
 SILENCED_SYSTEM_CHECKS = ["admin.E403", "admin.E408", "admin.E409", "admin.E410"]
 if os.environ.get("CLOUDTASK_TEST_APPS") == "core":
-    INSTALLED_APPS = ["cloudtask", "tests"]
+    contrib = ("auth", "contenttypes", "sessions")
+    INSTALLED_APPS = ["cloudtask", "tests", *(f"django.contrib.{a}" for a in contrib)]
 MIDDLEWARE: list[str] = []
 
 CLOUDTASK = {
