@@ -866,3 +866,14 @@ def test_a_task_that_was_sent_is_sent_even_if_that_cannot_be_noted(
     assert caplog.messages == [
         f"id={enqueued.id} was sent, which is not noted: OperationalError('away')"
     ]
+
+
+def test_a_task_in_its_callers_transaction_is_asked_there() -> None:
+    enqueued = add().delay()
+    with transaction.atomic():
+        held = claim(enqueued.id)
+        assert held.look() is False
+        # Which nobody else can see yet.
+        cancel(enqueued.id)
+        assert held.look() is True
+        assert held.end(Ending(succeeded=True)) is True
