@@ -241,7 +241,7 @@ def _check_no_emulator(settings: Settings) -> Iterator[CheckMessage]:
     if settings.emulator_host is not None and not django_settings.DEBUG:
         yield Error(
             f"{settings.path_of('EMULATOR_HOST')} is set while DEBUG is off: no task "
-            "reaches Google, and whoever runs that emulator may dispatch.",
+            "reaches Google, and the one who runs that emulator may dispatch.",
             hint="Leave it out in production. Where it is meant, as in a test of an "
             "image, silence this check.",
             id="cloudtask.E019",

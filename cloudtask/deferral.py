@@ -1,8 +1,8 @@
 """
 Work in threads that a cancelled coroutine waits for.
 
-A thread cannot be stopped. What it did has to be recorded, so whoever waits
-for it is cancelled afterwards.
+A thread cannot be stopped. What it did has to be recorded, so the coroutine
+that waits for it is cancelled afterwards.
 """
 
 from __future__ import annotations

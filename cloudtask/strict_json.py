@@ -56,7 +56,7 @@ def is_crowded(values: Collection[object]) -> bool:
     of a string; numbers, UUIDs and tuples can be chosen to have any.
 
     Raises:
-        TypeError: One of them is no value for a set.
+        TypeError: One of them cannot be in a set.
     """
     if len(values) <= MAX_SAME_HASH:
         return False

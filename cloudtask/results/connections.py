@@ -57,7 +57,7 @@ def ask(question: Callable[[], _T]) -> _T:
     """
     Ask the database, and again on a new connection if this one was dropped.
 
-    In a transaction, whoever began it, it is asked once.
+    In a transaction it is asked once.
 
     Args:
         question: What may be asked twice.
