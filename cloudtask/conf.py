@@ -138,14 +138,14 @@ class Settings:
     def require_project(self) -> str:
         return (
             self.project
-            or self._detected("PROJECT", environment.project)
+            or self._detect("PROJECT", environment.project)
             or self._missing("PROJECT")
         )
 
     def require_location(self) -> str:
         return (
             self.location
-            or self._detected("LOCATION", environment.location)
+            or self._detect("LOCATION", environment.location)
             or self._missing("LOCATION")
         )
 
@@ -156,7 +156,7 @@ class Settings:
         """URL of the dispatch view: the setting, or what Cloud Run gives."""
         if self.url is not None or self.emulator() is not None:
             return self.url
-        origin = self._detected("URL", environment.origin)
+        origin = self._detect("URL", environment.origin)
         return origin + self._dispatch_path() if origin else None
 
     def service_account(self) -> str | None:
@@ -168,7 +168,7 @@ class Settings:
         """
         if self.sae is not None or self.emulator() is not None:
             return self.sae
-        return self._detected("SAE", environment.service_account)
+        return self._detect("SAE", environment.service_account)
 
     def accepted_audiences(self) -> tuple[str, ...]:
         """
@@ -281,7 +281,7 @@ class Settings:
                 "include('cloudtask.urls')) to your URLconf, or set the full URL.",
             ) from None
 
-    def _detected(self, key: str, detect: Callable[[], str | None]) -> str | None:
+    def _detect(self, key: str, detect: Callable[[], str | None]) -> str | None:
         try:
             return detect()
         except MetadataUnavailable as error:

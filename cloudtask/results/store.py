@@ -91,9 +91,9 @@ class DatabaseStore(ResultStore):
 
     def unsent(self, ids: Collection[str]) -> Collection[str]:
         try:
-            # Where they were committed, whatever is read elsewhere.
-            rows = TaskRecord.objects.using(router.db_for_write(TaskRecord))
-            kept = rows.filter(pk__in=ids, status=Status.READY, send_at__isnull=False)
+            kept = TaskRecord.objects.filter(
+                pk__in=ids, status=Status.READY, send_at__isnull=False
+            )
             return ask(lambda: set(kept.values_list("pk", flat=True)))
         except Error as error:
             logger.warning("%d tasks are sent later: %r", len(ids), error)

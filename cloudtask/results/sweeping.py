@@ -14,7 +14,7 @@ from random import shuffle
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, router
+from django.db import Error
 from django.db.models import Case, DateTimeField, Value, When
 from django.db.models.functions import Coalesce
 
@@ -173,23 +173,20 @@ _NOT_HERE = (TaskNotFound, InvalidCredentials, MetadataUnavailable)
 _SCHEDULED = Coalesce("schedule_time", Now())
 
 
-def _rows() -> QuerySet[TaskRecord]:
-    # A copy that is read from elsewhere may lag behind.
-    return TaskRecord.objects.using(router.db_for_write(TaskRecord))
-
-
 def _to_send() -> QuerySet[TaskRecord]:
-    unsent = _rows().filter(status=Status.READY, send_at__lte=Now())
+    unsent = TaskRecord.objects.filter(status=Status.READY, send_at__lte=Now())
     return unsent.order_by("send_at")
 
 
 def _orphans() -> QuerySet[TaskRecord]:
-    over = _rows().filter(status=Status.RUNNING, lease_expires_at__lt=after(-GRACE))
+    over = TaskRecord.objects.filter(
+        status=Status.RUNNING, lease_expires_at__lt=after(-GRACE)
+    )
     return over.order_by("lease_expires_at")
 
 
 def _waiting() -> QuerySet[TaskRecord]:
-    waiting = _rows().filter(status=Status.READY, look_at__lte=Now())
+    waiting = TaskRecord.objects.filter(status=Status.READY, look_at__lte=Now())
     return waiting.order_by("look_at")
 
 
@@ -199,7 +196,7 @@ def _taken(rows: QuerySet[TaskRecord], limit: int, **mark: Any) -> list[TaskReco
     token = new_id()
     chosen = rows.order_by().filter(pk__in=ids)
     ask(lambda: chosen.update(lease=token, **mark))
-    taken = ask(lambda: list(_rows().filter(pk__in=ids, lease=token)))
+    taken = ask(lambda: list(TaskRecord.objects.filter(pk__in=ids, lease=token)))
     # In an outage the first ones use up the time for all.
     shuffle(taken)
     return taken
@@ -229,7 +226,9 @@ def _unsent(row: TaskRecord, error: Exception) -> None:
         logger.warning("task=%s id=%s was not sent: %s", row.path, row.pk, error)
     else:
         wait = _pause_of(row)
-        waiting = _rows().filter(pk=row.pk, status=Status.READY, send_at__isnull=False)
+        waiting = TaskRecord.objects.filter(
+            pk=row.pk, status=Status.READY, send_at__isnull=False
+        )
         ask(lambda: waiting.update(send_at=after(wait)))
         logger.error(
             "task=%s id=%s was not sent, and is tried again in %d s: %s",
@@ -254,7 +253,7 @@ def _pause_of(row: TaskRecord) -> timedelta:
 
 def _is_duplicate(row: TaskRecord) -> bool:
     """Whether another task has this one's name."""
-    same = _rows().filter(task_id=row.task_id, path=row.path)
+    same = TaskRecord.objects.filter(task_id=row.task_id, path=row.path)
     return same.exclude(pk=row.pk).filter(sent_at__isnull=False).exists()
 
 

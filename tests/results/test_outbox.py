@@ -257,12 +257,12 @@ def test_tasks_stay_if_nobody_knows_which_were_committed(
 ) -> None:
     error = OperationalError("away")
 
-    def away(*args: object) -> None:
+    def away(**conditions: object) -> None:
         raise error
 
     with monkeypatch.context() as patch, transaction.atomic():
         one, two = later(add, 1), later(add, 2)
-        patch.setattr(TaskRecord.objects, "using", away)
+        patch.setattr(TaskRecord.objects, "filter", away)
 
     assert calls.methods == []
     assert caplog.messages == [f"2 tasks are sent later: {error!r}"]

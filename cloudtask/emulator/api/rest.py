@@ -62,7 +62,10 @@ class RestFace:
         }
         _, *task_ids = call.rest
         return await self._api.buffer_task(
-            call.resource, "".join(task_ids), body, header_rules.forwarded(sent)
+            call.resource,
+            "".join(task_ids),
+            body,
+            header_rules.forwardable_headers(sent),
         )
 
 

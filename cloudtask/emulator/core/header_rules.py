@@ -55,7 +55,7 @@ def check(field: str, headers: Iterable[tuple[str, str]]) -> None:
             )
 
 
-def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+def forwardable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what a task takes over from the call that brought it."""
     about_connection = {
         name.strip()
