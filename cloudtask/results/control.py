@@ -12,12 +12,12 @@ from django.db import router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from cloudtask.exceptions import CloudTaskError, PayloadError
-from cloudtask.payload import as_id, decode, encode, new_id
 from cloudtask.results import sending
 from cloudtask.results.clock import Now
 from cloudtask.results.connections import ask
 from cloudtask.results.fields import AnyCharField
 from cloudtask.results.models import TaskRecord
+from cloudtask.wire.payload import as_id, decode, encode, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

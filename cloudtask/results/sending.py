@@ -7,20 +7,21 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cloudtask import registry
 from cloudtask.conf import get_settings
-from cloudtask.dispatches import backend_of, settings_for
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.dispatches import backend_of, settings_for
+from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
-from cloudtask.payload import decode
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import make_outgoing
+from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from cloudtask.payload import Payload
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import OutgoingTask, Patience, Route, Transport
+    from cloudtask.transports.base import Patience, Transport
+    from cloudtask.wire.outgoing import OutgoingTask, Route
+    from cloudtask.wire.payload import Payload
 
 logger = logging.getLogger("cloudtask")
 

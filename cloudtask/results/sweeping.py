@@ -28,7 +28,6 @@ from cloudtask.exceptions import (
     TaskGone,
     TaskNotFound,
 )
-from cloudtask.payload import new_id
 from cloudtask.results import control, sending
 from cloudtask.results.clock import Now, after
 from cloudtask.results.connections import ask, primary
@@ -37,6 +36,7 @@ from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.statements import Update, given
 from cloudtask.transports.base import Patience
+from cloudtask.wire.payload import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -29,25 +29,18 @@ from cloudtask.exceptions import (
     QueueNotFound,
     ServiceUnavailable,
 )
-from cloudtask.frames import hide_values
+from cloudtask.privacy.frames import hide_values
 from cloudtask.transports import google_batches as batches
-from cloudtask.transports.base import (
-    OidcToken,
-    OutgoingTask,
-    Patience,
-    Route,
-    Target,
-    Transport,
-    already_exists,
-)
+from cloudtask.transports.base import Patience, Transport, already_exists
 from cloudtask.transports.google_channel import Link
-from cloudtask.validation import SECRET_HEADER
+from cloudtask.wire.headers import SECRET_HEADER
+from cloudtask.wire.outgoing import OidcToken, OutgoingTask, Route, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cloudtask.conf import Settings
-    from cloudtask.retry import RetryPolicy
+    from cloudtask.wire.retry import RetryPolicy
 
 logger = logging.getLogger("cloudtask")
 

@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cloudtask import execution
-from cloudtask.dispatches import attempt_for
+from cloudtask.dispatch import execution
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Attempt, Outcome, Status
 from cloudtask.exceptions import Retry
-from cloudtask.execution import Attempt, Outcome, Status
-from cloudtask.payload import Payload, decode
-from cloudtask.transports.base import (
-    OutgoingTask,
-    Transport,
-    UsedNames,
-    meta_of,
-)
+from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.wire.outgoing import OutgoingTask
 
 #: Before a task that another worker has is asked for again.
 BUSY_WAIT = timedelta(seconds=1)

@@ -24,7 +24,8 @@ from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.transports import get_transport, google_channel
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.outgoing import outgoing_task
 from tests.reliability.cluster import Proxy
 from tests.tasks import add

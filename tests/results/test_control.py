@@ -14,10 +14,9 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 
 from cloudtask.conf import GOOGLE_TRANSPORT
+from cloudtask.dispatch.execution import Status
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
-from cloudtask.execution import Status
-from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.results import control
 from cloudtask.results.control import (
     acancel,
@@ -35,6 +34,7 @@ from cloudtask.results.sending import is_queued
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, Standing
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
     HOUR,

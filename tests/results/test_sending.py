@@ -16,8 +16,8 @@ from cloudtask.exceptions import (
 )
 from cloudtask.framework import Task
 from cloudtask.results import sending
-from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.backends import tasks as django_tasks
 from tests.backends.samples import BACKEND, SECOND_SECRET, THEIRS
 from tests.results.samples import (

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from cloudtask import signing
+from cloudtask.auth import signing
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.emulator import Emulator
-from cloudtask.payload import decode
 from cloudtask.results import sending
 from cloudtask.results.control import redrive, run_again
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
+from cloudtask.wire.payload import decode
 from tests.backends import tasks as django_tasks
 from tests.results.samples import add, ago, change, dispatch, fail, row
 from tests.wire import messages

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from cloudtask import registry
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.execution import Status
 from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
     QueueNotFound,
     ServiceUnavailable,
 )
-from cloudtask.execution import Status
 from cloudtask.results import sweeping
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord

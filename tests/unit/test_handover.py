@@ -18,9 +18,10 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 from cloudtask import Task, stores
-from cloudtask import handover as handovers
 from cloudtask.conf import Settings, get_settings
-from cloudtask.decorators import task
+from cloudtask.enqueue import handover as handovers
+from cloudtask.enqueue.decorators import task
+from cloudtask.enqueue.handover import Handover
 from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
@@ -28,12 +29,12 @@ from cloudtask.exceptions import (
     ServiceUnavailable,
     TaskAlreadyExists,
 )
-from cloudtask.handover import Handover
-from cloudtask.payload import Payload, encode
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask, Patience, Transport
+from cloudtask.transports.base import Patience, Transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.outgoing import OutgoingTask
+from cloudtask.wire.payload import Payload, encode
 from tests import tasks
 from tests.outgoing import outgoing_task
 from tests.tasks import add

@@ -26,9 +26,11 @@ from cloudtask.exceptions import (
     TaskAlreadyExists,
 )
 from cloudtask.transports import google
-from cloudtask.transports.base import MAX_STORED_BYTES, OutgoingTask, Transport
+from cloudtask.transports.base import Transport
 from cloudtask.transports.google import to_message
-from cloudtask.validation import BATCH_HEADER
+from cloudtask.wire.headers import BATCH_HEADER
+from cloudtask.wire.limits import MAX_STORED_BYTES
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.conftest import QUEUE_PATH
 from tests.unit.transports.service import Batches, Hang, Service, refuse, store
 from tests.wire import Calls, stored, watch
