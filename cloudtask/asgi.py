@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import CloudTaskError, MissingCredentials
 from cloudtask.wire.headers import SECRET_HEADER, SIGNATURE_HEADER
+from cloudtask.wire.limits import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,7 +84,7 @@ def _is_dispatch(scope: Message) -> bool:
 
 def _look(scope: Message) -> None:
     """Look at what is known before the body comes."""
-    from cloudtask.views import MAX_BODY_BYTES, _Refusal
+    from cloudtask.views import _Refusal
 
     if scope["method"] != "POST":
         raise _Refusal(405, "method not allowed")
@@ -103,7 +104,7 @@ def _has_own_auth() -> bool:
 
 async def _read(receive: Receive) -> bytes | None:
     """The body, or None if the client has gone."""
-    from cloudtask.views import MAX_BODY_BYTES, _Refusal
+    from cloudtask.views import _Refusal
 
     body = bytearray()
     while True:

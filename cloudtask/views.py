@@ -34,6 +34,7 @@ from cloudtask.exceptions import (
     StoreUnavailable,
     TaskNotFound,
 )
+from cloudtask.wire.limits import MAX_BODY_BYTES
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ _View = TypeVar("_View", bound="Callable[..., Any]")
 
 logger = logging.getLogger("cloudtask")
 
-#: Bytes of the largest body that is read. Cloud Tasks stores no larger task.
-MAX_BODY_BYTES = 1024 * 1024
 #: Seconds to wait when this side is at fault.
 _RETRY_AFTER = 10
 #: Characters of an error that are logged.

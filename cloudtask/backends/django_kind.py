@@ -44,7 +44,7 @@ from cloudtask.framework import (
 from cloudtask.privacy.frames import hide_values
 from cloudtask.privacy.redaction import sensitive_problem
 from cloudtask.stores import get_store
-from cloudtask.wire.limits import MAX_PATH_LENGTH
+from cloudtask.wire.payload import MAX_PATH_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

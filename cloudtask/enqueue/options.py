@@ -10,9 +10,10 @@ from cloudtask.conf import ONCE
 from cloudtask.conf.validation import deadline_problem, url_problem
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
-from cloudtask.wire.headers import header_problem
-from cloudtask.wire.limits import MAX_HEADER_BYTES, MAX_PATH_LENGTH
+from cloudtask.wire.headers import MAX_HEADER_BYTES, header_problem
+from cloudtask.wire.payload import MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.stored_size import header_size
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -123,8 +124,7 @@ def _path_problem(path: object) -> str | None:
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         _check(path, f"header {name!r}", header_problem(name, value))
-    # With what the stored task adds to each: two tags, three lengths.
-    size = sum(len(name) + len(value) + 12 for name, value in headers.items())
+    size = sum(header_size(name, value) for name, value in headers.items())
     if size > MAX_HEADER_BYTES:
         raise InvalidTask(
             f"{path}: its headers have {size} bytes; {MAX_HEADER_BYTES} are allowed."

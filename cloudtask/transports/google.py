@@ -34,6 +34,7 @@ from cloudtask.transports import google_batches as batches
 from cloudtask.transports.base import Patience, Transport, already_exists
 from cloudtask.transports.google_channel import Link
 from cloudtask.wire.headers import SECRET_HEADER
+from cloudtask.wire.limits import MAX_BATCH_CREATED
 from cloudtask.wire.outgoing import OidcToken, OutgoingTask, Route, Target
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class GoogleTransport(Transport):
     same call takes a fifth longer.
     """
 
-    batch_size = batches.MAX_CREATED
+    batch_size = MAX_BATCH_CREATED
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -20,13 +20,15 @@ from google.cloud.tasks_v2.types import (
 )
 
 from cloudtask.wire.headers import BATCH_HEADER
-from cloudtask.wire.limits import MAX_STORED_BYTES
+from cloudtask.wire.limits import (
+    MAX_BATCH_CREATED,
+    MAX_BATCH_DELETED,
+    MAX_STORED_BYTES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-#: Tasks that one call creates, and that one deletes, at the most.
-MAX_CREATED, MAX_DELETED = 100, 1000
 #: Bytes of the tasks that one call creates. Google tells no limit; that of
 #: one task is a size that it takes for certain.
 MAX_BYTES = MAX_STORED_BYTES
@@ -52,7 +54,7 @@ def creations(messages: Sequence[Any]) -> Iterator[list[int]]:
         taken = 0
         for index in indexes:
             size = messages[index].ByteSize() + _HEADER_BYTES
-            if chunk and (len(chunk) == MAX_CREATED or taken + size > MAX_BYTES):
+            if chunk and (len(chunk) == MAX_BATCH_CREATED or taken + size > MAX_BYTES):
                 yield chunk
                 chunk, taken = [], 0
             chunk.append(index)
@@ -63,8 +65,8 @@ def creations(messages: Sequence[Any]) -> Iterator[list[int]]:
 def deletions(names: Sequence[str]) -> Iterator[list[str]]:
     """The names of tasks that go into one call each."""
     for indexes in _by_queue([queue_path_of(name) for name in names]):
-        for start in range(0, len(indexes), MAX_DELETED):
-            yield [names[index] for index in indexes[start : start + MAX_DELETED]]
+        for start in range(0, len(indexes), MAX_BATCH_DELETED):
+            yield [names[index] for index in indexes[start : start + MAX_BATCH_DELETED]]
 
 
 def _by_queue(queue_paths: Iterable[str]) -> Iterable[list[int]]:

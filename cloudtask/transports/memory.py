@@ -11,6 +11,7 @@ from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Attempt, Outcome, Status
 from cloudtask.exceptions import Retry
 from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.wire.limits import DEFAULT_MAX_ATTEMPTS
 from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Before a task that another worker has is asked for again.
 BUSY_WAIT = timedelta(seconds=1)
-#: Cloud Tasks' own limit, for tasks without one.
-MAX_ATTEMPTS = 100
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ class MemoryTransport(Transport):
         while (stored := self._next_due(now or datetime.now(UTC))) is not None:
             outcome = execution.run(self._attempt(stored))
             outcomes.append(outcome)
-            if _asks_again(outcome) and stored.attempt < MAX_ATTEMPTS:
+            if _asks_again(outcome) and stored.attempt < DEFAULT_MAX_ATTEMPTS:
                 stored.attempt += 1
                 stored.due = datetime.now(UTC) + _wait(outcome)
                 self.tasks.append(stored)

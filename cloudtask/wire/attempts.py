@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.stores import NO_CLAIM
+from cloudtask.wire.limits import MAX_TASK_ID_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _ETA = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,500}", re.ASCII)
+_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_TASK_ID_LENGTH}}}", re.ASCII)
 #: W3C's `00-TRACE-SPAN-01`, and Google's `TRACE/SPAN;o=1`.
 _TRACES = {
     "HTTP_TRACEPARENT": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-.{1,100}", re.ASCII),

@@ -16,6 +16,10 @@ BACKEND_HEADER = "X-Task-Backend"
 #: Header that tells tasks apart which were created by one call.
 BATCH_HEADER = "X-Task-Batch-Index"
 
+#: Bytes that the headers of a definition take in the stored task, at the most.
+#: Cloud Tasks takes less than 80 KB, which others are part of.
+MAX_HEADER_BYTES = 64 * 1024
+
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 
 _OWN_HEADERS = frozenset(

@@ -6,13 +6,14 @@ import hashlib
 import re
 
 from cloudtask.exceptions import InvalidTask
+from cloudtask.wire.limits import MAX_QUEUE_NAME_LENGTH, MAX_TASK_ID_LENGTH
 
 #: Characters of the hash in front of a task id.
 _PREFIX_LENGTH = 16
 #: Characters that an id may have when the hash stands in front of it.
-MAX_KEY_LENGTH = 500 - _PREFIX_LENGTH - 1
+MAX_KEY_LENGTH = MAX_TASK_ID_LENGTH - _PREFIX_LENGTH - 1
 
-_QUEUE = re.compile(r"[A-Za-z0-9-]{1,100}")
+_QUEUE = re.compile(rf"[A-Za-z0-9-]{{1,{MAX_QUEUE_NAME_LENGTH}}}")
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 _PROJECT = re.compile(r"[A-Za-z0-9.:-]{1,100}")
 _LOCATION = re.compile(r"[a-z0-9-]{1,63}")

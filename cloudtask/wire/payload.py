@@ -35,6 +35,8 @@ CLOUDTASK, DJANGO = "cloudtask", "django"
 #: Level of the payload's object, in which "args" and "kwargs" stand.
 _TOP_DEPTH = 1
 
+#: Characters of a task's path.
+MAX_PATH_LENGTH = 500
 #: Characters of a Django task's queue name, an alias perhaps. It is cached.
 _MAX_QUEUE_NAME = 500
 

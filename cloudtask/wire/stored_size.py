@@ -5,24 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtask.exceptions import PayloadTooLarge
-from cloudtask.wire.limits import DEFAULT_DEADLINE, MAX_HEADER_BYTES, MAX_STORED_BYTES
+from cloudtask.wire.headers import MAX_HEADER_BYTES
+from cloudtask.wire.limits import (
+    ADDED_HEADER,
+    DEFAULT_DEADLINE,
+    MAX_ASSIGNED_ID_LENGTH,
+    MAX_STORED_BYTES,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from cloudtask.wire.outgoing import OutgoingTask
+    from cloudtask.wire.outgoing import OidcToken, OutgoingTask
     from cloudtask.wire.retry import RetryPolicy
 
-
 #: Bytes that everything but the body takes at the most: headers, of which
-#: MAX_HEADER_BYTES are the task's own, URL, names, audience, e-mail, times.
+#: MAX_HEADER_BYTES are the definition's own, URL, names, audience, e-mail,
+#: times.
 _REST_BYTES = MAX_HEADER_BYTES + 32 * 1024
 
-#: Longest id that Cloud Tasks gives an unnamed task.
-_ASSIGNED_ID_BYTES = 20
-
-#: Header that Cloud Tasks adds to the stored task.
-_ADDED_HEADER = ("User-Agent", "Google-Cloud-Tasks")
+#: Bytes of a time's parts, at their longest.
+_SECONDS_BYTES = _NANOS_BYTES = 6
 
 
 def check_size(task: OutgoingTask) -> None:
@@ -46,9 +49,8 @@ def stored_size(task: OutgoingTask) -> int:
     What the service chooses, an id or the time "now", is counted at its
     longest.
     """
-    name = len(task.name or f"{task.route.queue_path}/tasks/{'9' * _ASSIGNED_ID_BYTES}")
     fields = (
-        _field(name),
+        _field(_name_length(task)),
         _field(_http_request_size(task)),
         _field(_SECONDS_BYTES + _NANOS_BYTES),  # schedule_time
         _field(_SECONDS_BYTES),  # create_time, whole seconds
@@ -58,18 +60,32 @@ def stored_size(task: OutgoingTask) -> int:
     return sum(fields)
 
 
+def header_size(name: str, value: str) -> int:
+    """Bytes of one header in the stored task. Both texts are ASCII."""
+    return _field(_field(len(name)) + _field(len(value)))
+
+
+def _name_length(task: OutgoingTask) -> int:
+    if task.name is not None:
+        return len(task.name)
+    return len(f"{task.route.queue_path}/tasks/") + MAX_ASSIGNED_ID_LENGTH
+
+
 def _http_request_size(task: OutgoingTask) -> int:
-    size = _field(len(task.route.url.encode())) + _number(1) + _field(len(task.body))
-    headers = (*task.route.headers.items(), *task.headers.items(), _ADDED_HEADER)
-    for key, value in headers:
-        size += _field(_field(len(key)) + _field(len(value)))
-    if task.route.oidc is not None:
-        email, audience = (
-            task.route.oidc.email.encode(),
-            task.route.oidc.audience.encode(),
-        )
-        size += _field(_field(len(email)) + _field(len(audience)))
-    return size
+    route = task.route
+    headers = (*route.headers.items(), *task.headers.items(), ADDED_HEADER)
+    fields = (
+        _field(len(route.url.encode())),
+        _number(1),  # http_method: POST
+        _field(len(task.body)),
+        *(header_size(name, value) for name, value in headers),
+        _field(_oidc_size(route.oidc)) if route.oidc else 0,
+    )
+    return sum(fields)
+
+
+def _oidc_size(token: OidcToken) -> int:
+    return _field(len(token.email.encode())) + _field(len(token.audience.encode()))
 
 
 def _retry_size(retry: RetryPolicy) -> int:
@@ -80,7 +96,7 @@ def _retry_size(retry: RetryPolicy) -> int:
     )
 
 
-_SECONDS_BYTES = _NANOS_BYTES = 6
+# Protobuf's fields, each with one byte of tag. A number that is 0 is left out.
 
 
 def _field(length: int) -> int:
