@@ -162,13 +162,10 @@ class CloudTasksBackend(ConfiguredBackend):
             settings = self.settings
             transport = get_transport(settings)
             result, handover = self._prepared(settings, transport, task, args, kwargs)
-            name = await handover.amake(waits=settings.on_commit)
+            await handover.amake(waits=settings.on_commit)
         except Exception as error:
             hide_values(error, of_others=False)
             raise
-        if name is not None:
-            _mark_sent(result, name)
-            await task_enqueued.asend_robust(type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> CloudTaskResult:
@@ -212,6 +209,10 @@ class CloudTasksBackend(ConfiguredBackend):
     def _sent(self, result: CloudTaskResult, name: str) -> None:
         _mark_sent(result, name)
         task_enqueued.send_robust(type(self), task_result=result)
+
+    async def _asent(self, result: CloudTaskResult, name: str) -> None:
+        _mark_sent(result, name)
+        await task_enqueued.asend_robust(type(self), task_result=result)
 
     def _settings_if_right(self) -> Settings | None:
         # Tasks are defined while modules load, which wrong settings must not
@@ -277,6 +278,7 @@ class CloudTasksBackend(ConfiguredBackend):
             store=store,
             using=None,
             on_sent=partial(self._sent, result),
+            aon_sent=partial(self._asent, result),
         )
         return result, handover
 

@@ -297,12 +297,10 @@ class Task(Generic[R_co]):
         try:
             settings = get_settings()
             enqueued, handover = self._prepared(settings, schedule_time, using)
-            name = await handover.amake(waits=self._waits(settings, on_commit))
+            await handover.amake(waits=self._waits(settings, on_commit))
         except Exception as error:
             hide_values(error, of_others=False)
             raise
-        if name is not None:
-            enqueued.sent_as(name)
         self._enqueued = True
         return enqueued
 
