@@ -13,6 +13,7 @@ from cloudtask.dispatch.dispatches import backend_of, settings_for
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
+from cloudtask.transports.base import QueueTransport
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def delete_many(rows: Iterable[TaskRecord]) -> None:
 
     Such a task is dispatched, and answered as the finished one it is.
     """
-    named: dict[Transport, dict[str, TaskRecord]] = defaultdict(dict)
+    named: dict[QueueTransport, dict[str, TaskRecord]] = defaultdict(dict)
     for row in rows:
         try:
-            if row.name:
-                named[_transport_of(row)][_full_name(row)] = row
+            if (queues := _find_queues(row)) is not None:
+                named[queues][_full_name(row)] = row
         except CloudTaskError as error:
             _log_left(row, error)
     for transport, by_name in named.items():
@@ -105,7 +106,7 @@ def delete_many(rows: Iterable[TaskRecord]) -> None:
             _log_left(by_name[name], reason)
 
 
-def _left(transport: Transport, names: list[str]) -> Mapping[str, CloudTaskError]:
+def _left(transport: QueueTransport, names: list[str]) -> Mapping[str, CloudTaskError]:
     try:
         return transport.delete_many(names)
     except CloudTaskError as error:
@@ -126,7 +127,8 @@ def run_now(row: TaskRecord) -> bool:
     Raises:
         EnqueueError: Cloud Tasks did not answer, or refused.
     """
-    return bool(row.name) and _transport_of(row).run(_full_name(row))
+    queues = _find_queues(row)
+    return queues is not None and queues.run(_full_name(row))
 
 
 def is_queued(row: TaskRecord) -> bool:
@@ -136,7 +138,8 @@ def is_queued(row: TaskRecord) -> bool:
     Raises:
         EnqueueError: Cloud Tasks did not answer.
     """
-    return bool(row.name) and _transport_of(row).has(_full_name(row))
+    queues = _find_queues(row)
+    return queues is not None and queues.has(_full_name(row))
 
 
 def _route(payload: Payload, transport: Transport) -> Route:
@@ -152,6 +155,12 @@ def _full_name(row: TaskRecord) -> str:
     # Known by its dispatch alone, which tells the last part.
     target = _transport_of(row).target(settings_for(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
+
+
+def _find_queues(row: TaskRecord) -> QueueTransport | None:
+    """The transport that knows a task; None where it cannot be in a queue."""
+    transport = _transport_of(row) if row.name else None
+    return transport if isinstance(transport, QueueTransport) else None
 
 
 def _transport_of(row: TaskRecord) -> Transport:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +15,7 @@ from cloudtask.wire.outgoing import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from cloudtask.conf import Settings
     from cloudtask.wire.outgoing import OutgoingTask
@@ -29,6 +27,8 @@ _R = TypeVar("_R")
 class Transport(ABC):
     """
     Hands tasks over. One object serves all threads of a process.
+
+    A class of a project's own needs send() and no more, or QueueTransport.
 
     `send` and `asend` get tasks that were checked; they raise EnqueueError
     for what the other side refuses.
@@ -96,9 +96,28 @@ class Transport(ABC):
         patience = patience or self.patience()
         return [patience.ask(self.send, task) for task in tasks]
 
-    def delete(self, name: str) -> None:  # noqa: B027 - most keep no tasks
+    def patience(self) -> Patience:
+        """For calls one after the other."""
+        # A call that is given up took longer: repeats end before the timeout.
+        return Patience(self.settings.rpc_timeout / 2)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Give back connections. Calling it twice does no harm."""
+
+
+class QueueTransport(Transport):
+    """
+    A transport whose tasks wait in queues, where they can be found.
+
+    Only `cloudtask.results` asks for this: it cancels tasks, runs them now,
+    and looks for those that it hears nothing of. A task of any other transport
+    is taken to be in no queue.
+    """
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
         """
-        Take a task out of its queue. One that is not there is no error.
+        Take a task out of its queue. One that is not there is not an error.
 
         Raises:
             EnqueueError: Nobody answered.
@@ -115,6 +134,7 @@ class Transport(ABC):
         answers = {name: patience.ask(self.delete, name) for name in names}
         return {name: why for name, why in answers.items() if why is not None}
 
+    @abstractmethod
     def has(self, name: str) -> bool:
         """
         Whether a task is in its queue still.
@@ -122,8 +142,8 @@ class Transport(ABC):
         Raises:
             EnqueueError: Nobody answered.
         """
-        return False
 
+    @abstractmethod
     def run(self, name: str) -> bool:
         """
         Have a task dispatched now, whenever it is scheduled.
@@ -134,15 +154,6 @@ class Transport(ABC):
         Raises:
             EnqueueError: Nobody answered.
         """
-        return False
-
-    def patience(self) -> Patience:
-        """For calls one after the other."""
-        # A call that is given up took longer: repeats end before the timeout.
-        return Patience(self.settings.rpc_timeout / 2)
-
-    def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """Give back connections. Calling it twice does no harm."""
 
 
 class Patience:
@@ -173,58 +184,10 @@ class Patience:
             return error
 
 
-class UsedNames:
-    """
-    Names of tasks, for transports without a server that keeps them.
-
-    A name stays used after its task ran, as it does at Cloud Tasks.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._names: set[str] = set()
-
-    def claim(self, task: OutgoingTask) -> str:
-        """
-        The task's name, chosen here for an unnamed one.
-
-        Raises:
-            TaskAlreadyExists: It is in use.
-        """
-        name = task.name or f"{task.route.queue_path}/tasks/{secrets.randbits(63)}"
-        with self._lock:
-            if name in self._names:
-                raise already_exists(task, name)
-            self._names.add(name)
-        return name
-
-    def clear(self) -> None:
-        with self._lock:
-            self._names.clear()
-
-
-def meta_of(
-    task: OutgoingTask, name: str, *, due: datetime, retry_count: int = 0
-) -> dict[str, str]:
-    """The environment that Cloud Tasks' dispatch of this task would bring."""
-    headers = {**task.route.headers, **task.headers}
-    meta = {f"HTTP_{k.upper().replace('-', '_')}": v for k, v in headers.items()}
-    return {
-        **meta,
-        "HTTP_X_CLOUDTASKS_QUEUENAME": task.route.queue,
-        "HTTP_X_CLOUDTASKS_TASKNAME": name.rpartition("/")[2],
-        "HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(retry_count),
-        "HTTP_X_CLOUDTASKS_TASKETA": f"{due.timestamp():.6f}",
-    }
-
-
-def already_exists(task: OutgoingTask, name: str) -> TaskAlreadyExists:
+def make_duplicate_error(task: OutgoingTask, name: str) -> TaskAlreadyExists:
     return TaskAlreadyExists(
         f"{task.path} is enqueued already as {name}, or was within the last 24 "
         "hours. Wait, or give it another id with named=.",
         queue_path=task.route.queue_path,
         name=name,
     )
-
-
-# Sizes of protobuf fields, each with its one byte of tag. A zero is not sent.

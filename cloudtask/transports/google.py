@@ -31,7 +31,7 @@ from cloudtask.exceptions import (
 )
 from cloudtask.privacy.frames import hide_values
 from cloudtask.transports import google_batches as batches
-from cloudtask.transports.base import Patience, Transport, already_exists
+from cloudtask.transports.base import Patience, QueueTransport, make_duplicate_error
 from cloudtask.transports.google_channel import Link
 from cloudtask.wire.headers import SECRET_HEADER
 from cloudtask.wire.limits import MAX_BATCH_CREATED
@@ -100,7 +100,7 @@ _SINGLES_SECONDS = 3600.0
 _NOTHING_SAID = (grpc.StatusCode.UNKNOWN, "nothing is said of it")
 
 
-class GoogleTransport(Transport):
+class GoogleTransport(QueueTransport):
     """
     One connection for the process, made by Google's library on first use.
 
@@ -484,7 +484,7 @@ def to_error(
 ) -> EnqueueError:
     """Ours for Google's error: the one place where they are mapped."""
     if code is grpc.StatusCode.ALREADY_EXISTS and task.name is not None:
-        return already_exists(task, task.name)
+        return make_duplicate_error(task, task.name)
     queue_path = task.route.queue_path
     return _error_type(code)(
         f"{task.path}: {queue_path} did not take the task: {code.name}: {details}",

@@ -9,7 +9,8 @@ from cloudtask.dispatch import execution
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.privacy.frames import hide_values
 from cloudtask.privacy.redaction import NOTHING_SENSITIVE
-from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.transports.base import Transport
+from cloudtask.transports.in_process import UsedNames, make_meta
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ImmediateTransport(Transport):
 
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        meta = meta_of(task, name, due=datetime.now(UTC))
+        meta = make_meta(task, name, due=datetime.now(UTC))
         attempt = attempt_for(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1

@@ -10,7 +10,8 @@ from cloudtask.dispatch import execution
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Attempt, Outcome, Status
 from cloudtask.exceptions import Retry
-from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.in_process import UsedNames, make_meta
 from cloudtask.wire.limits import DEFAULT_MAX_ATTEMPTS
 from cloudtask.wire.payload import Payload, decode
 
@@ -33,7 +34,7 @@ class StoredTask:
     attempt: int = 1  # The next one.
 
 
-class MemoryTransport(Transport):
+class MemoryTransport(QueueTransport):
     """
     Keeps tasks, in the order they were enqueued, until `drain()`.
 
@@ -95,7 +96,7 @@ class MemoryTransport(Transport):
         return outcomes
 
     def _attempt(self, stored: StoredTask) -> Attempt:
-        meta = meta_of(
+        meta = make_meta(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
         return attempt_for(stored.payload, meta)

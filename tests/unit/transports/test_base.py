@@ -12,8 +12,9 @@ from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
 from cloudtask.emulator.core import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
-from cloudtask.transports.base import Transport, UsedNames
+from cloudtask.transports.base import Transport
 from cloudtask.transports.google import to_message
+from cloudtask.transports.in_process import UsedNames
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.limits import MAX_STORED_BYTES
 from cloudtask.wire.outgoing import OidcToken, OutgoingTask, Target
