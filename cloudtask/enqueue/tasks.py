@@ -117,13 +117,13 @@ class TaskDefinition(Generic[P, R]):
         if named is False:
             return None
         if named is True:
-            return naming.task_id(self.path)
+            return naming.make_task_id(self.path)
         if isinstance(named, str):
-            return naming.task_id(self.path, named)
+            return naming.make_task_id(self.path, named)
         key = named(**self._arguments.by_name(args, kwargs))
         # Checked here, too: a None would stand for the function's own name.
         naming.check_key(self.path, key)
-        return naming.task_id(self.path, key)
+        return naming.make_task_id(self.path, key)
 
     def route(self, settings: Settings, transport: Transport) -> Route:
         """Where its tasks go. Found once for each settings object."""
@@ -333,7 +333,7 @@ class Task(Generic[R_co]):
             payload,
             store=store,
             using=using,
-            on_sent=enqueued.sent_as,
+            on_sent=enqueued.note_sent,
         )
         return enqueued, handover
 

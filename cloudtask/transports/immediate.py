@@ -32,16 +32,16 @@ class ImmediateTransport(Transport):
         self._names = UsedNames()
 
     def send(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, execution.run(attempt))
         return name
 
     async def asend(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, await execution.arun(attempt))
         return name
 
-    def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
+    def _make_attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
         meta = make_meta(task, name, due=datetime.now(UTC))
         attempt = attempt_for(decode(task.body), meta)

@@ -85,17 +85,17 @@ class MemoryTransport(QueueTransport):
         """
         outcomes = []
         while (stored := self._next_due(now or datetime.now(UTC))) is not None:
-            outcome = execution.run(self._attempt(stored))
+            outcome = execution.run(self._make_attempt(stored))
             outcomes.append(outcome)
-            if _asks_again(outcome) and stored.attempt < DEFAULT_MAX_ATTEMPTS:
+            if _is_tried_again(outcome) and stored.attempt < DEFAULT_MAX_ATTEMPTS:
                 stored.attempt += 1
-                stored.due = datetime.now(UTC) + _wait(outcome)
+                stored.due = datetime.now(UTC) + _choose_wait(outcome)
                 self.tasks.append(stored)
             elif outcome.error is not None:
                 raise outcome.error
         return outcomes
 
-    def _attempt(self, stored: StoredTask) -> Attempt:
+    def _make_attempt(self, stored: StoredTask) -> Attempt:
         meta = make_meta(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
@@ -110,13 +110,13 @@ class MemoryTransport(QueueTransport):
         return stored
 
 
-def _wait(outcome: Outcome) -> timedelta:
+def _choose_wait(outcome: Outcome) -> timedelta:
     if outcome.status is Status.BUSY:
         return BUSY_WAIT
     return outcome.after or timedelta(0)
 
 
-def _asks_again(outcome: Outcome) -> bool:
+def _is_tried_again(outcome: Outcome) -> bool:
     if outcome.status is Status.BUSY:
         return True
     return outcome.status is Status.RETRY and isinstance(outcome.error, Retry)

@@ -216,7 +216,7 @@ def test_what_cannot_be_sent_is_sent_by_the_sweeper(
     assert sweep() == Swept(sent=5)
     assert calls.methods == [CREATE]
     for each in tasks:
-        each.sent_as(row(each.id).name)
+        each.note_sent(row(each.id).name)
     check(emulator, *tasks)
 
 
