@@ -14,7 +14,8 @@ from cloudtask.dispatch.dispatches import backend_of, settings_for
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import Patience, QueueTransport
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:

@@ -35,6 +35,11 @@ def make_queue_path(project: str, location: str, queue: str) -> str:
     return f"projects/{project}/locations/{location}/queues/{queue}"
 
 
+def find_queue_path(task_name: str) -> str:
+    """Find the queue's full name in that of a task."""
+    return task_name.partition("/tasks/")[0]
+
+
 def make_task_id(path: str, key: str | None = None) -> str:
     """
     Make the id of a named task: `<hash>-<readable>`.

@@ -23,8 +23,9 @@ from django.test import override_settings
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
-from cloudtask.transports import get_transport, google_channel
+from cloudtask.transports import get_transport
 from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.google import channel
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.outgoing import outgoing_task
 from tests.reliability.cluster import Proxy
@@ -177,8 +178,8 @@ def test_the_service_was_away_until_nobody_looked_for_it_any_more(
 ) -> None:
     # As after hours of failed attempts, or after the name was not found.
     waits = ("grpc.testing.fixed_reconnect_backoff_ms", 600_000)
-    options = (*google_channel.EMULATOR_OPTIONS, waits)
-    monkeypatch.setattr(google_channel, "EMULATOR_OPTIONS", options)
+    options = (*channel.EMULATOR_OPTIONS, waits)
+    monkeypatch.setattr(channel, "EMULATOR_OPTIONS", options)
     transport = connect(emulator.host)
     CALLS[call](transport)
     port = int(emulator.host.rpartition(":")[2])

@@ -18,7 +18,7 @@ from cloudtask.emulator import Emulator
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
-from cloudtask.transports import google
+from cloudtask.transports.google import transport as google
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.results.samples import (
     add,

@@ -33,8 +33,9 @@ from cloudtask.exceptions import (
 )
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import Patience, Transport
+from cloudtask.transports.base import Transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import Payload, encode
 from tests import tasks

@@ -13,7 +13,7 @@ from cloudtask.conf import Settings
 from cloudtask.emulator.core import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports.base import Transport
-from cloudtask.transports.google import to_message
+from cloudtask.transports.google.messages import to_message
 from cloudtask.transports.in_process import UsedNames
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.limits import MAX_STORED_BYTES

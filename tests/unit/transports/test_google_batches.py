@@ -26,9 +26,9 @@ from cloudtask.exceptions import (
     ServiceUnavailable,
     TaskAlreadyExists,
 )
-from cloudtask.transports import google
 from cloudtask.transports.base import QueueTransport
-from cloudtask.transports.google import to_message
+from cloudtask.transports.google import operations
+from cloudtask.transports.google.messages import to_message
 from cloudtask.wire.headers import BATCH_HEADER
 from cloudtask.wire.limits import MAX_STORED_BYTES
 from cloudtask.wire.outgoing import OutgoingTask
@@ -448,7 +448,7 @@ def test_a_batch_that_comes_to_harm_is_not_made_again_soon(
     assert len(service.calls) == 2
 
     batches.script = [(CREATE, created(0, 1))]
-    monkeypatch.setattr(google, "monotonic", lambda: monotonic() + 3600)
+    monkeypatch.setattr(operations, "monotonic", lambda: monotonic() + 3600)
     assert {type(e) for e in transport.send_many(tasks(2))} == {str}
     assert len(service.calls) == 2
 

@@ -18,8 +18,9 @@ from google.oauth2.credentials import Credentials as UserCredentials
 
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import EnqueueError, PermissionDenied, ServiceUnavailable
-from cloudtask.transports import get_transport, google_credentials
+from cloudtask.transports import get_transport
 from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.google import credentials as google_credentials
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.service import Batches, Service
 
@@ -138,7 +139,7 @@ def test_an_account_that_was_deleted(
         assert isinstance(error, PermissionDenied)
         assert not error.retryable
         assert str(error).endswith(
-            "CLOUDTASK['CREDENTIALS']: these credentials are of no use: RefreshError: "
+            "CLOUDTASK['CREDENTIALS']: these credentials do not work: RefreshError: "
             "invalid_grant: Account has been deleted. Trying again does not help."
         )
         assert "canary" not in str(error)
