@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from cloudtask.stores import ResultStore
     from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import OutgoingTask
+    from cloudtask.wire.payload import Payload
 
 
 class Delivery:
@@ -19,6 +21,8 @@ class Delivery:
     Args:
         transport: What sends it.
         task: What is sent.
+        payload: What its body says.
+        store: What keeps tasks, if it does.
         on_sent: Called with the task's name once it is sent.
         aon_sent: The same for asynchronous code; without it, `on_sent` is.
     """
@@ -27,12 +31,16 @@ class Delivery:
         self,
         transport: Transport,
         task: OutgoingTask,
+        payload: Payload,
         *,
+        store: ResultStore,
         on_sent: Callable[[str], object],
         aon_sent: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.transport = transport
         self.task = task
+        self._payload = payload
+        self._store = store
         self.on_sent = on_sent
         self._aon_sent = aon_sent
         self._is_dropped = False

@@ -52,17 +52,13 @@ class Handover:
         self.task = task
         self._using = using
         self._store = store
-        if store.keeps:
-            self._delivery: Delivery = KeptDelivery(
-                *(transport, task, payload),
-                store=store,
-                on_sent=on_sent,
-                aon_sent=aon_sent,
-            )
-        else:
-            self._delivery = Delivery(
-                transport, task, on_sent=on_sent, aon_sent=aon_sent
-            )
+        deliver = KeptDelivery if store.keeps else Delivery
+        self._delivery = deliver(
+            *(transport, task, payload),
+            store=store,
+            on_sent=on_sent,
+            aon_sent=aon_sent,
+        )
 
     def make(self, *, waits: bool) -> None:
         """

@@ -19,12 +19,10 @@ from cloudtask.exceptions import EnqueueError, TaskAlreadyExists
 from cloudtask.privacy.frames import hide_values
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from cloudtask.stores import ResultStore
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import OutgoingTask
-    from cloudtask.wire.payload import Payload
 
 logger = logging.getLogger("cloudtask")
 
@@ -38,29 +36,7 @@ class KeptDelivery(Delivery):
     After an error that may pass it stays in the store, and is sent later.
     Whatever else is raised before the commit, it is forgotten. It may have
     been sent all the same, as when the wait for an answer is interrupted.
-
-    Args:
-        transport: See Delivery.
-        task: See Delivery.
-        payload: What its body says.
-        store: What keeps it.
-        on_sent: See Delivery.
-        aon_sent: See Delivery.
     """
-
-    def __init__(
-        self,
-        transport: Transport,
-        task: OutgoingTask,
-        payload: Payload,
-        *,
-        store: ResultStore,
-        on_sent: Callable[[str], object],
-        aon_sent: Callable[[str], Awaitable[None]] | None = None,
-    ) -> None:
-        super().__init__(transport, task, on_sent=on_sent, aon_sent=aon_sent)
-        self._payload = payload
-        self._store = store
 
     def prepare(self) -> None:
         self.transport.connect()
