@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Attempt, Outcome, Status
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Outcome, Status
 from cloudtask.exceptions import Retry
 from cloudtask.transports.base import Transport, UsedNames, meta_of
 from cloudtask.wire.limits import DEFAULT_MAX_ATTEMPTS
@@ -16,6 +16,7 @@ from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.dispatch.attempts import Attempt
     from cloudtask.wire.outgoing import OutgoingTask
 
 #: Before a task that another worker has is asked for again.
@@ -98,7 +99,7 @@ class MemoryTransport(Transport):
         meta = meta_of(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
-        return attempt_for(stored.payload, meta)
+        return make_attempt(stored.payload, meta)
 
     def _next_due(self, now: datetime) -> StoredTask | None:
         due = [task for task in self.tasks if task.due <= now]

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from cloudtask import CloudTaskRequest, TaskDefinition, task
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import InvalidTask
 from cloudtask.privacy.redaction import (
     ALL_SENSITIVE,
@@ -37,7 +37,7 @@ def masked(
     *args: object,
     **kwargs: object,
 ) -> tuple[list[object], dict[str, object]]:
-    return Sensitive(func, names, leading=1).masked(args, kwargs)
+    return Sensitive(func, names, leading=1).mask(args, kwargs)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_more_positions_and_keywords_have_the_name_of_their_parameter() -> None:
 def test_a_function_without_a_request_has_its_first_argument_first() -> None:
     bare = Sensitive(plain, ("order",), leading=0)
 
-    assert bare.masked((1, "t"), {}) == ([MASK, "t"], {})
+    assert bare.mask((1, "t"), {}) == ([MASK, "t"], {})
 
 
 def test_all_is_hidden_or_nothing() -> None:
-    assert ALL_SENSITIVE.masked((1,), {"b": 2}) == ([MASK], {"b": MASK})
-    assert NOTHING_SENSITIVE.masked((1,), {"b": 2}) == ([1], {"b": 2})
-    assert NOTHING_SENSITIVE.scrubbed("12345678", ("12345678",), {}) == "12345678"
+    assert ALL_SENSITIVE.mask((1,), {"b": 2}) == ([MASK], {"b": MASK})
+    assert NOTHING_SENSITIVE.mask((1,), {"b": 2}) == ([1], {"b": 2})
+    assert NOTHING_SENSITIVE.scrub("12345678", ("12345678",), {}) == "12345678"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_all_is_hidden_or_nothing() -> None:
 def test_values_are_hidden_in_texts(value: object, text: str, shown: str) -> None:
     sensitive = Sensitive(pay, ("token",), leading=1)
 
-    assert sensitive.scrubbed(text, (1, value), {}) == shown
-    assert sensitive.scrubbed(text, (1,), {"token": value}) == shown
-    assert sensitive.scrubbed(text, (1,), {"order": value}) == text
+    assert sensitive.scrub(text, (1, value), {}) == shown
+    assert sensitive.scrub(text, (1,), {"token": value}) == shown
+    assert sensitive.scrub(text, (1,), {"order": value}) == text
 
 
 # At decoration

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudtask import task
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.tasks import TaskDefinition
 from cloudtask.exceptions import InvalidTask, TaskNotFound
 from cloudtask.transports.memory import MemoryTransport

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from cloudtask.dispatch.attempts import Definition
 from cloudtask.exceptions import InvalidTask, TaskNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    from collections.abc import Iterator
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import Route
-    from cloudtask.wire.retry import RetryPolicy
-
-
-class Definition(Protocol):
-    """What the executor needs of a task definition."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def func(self) -> Callable[..., Any]: ...
-    @property
-    def is_async(self) -> bool: ...
-    @property
-    def retry(self) -> RetryPolicy | None: ...
-    @property
-    def deadline(self) -> timedelta | None: ...
-    @property
-    def sensitive(self) -> tuple[str, ...]: ...
 
 
 class Registered(Definition, Protocol):
