@@ -63,7 +63,7 @@ class Kind(ABC):
             backend: Alias of the backend that it is for, if for any.
 
         Returns:
-            None if tasks of this kind have no such backend.
+            None if that is for another kind to say.
 
         Raises:
             InvalidCredentials: There is no such backend.
