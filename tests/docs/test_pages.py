@@ -541,7 +541,7 @@ def test_every_attribute_of_the_request_is_listed() -> None:
     public = {name for name in dir(cloudtask.CloudTaskRequest) if name[0] != "_"}
 
     # is_last_attempt and remaining() say it better, and the store holds it.
-    public -= {"last_attempt", "deadline", "hold"}
+    public -= {"last_attempt", "deadline", "set_hold"}
     assert public <= first_cells(page("tasks.md"))
 
 
