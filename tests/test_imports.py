@@ -100,10 +100,19 @@ skipped = (
     "cloudtask.transports.google", "cloudtask.emulator", "cloudtask.management"
 )
 imported = []
-for module in pkgutil.walk_packages(cloudtask.__path__, "cloudtask."):
-    if not module.name.startswith(skipped):
-        import_module(module.name)
-        imported.append(module.name)
+
+
+def load(package):
+    # Not by walk_packages(), which loads the packages that are skipped.
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not module.name.startswith(skipped):
+            loaded = import_module(module.name)
+            imported.append(module.name)
+            if module.ispkg:
+                load(loaded)
+
+
+load(cloudtask)
 print(json.dumps({"imported": imported, "modules": [*sys.modules]}))
 """
 

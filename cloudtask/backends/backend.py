@@ -21,6 +21,7 @@ from cloudtask.backends.results import CloudTaskResult, make_result
 from cloudtask.backends.signals import TaskSignals
 from cloudtask.enqueue.handover import Handover
 from cloudtask.enqueue.outgoing import make_outgoing
+from cloudtask.enqueue.routes import make_route
 from cloudtask.exceptions import (
     ConfigurationError,
     MetadataUnavailable,
@@ -37,7 +38,6 @@ from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
 from cloudtask.wire.headers import BACKEND_HEADER
-from cloudtask.wire.outgoing import Route
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.wire.stored_size import check_size
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.stores import StoredResult
     from cloudtask.transports.base import Transport
+    from cloudtask.wire.outgoing import Route
 
 #: Tasks that a backend remembers.
 _MAX_PLANS = 1024
@@ -301,17 +302,17 @@ class CloudTasksBackend(ConfiguredBackend):
         if problem is not None:
             raise InvalidTask(problem)
         target = transport.target(settings)
-        return Route(
-            queue_path=target.queue_path(find_queue(settings, task)),
+        return make_route(
+            settings,
+            target,
+            queue=find_queue(settings, task),
             url=target.url or settings.require_url(),
             headers={
                 "Content-Type": "application/json",
                 BACKEND_HEADER: quote(self.alias),
-                **target.headers,
             },
-            deadline=getattr(task, "timeout", None) or settings.deadline,
-            retry=getattr(task, "retry", None) or settings.default_retry,
-            oidc=target.oidc,
+            deadline=getattr(task, "timeout", None),
+            retry=getattr(task, "retry", None),
         )
 
 

@@ -12,7 +12,7 @@ from cloudtask.wire import naming
 from cloudtask.wire.headers import MAX_HEADER_BYTES, header_problem
 from cloudtask.wire.payload import MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
-from cloudtask.wire.stored_size import header_size
+from cloudtask.wire.stored_size import count_header_bytes
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -119,7 +119,7 @@ def _path_problem(path: object) -> str | None:
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         _check(path, f"header {name!r}", header_problem(name, value))
-    size = sum(header_size(name, value) for name, value in headers.items())
+    size = sum(count_header_bytes(name, value) for name, value in headers.items())
     if size > MAX_HEADER_BYTES:
         raise InvalidTask(
             f"{path}: its headers have {size} bytes; {MAX_HEADER_BYTES} are allowed."

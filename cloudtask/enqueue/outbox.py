@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from cloudtask.stores import ResultStore
-    from cloudtask.transports.base import Patience, Transport
+    from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
 
@@ -123,11 +123,11 @@ class KeptDelivery(Delivery):
             self._warn(_SENT_LATER, answer)
 
     def _choose_callback(self, connection: Any, is_shared: bool) -> Callable[[], None]:
-        if not is_shared:
-            return self._keep_and_send
-        if self.transport.batch_size == 1:
-            return self._send_kept
         batch = _find_batch(connection, self.transport, self._store)
+        if not is_shared:
+            return partial(self._keep_and_send, batch)
+        if self.transport.batch_size == 1:
+            return partial(batch.send, [self])
         return batch.add(self)
 
     def _keep(self) -> None:
@@ -138,14 +138,10 @@ class KeptDelivery(Delivery):
             hide_values(error, of_others=True)
             raise
 
-    def _keep_and_send(self) -> None:
+    def _keep_and_send(self, batch: Batch) -> None:
         # The store is in another database, where nothing is rolled back.
         self._keep()
-        self._send_kept()
-
-    def _send_kept(self) -> None:
-        patience = self.transport.patience()
-        _send_all([self], self.transport, self._store, patience)
+        batch.send([self])
 
     def _note_sent(self, name: str) -> None:
         self._store.sent({self.task.id: name})
@@ -175,6 +171,7 @@ class Batch:
         self._store = store
         self._deliveries: list[KeptDelivery] = []
         self._done = 0  # How many of them are over.
+        self._patience = transport.patience()
 
     def add(self, delivery: KeptDelivery) -> Callable[[], None]:
         """Add one more task, and return what is to be called at the commit."""
@@ -185,12 +182,25 @@ class Batch:
         if first < self._done:
             return
         self._done = len(self._deliveries)
-        patience = self._transport.patience()
         for start in range(first, self._done, self._transport.batch_size):
             some = self._deliveries[start : start + self._transport.batch_size]
             if start > first or len(some) > 1:
                 some = self._select_committed(some)
-            _send_all(some, self._transport, self._store, patience)
+            self.send(some)
+
+    def send(self, deliveries: Sequence[KeptDelivery]) -> None:
+        """Send tasks that are kept and committed. None is lost by it."""
+        tasks = [each.task for each in deliveries]
+        answers = self._transport.send_many(tasks, self._patience)
+        names = {
+            each.task.id: answer
+            for each, answer in zip(deliveries, answers, strict=True)
+            if isinstance(answer, str)
+        }
+        if names:
+            self._store.sent(names)
+        for each, answer in zip(deliveries, answers, strict=True):
+            each.settle(answer)
 
     def _select_committed(self, some: Sequence[KeptDelivery]) -> list[KeptDelivery]:
         unsent = self._store.unsent([each.task.id for each in some])
@@ -210,22 +220,3 @@ def _find_batch(connection: Any, transport: Transport, store: ResultStore) -> Ba
     if batch is None:
         batch = _batches[key] = Batch(transport, store)
     return batch
-
-
-def _send_all(
-    deliveries: Sequence[KeptDelivery],
-    transport: Transport,
-    store: ResultStore,
-    patience: Patience,
-) -> None:
-    """Send tasks that are kept and committed. None that is refused is lost."""
-    answers = transport.send_many([each.task for each in deliveries], patience)
-    names = {
-        each.task.id: answer
-        for each, answer in zip(deliveries, answers, strict=True)
-        if isinstance(answer, str)
-    }
-    if names:
-        store.sent(names)
-    for each, answer in zip(deliveries, answers, strict=True):
-        each.settle(answer)

@@ -13,7 +13,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 def find_schedule_time(now: datetime, ahead: timedelta) -> datetime | None:
     """
-    The time to schedule a task for.
+    Find the time to schedule a task for.
 
     Args:
         now: The present, in UTC.

@@ -15,6 +15,7 @@ from cloudtask.enqueue.enqueued import EnqueuedTask
 from cloudtask.enqueue.handover import Handover
 from cloudtask.enqueue.options import TaskOptions, check_options, check_url
 from cloudtask.enqueue.outgoing import make_outgoing
+from cloudtask.enqueue.routes import make_route
 from cloudtask.enqueue.schedule_time import read_schedule_time
 from cloudtask.enqueue.signatures import Arguments
 from cloudtask.exceptions import InvalidTask, MetadataUnavailable
@@ -23,7 +24,6 @@ from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
 from cloudtask.wire import naming
-from cloudtask.wire.outgoing import Route
 from cloudtask.wire.payload import Payload, encode, new_id
 from cloudtask.wire.request import CloudTaskRequest
 from cloudtask.wire.retry import ONE_ATTEMPT
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import OutgoingTask
-    from cloudtask.wire.retry import RetryPolicy
+    from cloudtask.wire.outgoing import OutgoingTask, Route
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +57,11 @@ class TaskDefinition(Generic[P, R]):
         functools.update_wrapper(self, func, updated=())
         self.func = func
         self.options = options
+        self.aliases = options.aliases
+        self.deadline = options.deadline
+        self.retry = ONE_ATTEMPT if options.run_once else options.retry
+        self.run_once = options.run_once
+        self.sensitive = options.sensitive
         self.path = options.path or f"{func.__module__}.{func.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(func)
         self._arguments = Arguments(self.path, func)
@@ -72,26 +76,6 @@ class TaskDefinition(Generic[P, R]):
         for name, value in vars(func).items():
             if not hasattr(self, name):
                 setattr(self, name, value)
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        return self.options.aliases
-
-    @property
-    def retry(self) -> RetryPolicy | None:
-        return ONE_ATTEMPT if self.options.run_once else self.options.retry
-
-    @property
-    def run_once(self) -> bool:
-        return self.options.run_once
-
-    @property
-    def deadline(self) -> timedelta | None:
-        return self.options.deadline
-
-    @property
-    def sensitive(self) -> tuple[str, ...]:
-        return self.options.sensitive
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """
@@ -118,13 +102,13 @@ class TaskDefinition(Generic[P, R]):
         if named is False:
             return None
         if named is True:
-            return naming.task_id(self.path)
+            return naming.make_task_id(self.path)
         if isinstance(named, str):
-            return naming.task_id(self.path, named)
+            return naming.make_task_id(self.path, named)
         key = named(**self._arguments.by_name(args, kwargs))
         # Checked here, too: a None would stand for the function's own name.
         naming.check_key(self.path, key)
-        return naming.task_id(self.path, key)
+        return naming.make_task_id(self.path, key)
 
     def route(self, settings: Settings, transport: Transport) -> Route:
         """Where its tasks go. Found once for each settings object."""
@@ -133,16 +117,15 @@ class TaskDefinition(Generic[P, R]):
         return self._route[1]
 
     def _find_route(self, settings: Settings, transport: Transport) -> Route:
-        options = self.options
-        target = transport.target(settings)
-        queue = settings.queue_for(options.queue, options.priority)
-        return Route(
-            queue_path=target.queue_path(queue),
+        options, target = self.options, transport.target(settings)
+        return make_route(
+            settings,
+            target,
+            queue=settings.queue_for(options.queue, options.priority),
             url=options.url or target.url or "",
-            headers={**self.headers, **target.headers},
-            deadline=options.deadline or settings.deadline,
-            retry=self.retry or settings.default_retry,
-            oidc=target.oidc,
+            headers=self.headers,
+            deadline=self.deadline,
+            retry=self.retry,
         )
 
 
@@ -327,16 +310,12 @@ class Task(Generic[R_co]):
             route = replace(route, url=self._url or "")
         payload, outgoing = self._make_outgoing(settings, route, schedule_time)
         check_size(outgoing)
-        enqueued = EnqueuedTask(
-            outgoing.id, outgoing.route.queue, schedule_time=schedule_time
-        )
+        enqueued = EnqueuedTask(outgoing.id, route.queue, schedule_time=schedule_time)
         handover = Handover(
-            transport,
-            outgoing,
-            payload,
+            *(transport, outgoing, payload),
             store=store,
             using=using,
-            on_sent=enqueued.sent_as,
+            on_sent=enqueued.note_sent,
         )
         return enqueued, handover
 

@@ -9,7 +9,8 @@ from cloudtask.dispatch import execution
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.privacy.frames import hide_values
 from cloudtask.privacy.redaction import NOTHING_SENSITIVE
-from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.transports.base import Transport
+from cloudtask.transports.in_process import UsedNames, make_meta
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
@@ -32,18 +33,18 @@ class ImmediateTransport(Transport):
         self._names = UsedNames()
 
     def send(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, execution.run(attempt))
         return name
 
     async def asend(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, await execution.arun(attempt))
         return name
 
-    def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
+    def _make_attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        meta = meta_of(task, name, due=datetime.now(UTC))
+        meta = make_meta(task, name, due=datetime.now(UTC))
         attempt = make_attempt(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1

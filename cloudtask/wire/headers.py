@@ -51,7 +51,7 @@ _OWN_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
 def header_problem(name: object, value: object) -> str | None:
     """What is wrong with a task's header, or None."""
     if not isinstance(name, str) or _HEADER.fullmatch(name) is None:
-        return "is no header name."
+        return "is not a header name."
     # WSGI has one name for a header with hyphens and one with underscores.
     common = name.lower().replace("_", "-")
     if common in _OWN_HEADERS or common.startswith(_OWN_PREFIXES):

@@ -31,13 +31,18 @@ def is_location(name: str) -> bool:
     return _LOCATION.fullmatch(name) is not None
 
 
-def queue_path(project: str, location: str, queue: str) -> str:
+def make_queue_path(project: str, location: str, queue: str) -> str:
     return f"projects/{project}/locations/{location}/queues/{queue}"
 
 
-def task_id(path: str, key: str | None = None) -> str:
+def find_queue_path(task_name: str) -> str:
+    """Find the queue's full name in that of a task."""
+    return task_name.partition("/tasks/")[0]
+
+
+def make_task_id(path: str, key: str | None = None) -> str:
     """
-    The id of a named task: `<hash>-<readable>`.
+    Make the id of a named task: `<hash>-<readable>`.
 
     The hash covers the task's path, so equal keys of two tasks never meet,
     and it stands in front because ids with a common prefix slow the queue.

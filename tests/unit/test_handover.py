@@ -33,8 +33,9 @@ from cloudtask.exceptions import (
 )
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import Patience, Transport
+from cloudtask.transports.base import Transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import Payload, encode
 from tests import tasks
@@ -883,6 +884,16 @@ def test_all_tasks_of_a_transaction_are_sent_together(
     assert store.words[7:] == ["unsent", "sent"] * 3
     assert told(store, "sent") == ["abc", "def", "g"]
     # And all are made with the same patience.
+    assert isinstance(enqueue.transport, Batching)
+    assert len(set(enqueue.transport.patiences)) == 1
+
+
+def test_tasks_of_another_database_share_their_patience() -> None:
+    enqueue = Enqueuer(FakeStore("default"))
+    with transaction.atomic(using="other"):
+        enqueue("ab", using="other")
+
+    assert enqueue.calls == ["a", "b"]
     assert isinstance(enqueue.transport, Batching)
     assert len(set(enqueue.transport.patiences)) == 1
 

@@ -162,8 +162,8 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
             "header 'X-CloudTasks-TaskRetryCount' is set by cloudtask or by Cloud "
             "Tasks. Leave it out.",
         ),
-        ({"headers": {"X Shop": "1"}}, "header 'X Shop' is no header name."),
-        ({"headers": {5: "1"}}, "header 5 is no header name."),
+        ({"headers": {"X Shop": "1"}}, "header 'X Shop' is not a header name."),
+        ({"headers": {5: "1"}}, "header 5 is not a header name."),
         (
             {"headers": {"X-Shop": "a\r\nX-Forged: 1"}},
             "header 'X-Shop' must have a value of printable ASCII characters.",

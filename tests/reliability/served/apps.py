@@ -168,12 +168,12 @@ def _leave_cancelled() -> None:
 
 
 def _keep_channel() -> None:
-    from cloudtask.transports.google_channel import Link
+    from cloudtask.transports.google.channel import Link
 
-    def reason(link: Any, connection: Any, error: Any) -> Any:
+    def explain(link: Any, connection: Any, error: Any) -> Any:
         return error.code(), error.details()
 
-    Link.reason = reason  # type: ignore[method-assign]
+    Link.explain = explain  # type: ignore[method-assign]
 
 
 #: What the harness has to find out.
