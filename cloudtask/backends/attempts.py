@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from cloudtask.backends.definitions import DjangoDefinition
 from cloudtask.backends.finding import restore_task
-from cloudtask.backends.results import CloudTaskResult, as_django_has_it
+from cloudtask.backends.results import CloudTaskResult, to_django_time
 from cloudtask.backends.signals import TaskSignals
 from cloudtask.dispatch.attempts import Attempt, make_request
 from cloudtask.dispatch.reporting import FAILURE_SIGNAL, LogObserver
@@ -71,7 +71,7 @@ def make_attempt(
         task=task,
         id=payload.id,
         status=TaskResultStatus.RUNNING,
-        enqueued_at=as_django_has_it(payload.enqueued_at),
+        enqueued_at=to_django_time(payload.enqueued_at),
         started_at=now,
         last_attempted_at=now,
         finished_at=None,

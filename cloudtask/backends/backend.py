@@ -132,7 +132,7 @@ class CloudTasksBackend(ConfiguredBackend):
 
         Raises:
             InvalidTask: Django's, for a task that cannot be run.
-            TypeError: An argument is no JSON.
+            TypeError: An argument is not JSON.
             PayloadTooLarge: The stored task would be over 1,048,569 bytes.
             ConfigurationError: A setting that is needed is missing.
             EnqueueError: Cloud Tasks refused the task; see `retryable`.
@@ -166,8 +166,8 @@ class CloudTasksBackend(ConfiguredBackend):
         What became of a task.
 
         Raises:
-            TaskResultDoesNotExist: Nothing is known of it, it is none of this
-                backend's, or its code is not loaded. Without
+            TaskResultDoesNotExist: Nothing is known of it, it belongs to
+                another backend, or its code is not loaded. Without
                 `cloudtask.results`, always.
         """
         store = get_store(self.settings)

@@ -72,10 +72,10 @@ def make_result(stored: StoredResult) -> CloudTaskResult:
         task=restore_task(payload),
         id=payload.id,
         status=TaskResultStatus(stored.status),
-        enqueued_at=as_django_has_it(stored.enqueued_at),
-        started_at=as_django_has_it(stored.started_at),
-        last_attempted_at=as_django_has_it(stored.last_attempted_at),
-        finished_at=as_django_has_it(stored.finished_at),
+        enqueued_at=to_django_time(stored.enqueued_at),
+        started_at=to_django_time(stored.started_at),
+        last_attempted_at=to_django_time(stored.last_attempted_at),
+        finished_at=to_django_time(stored.finished_at),
         args=list(payload.args),
         kwargs=payload.kwargs,
         backend=payload.backend or "",
@@ -92,7 +92,7 @@ def make_result(stored: StoredResult) -> CloudTaskResult:
     return result
 
 
-def as_django_has_it(moment: datetime | None) -> datetime | None:
+def to_django_time(moment: datetime | None) -> datetime | None:
     """A time as Django's own backends give it: without USE_TZ naive."""
     if moment is None or django_settings.USE_TZ:
         return moment

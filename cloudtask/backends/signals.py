@@ -129,7 +129,7 @@ def _normalize(attempt: Attempt, value: Any) -> Any:
     except (TypeError, ValueError, RecursionError) as error:
         # The work is done, and doing it again would not change this.
         logger.warning(
-            "task=%s id=%s its return value is no JSON and is dropped: %s",
+            "task=%s id=%s its return value is not JSON and is dropped: %s",
             attempt.definition.path,
             attempt.payload.id,
             error,

@@ -314,7 +314,7 @@ def _check_app() -> Iterator[CheckMessage]:
 
 
 def _check_tasks() -> Iterator[CheckMessage]:
-    for conflict in registry.conflicts():
+    for conflict in registry.list_conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
 
 

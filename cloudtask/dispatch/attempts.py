@@ -92,7 +92,7 @@ class Observer:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """
-    A function, what it is called with, and for the how many-th time.
+    A function, what it is called with, and which attempt this is.
 
     Another kind of task derives from it.
     """

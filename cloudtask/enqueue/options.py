@@ -39,7 +39,7 @@ class TaskOptions:
 _DEFAULTS = TaskOptions()
 #: What options must be, for those that are not looked at more closely.
 _KINDS: Mapping[str, tuple[Any, str]] = {
-    "queue": (str, "a queue's name or alias"),
+    "queue": (str, "the name or alias of a queue"),
     "named": ((bool, str, Callable), "True, an id, or a callable that returns one"),
     "headers": (Mapping, "a dictionary"),
     "retry": (RetryPolicy, "a RetryPolicy"),

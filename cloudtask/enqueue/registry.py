@@ -34,8 +34,8 @@ class Conflict:
 
     def __str__(self) -> str:
         return (
-            f"{origin(self.claimant)}: the task path {self.path!r} belongs to "
-            f"{origin(self.owner)}. Give one of them another path=."
+            f"{find_origin(self.claimant)}: the task path {self.path!r} belongs to "
+            f"{find_origin(self.owner)}. Give one of them another path=."
         )
 
 
@@ -53,11 +53,11 @@ def register(definition: Registered) -> None:
     """
     for path in (definition.path, *definition.aliases):
         owner = _definitions.setdefault(path, definition)
-        if origin(owner) == origin(definition):
+        if find_origin(owner) == find_origin(definition):
             _definitions[path] = definition
         else:
             conflict = Conflict(path, owner, definition)
-            _conflicts[path, origin(definition)] = conflict
+            _conflicts[path, find_origin(definition)] = conflict
 
 
 def check_owner(definition: Registered) -> None:
@@ -67,7 +67,7 @@ def check_owner(definition: Registered) -> None:
     """
     owner = _definitions.get(definition.path)
     if owner is not definition:
-        conflict = _conflicts.get((definition.path, origin(definition)))
+        conflict = _conflicts.get((definition.path, find_origin(definition)))
         raise InvalidTask(
             str(conflict)
             if conflict
@@ -75,7 +75,8 @@ def check_owner(definition: Registered) -> None:
         )
 
 
-def conflicts() -> Iterator[Conflict]:
+def list_conflicts() -> Iterator[Conflict]:
+    """Every claim to a path that another function has."""
     return iter(_conflicts.values())
 
 
@@ -92,11 +93,11 @@ def get(path: str) -> Registered:
         raise TaskNotFound(f"No task is registered as {path!r}.") from None
 
 
-def all_definitions() -> Iterator[Registered]:
+def list_definitions() -> Iterator[Registered]:
     """Every definition, once."""
     return iter(dict.fromkeys(_definitions.values()))
 
 
-def origin(definition: Registered) -> str:
+def find_origin(definition: Registered) -> str:
     """Where the function is defined, as in `shop.tasks.add`."""
     return f"{definition.func.__module__}.{definition.func.__qualname__}"

@@ -86,7 +86,7 @@ def sensitive_problem(
     for name in names:
         if not isinstance(name, str) or not (name in known or takes_any):
             takes = f"It takes {', '.join(known)}." if known else "It takes none."
-            return f"names {name!r}, which is no argument of it. {takes}"
+            return f"names {name!r}, which is not an argument of it. {takes}"
     return None
 
 

@@ -465,7 +465,7 @@ def test_a_value_that_is_no_json_is_dropped_and_the_work_is_done(
     [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert line == (
         f"task=tests.backends.tasks.give id={told[-1].result.id} its return value is "
-        f"no JSON and is dropped: {problem}"
+        f"not JSON and is dropped: {problem}"
     )
 
 

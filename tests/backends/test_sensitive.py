@@ -54,7 +54,7 @@ def test_what_a_task_takes_may_be_sensitive(
         (
             pay,
             {"sensitive": ("tokn",)},
-            "names 'tokn', which is no argument of it. It takes order, token.",
+            "names 'tokn', which is not an argument of it. It takes order, token.",
         ),
         (
             pay,
@@ -69,7 +69,7 @@ def test_what_a_task_takes_may_be_sensitive(
         (
             with_context,
             {"sensitive": ("context",), "takes_context": True},
-            "names 'context', which is no argument of it. It takes token.",
+            "names 'context', which is not an argument of it. It takes token.",
         ),
     ],
 )

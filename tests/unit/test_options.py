@@ -67,7 +67,7 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
     ("options", "message"),
     [
         # Another type than the option has.
-        ({"queue": 5}, "queue= must be a queue's name or alias, not 5."),
+        ({"queue": 5}, "queue= must be the name or alias of a queue, not 5."),
         (
             {"named": 7},
             "named= must be True, an id, or a callable that returns one, not 7.",
@@ -185,7 +185,7 @@ def test_a_wrong_option_is_refused_at_decoration(
     with pytest.raises(InvalidTask) as caught:
         task(**options)(say)
     assert str(caught.value) == f"{options.get('path', say_path())}: {message}"
-    assert say_path() not in {d.path for d in registry.all_definitions()}
+    assert say_path() not in {d.path for d in registry.list_definitions()}
 
 
 def test_headers_up_to_the_limit_are_taken() -> None:

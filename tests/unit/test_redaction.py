@@ -156,23 +156,25 @@ NAMES = "must be a tuple of the names of arguments, not"
         (
             pay,
             ("tokn",),
-            "names 'tokn', which is no argument of it. It takes order, token, card.",
+            "names 'tokn', which is not an argument of it. "
+            "It takes order, token, card.",
         ),
         # Cloud Tasks' own, and no secret.
         (
             pay,
             ("request",),
-            "names 'request', which is no argument of it. It takes order, token, card.",
+            "names 'request', which is not an argument of it. "
+            "It takes order, token, card.",
         ),
         (
             positions,
             ("pin",),
-            "names 'pin', which is no argument of it. It takes order, rest.",
+            "names 'pin', which is not an argument of it. It takes order, rest.",
         ),
         (
             options,
             (5,),
-            "names 5, which is no argument of it. It takes order, rest.",
+            "names 5, which is not an argument of it. It takes order, rest.",
         ),
         # Each letter would be a name.
         (pay, "token", f"{NAMES} 'token'."),
@@ -189,7 +191,7 @@ def test_what_it_does_not_take_is_refused(
         task(sensitive=names)(func)
 
     assert str(caught.value) == f"{path}: sensitive= {problem}"
-    assert path not in {each.path for each in registry.all_definitions()}
+    assert path not in {each.path for each in registry.list_definitions()}
 
 
 def test_a_task_without_arguments_has_no_sensitive_ones() -> None:
@@ -198,7 +200,7 @@ def test_a_task_without_arguments_has_no_sensitive_ones() -> None:
     with pytest.raises(InvalidTask) as caught:
         task(sensitive=("token",))(tidy)
     assert str(caught.value).endswith(
-        "tidy: sensitive= names 'token', which is no argument of it. It takes none."
+        "tidy: sensitive= names 'token', which is not an argument of it. It takes none."
     )
 
 
