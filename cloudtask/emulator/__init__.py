@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.core.errors import ApiError
     from cloudtask.emulator.embedded import Emulator
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.sending.journal import Attempt
+    from cloudtask.emulator.values.errors import ApiError
 
 __all__ = ["ApiError", "Attempt", "Emulator"]
 
@@ -22,11 +22,11 @@ def __getattr__(name: str) -> Any:
     # The modules of the edge import aiohttp and grpc. The command line has to
     # be able to say that they are missing, so nothing here imports them.
     if name == "ApiError":
-        from cloudtask.emulator.core.errors import ApiError
+        from cloudtask.emulator.values.errors import ApiError
 
         return ApiError
     if name == "Attempt":
-        from cloudtask.emulator.sending.journal import Attempt
+        from cloudtask.emulator.tasks.sending.journal import Attempt
 
         return Attempt
     if name == "Emulator":

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from cloudtask.emulator.declarations import parse_queue
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.tasks.declarations import parse_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

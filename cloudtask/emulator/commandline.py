@@ -21,7 +21,7 @@ from google.rpc.code_pb2 import UNAVAILABLE
 
 from cloudtask import __version__
 from cloudtask.emulator.arguments import UsageError, add_arguments, effective
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from cloudtask.emulator.embedded import Emulator
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -87,8 +87,8 @@ def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -
         return _fail(
             2, "aiohttp is not installed. Run: pip install 'dj-cloudtask[emulator]'"
         )
-    from cloudtask.emulator.core.store import StoreError
     from cloudtask.emulator.embedded import Emulator
+    from cloudtask.emulator.tasks.store import StoreError
 
     with _Stopping() as stopping:
         try:

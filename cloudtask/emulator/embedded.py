@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import from_timedelta, to_datetime
-from cloudtask.emulator.core.names import is_location_path
-from cloudtask.emulator.core.queues import QueueOptions, declared
-from cloudtask.emulator.declarations import parse_queue
 from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
+from cloudtask.emulator.tasks.declarations import parse_queue
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
+from cloudtask.emulator.tasks.names import is_location_path
+from cloudtask.emulator.values.instants import from_timedelta, to_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypedDict
 
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.core.faults import FaultKind
-    from cloudtask.emulator.instrument import QueueView
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.faults import FaultKind
+    from cloudtask.emulator.tasks.instrument import QueueView
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
     class _EmulatorOptions(TypedDict, total=False):
         store: Path | None

@@ -13,27 +13,27 @@ import grpc
 from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from cloudtask.emulator.api import v2beta3
 from cloudtask.emulator.api.grpc_server import handlers
-from cloudtask.emulator.api.methods import SERVICES, Api
 from cloudtask.emulator.clock import Clock
-from cloudtask.emulator.commits import Commits
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.engine import Engine, EngineOptions
-from cloudtask.emulator.core.faults import Faults
-from cloudtask.emulator.core.store import Store
-from cloudtask.emulator.instrument import Instrument
-from cloudtask.emulator.sending.delivery import HttpDelivery
-from cloudtask.emulator.sending.dispatcher import Dispatcher
-from cloudtask.emulator.sending.journal import Journal
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER, TokenIssuer
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER, TokenIssuer
+from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.targets.delivery import HttpDelivery
+from cloudtask.emulator.tasks.api.methods import SERVICES, Api
+from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.instrument import Instrument
+from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
+from cloudtask.emulator.tasks.sending.journal import Journal
+from cloudtask.emulator.tasks.store import Store
+from cloudtask.emulator.tasks.v2beta3 import translation
+from cloudtask.emulator.values import instants
 from cloudtask.emulator.web.application import application
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
 _CHANNEL_OPTIONS = (
     # Two emulators on one port would share the calls between them.
@@ -208,7 +208,7 @@ class Runtime:
             raise OSError(f"cannot listen on {address}: {error}") from error
         stack.push_async_callback(server.stop, self._grace_seconds)
         await server.start()
-        for service in ("", *SERVICES, v2beta3.SERVICE):
+        for service in ("", *SERVICES, translation.SERVICE):
             await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         stack.push_async_callback(servicer.enter_graceful_shutdown)
 

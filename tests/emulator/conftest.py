@@ -15,7 +15,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.core.engine import Engine
+from cloudtask.emulator.tasks.engine.engine import Engine
 from tests.emulator.samples import NOW, PARENT, open_engine, queue
 
 

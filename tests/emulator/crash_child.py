@@ -19,10 +19,10 @@ from typing import Any
 
 import cloudtask.emulator.embedded  # noqa: F401 - loaded ahead
 from cloudtask.emulator import commandline
-from cloudtask.emulator.api.methods import Api
-from cloudtask.emulator.core.dispatching import Dispatching
-from cloudtask.emulator.core.store import Store
-from cloudtask.emulator.core.sweeping import Sweeper
+from cloudtask.emulator.tasks.api.methods import Api
+from cloudtask.emulator.tasks.engine.launcher import Dispatching
+from cloudtask.emulator.tasks.engine.sweeper import Sweeper
+from cloudtask.emulator.tasks.store import Store
 
 # What was sent too early gets out meanwhile.
 _LINGER_SECONDS = 0.05

@@ -7,25 +7,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from cloudtask.emulator.api.methods import Api
 from cloudtask.emulator.clock import Clock
-from cloudtask.emulator.commits import Commits
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.faults import Faults
-from cloudtask.emulator.instrument import Instrument
-from cloudtask.emulator.sending.dispatcher import Dispatcher
-from cloudtask.emulator.sending.journal import Journal
-from cloudtask.emulator.sending.tokens import TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
+from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.tasks.api.methods import Api
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.instrument import Instrument
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
+from cloudtask.emulator.tasks.sending.journal import Journal
 from tests.emulator.samples import NOW, PARENT, QUEUE, open_engine, queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from cloudtask.emulator.core.dispatches import Dispatch
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.sending.delivery import HttpDelivery
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.targets.delivery import HttpDelivery
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.model.dispatch import Dispatch
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
 
 @dataclass

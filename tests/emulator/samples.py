@@ -6,11 +6,11 @@ from typing import Any
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core.dispatches import Answer, Dispatch, Verdict
-from cloudtask.emulator.core.engine import Engine, EngineOptions
-from cloudtask.emulator.core.faults import Faults
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.store import Store
+from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.model.dispatch import Answer, Dispatch, Verdict
+from cloudtask.emulator.tasks.store import Store
+from cloudtask.emulator.values.instants import SECOND
 
 PARENT = "projects/demo/locations/local"
 QUEUE = f"{PARENT}/queues/default"

@@ -25,7 +25,7 @@ import cloudtask
 from cloudtask.emulator import Attempt, Emulator, commandline, runtime
 from cloudtask.emulator.arguments import OPTIONS
 from cloudtask.emulator.commandline import describe, main
-from cloudtask.emulator.core import errors
+from cloudtask.emulator.values import errors
 from tests.emulator.conftest import Target
 
 QUEUE = "projects/demo/locations/local/queues/emails"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
-from cloudtask.emulator import commits as module
-from cloudtask.emulator.commits import Commits
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError, entity_not_found
+from cloudtask.emulator.storage import commits as module
+from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.values.errors import ApiError, entity_not_found
 from tests.emulator.parts import running
 from tests.emulator.samples import NOW, QUEUE, task
 

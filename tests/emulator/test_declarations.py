@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.queues import QueueOptions, declared
-from cloudtask.emulator.declarations import parse_queue
+from cloudtask.emulator.tasks.declarations import parse_queue
+from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
+from cloudtask.emulator.values import instants
 from tests.emulator.samples import QUEUE
 
 

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from cloudtask.emulator.core.dispatches import Answer, Dispatch
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending.delivery import MAX_KEPT_BYTES, HttpDelivery
+from cloudtask.emulator.targets.delivery import MAX_KEPT_BYTES, HttpDelivery
+from cloudtask.emulator.tasks.model.dispatch import Answer, Dispatch
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.conftest import Target
 from tests.emulator.samples import NOW, QUEUE
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from google.auth import jwt
 
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import DispatchFaultKind, Fault
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending import dispatcher as module
-from cloudtask.emulator.sending.journal import Attempt
+from cloudtask.emulator.tasks.faults import DispatchFaultKind, Fault
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.tasks.sending import dispatcher as module
+from cloudtask.emulator.tasks.sending.journal import Attempt
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import HOUR, NOW, QUEUE, at, name_of, task
 

@@ -16,8 +16,8 @@ from google.oauth2 import id_token
 
 import cloudtask.emulator
 from cloudtask.emulator import ApiError, Attempt, Emulator
-from cloudtask.emulator.core.store import StoreError
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.tasks.store import StoreError
 from tests.emulator.conftest import Target
 
 Client = tasks_v2.CloudTasksClient

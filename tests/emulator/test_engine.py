@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,

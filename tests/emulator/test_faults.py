@@ -6,14 +6,14 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.faults import (
+from cloudtask.emulator.tasks.faults import (
     API_KINDS,
     DISPATCH_KINDS,
     MAX_DELAY,
     Fault,
     Faults,
 )
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import PARENT, QUEUE
 
 OTHER = f"{PARENT}/queues/other"

@@ -1,6 +1,6 @@
 import pytest
 
-from cloudtask.emulator.core.flights import Flight, Flights
+from cloudtask.emulator.tasks.engine.flights import Flight, Flights
 
 QUEUE = 1
 

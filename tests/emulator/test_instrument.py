@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import (
     DAY,

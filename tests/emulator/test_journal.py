@@ -3,20 +3,23 @@ import threading
 
 import pytest
 
-from cloudtask.emulator.core import dispatches
-from cloudtask.emulator.core.dispatches import Answer, Verdict
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import SECOND, to_datetime
-from cloudtask.emulator.core.tasks import StoredTask
-from cloudtask.emulator.sending import journal as module
-from cloudtask.emulator.sending.journal import Attempt, Journal, attempt_of
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.model.dispatch import (
+    Answer,
+    Verdict,
+    start_attempt,
+)
+from cloudtask.emulator.tasks.model.tasks import StoredTask
+from cloudtask.emulator.tasks.sending import journal as module
+from cloudtask.emulator.tasks.sending.journal import Attempt, Journal, attempt_of
+from cloudtask.emulator.values.instants import SECOND, to_datetime
 from tests.emulator.samples import NOW, QUEUE, URL, name_of, task
 
 
 def attempt(number: int = 1, fault: Fault | None = None) -> Attempt:
     message = task("t1")
     message.dispatch_count = number - 1
-    dispatch = dispatches.start(
+    dispatch = start_attempt(
         StoredTask(7, QUEUE, message, due=NOW), None, number, NOW, fault=fault
     )
     headers = {"Authorization": "Bearer secret"}

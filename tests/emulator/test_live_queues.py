@@ -3,13 +3,17 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.core import queues
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.live_queues import LiveQueue, LiveQueues, RecentCount
-from cloudtask.emulator.core.overview import Overview
-from cloudtask.emulator.core.store import QueueRow
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.live_queues import (
+    LiveQueue,
+    LiveQueues,
+    RecentCount,
+)
+from cloudtask.emulator.tasks.engine.overview import Overview
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.tasks.store import QueueRow
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     NOW,

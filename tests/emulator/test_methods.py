@@ -12,10 +12,10 @@ from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2
 
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import ApiFaultKind, Fault
+from cloudtask.emulator.tasks.api.methods import METHODS
+from cloudtask.emulator.tasks.faults import ApiFaultKind, Fault
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import (
     HOUR,

@@ -3,9 +3,13 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import overrides
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.overrides import DEFAULT_SCOPE, Credential, Outline
+from cloudtask.emulator.tasks.queue_targets import overrides
+from cloudtask.emulator.tasks.queue_targets.overrides import (
+    DEFAULT_SCOPE,
+    Credential,
+    Outline,
+)
+from cloudtask.emulator.values.errors import ApiError
 
 URL = "https://task.example:8443/run?a=1"
 IF_NOT_EXISTS = {"uri_override_enforce_mode": "IF_NOT_EXISTS"}

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudtask.emulator.core import overview
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.live_queues import LiveQueue
+from cloudtask.emulator.tasks.engine import overview
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, PARENT, at, open_engine, queue
 
 DONE = Answer(200)

@@ -5,8 +5,8 @@ from google.rpc import code_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.paging import (
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.paging import (
     MAX_QUEUES_PAGE,
     MAX_TASKS_PAGE,
     decode,

@@ -4,8 +4,8 @@ import pytest
 from google.iam.v1 import policy_pb2
 from google.rpc import code_pb2
 
-from cloudtask.emulator.core import policies
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.iam import policies
+from cloudtask.emulator.values.errors import ApiError
 
 Policy = policy_pb2.Policy
 NOBODY = policies.parse(b"")

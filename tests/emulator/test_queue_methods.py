@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from google.iam.v1 import policy_pb2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import (
     DAY,
     HOUR,

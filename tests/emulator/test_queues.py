@@ -8,10 +8,11 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import instants, queues
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.retries import RetryPolicy
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.tasks.model.retries import RetryPolicy
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, QUEUE, queue
 
 DEFAULTS = {

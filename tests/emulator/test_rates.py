@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.rates import TokenBucket
+from cloudtask.emulator.tasks.model.rates import TokenBucket
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import HOUR, NOW
 
 rates = st.floats(1e-12, 500)

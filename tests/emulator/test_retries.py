@@ -5,9 +5,9 @@ from google.cloud import tasks_v2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.retries import RetryPolicy
+from cloudtask.emulator.tasks.model.retries import RetryPolicy
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 
 policies = st.builds(
     RetryPolicy,

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.tasks import RETENTION
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.tasks.model.tasks import RETENTION
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -41,8 +41,8 @@ from tests.emulator.samples import (
 )
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.core.dispatches import Dispatch, Verdict
-    from cloudtask.emulator.core.engine import Engine
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.model.dispatch import Dispatch, Verdict
 
 TASK_TTL = HOUR
 QUEUE_TTL = 2 * HOUR

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.core.store import (
+from cloudtask.emulator.tasks.store import (
     APPLICATION_ID,
     FORMAT_VERSION,
     QueueRow,

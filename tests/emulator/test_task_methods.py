@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.task_methods import MAX_PAGE_BYTES
-from cloudtask.emulator.core.tasks import MAX_TASK_SIZE
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.task_methods import MAX_PAGE_BYTES
+from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.tasks.model.tasks import MAX_TASK_SIZE
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -277,7 +277,9 @@ def test_a_page_ends_before_it_is_too_large_to_be_received(engine: Engine) -> No
 def test_a_page_has_at_least_one_task(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudtask.emulator.core.task_methods.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr(
+        "cloudtask.emulator.tasks.engine.task_methods.MAX_PAGE_BYTES", 1
+    )
     for task_id in ("a", "b"):
         engine.tasks.create(QUEUE, task(task_id), NOW)
 

@@ -7,15 +7,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.overrides import Credential
-from cloudtask.emulator.sending.tokens import (
+from cloudtask.emulator.identity.tokens import (
     DEFAULT_ISSUER,
     MAX_REMEMBERED,
     REUSE,
     TokenIssuer,
     subject_of,
 )
+from cloudtask.emulator.tasks.queue_targets.overrides import Credential
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, URL
 
 OIDC = Credential("oidc", "a@b.c", audience=URL)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core.errors import ApiError, bad_queue_name
+from cloudtask.emulator.tasks.api.methods import METHODS
+from cloudtask.emulator.values.errors import ApiError, bad_queue_name
 from tests.emulator.samples import PARENT, QUEUE
 
 PREFIXES = ["/v2/", "/v2beta3/", "/"]

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import urls
-from cloudtask.emulator.core.urls import Url
+from cloudtask.emulator.values import urls
+from cloudtask.emulator.values.urls import Url
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.sending.journal import Journal
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.tasks.sending.journal import Journal
 from cloudtask.emulator.web import answers
 from cloudtask.emulator.web.application import application
 from cloudtask.emulator.web.guard import is_loopback

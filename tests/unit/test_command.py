@@ -22,7 +22,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 from cloudtask.conf import Settings
 from cloudtask.emulator import commandline
 from cloudtask.emulator.arguments import effective
-from cloudtask.emulator.declarations import parse_queue
+from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.framework import BaseTaskBackend
 from cloudtask.management.commands.cloudtask import (
     emulator_defaults,

@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from cloudtask.emulator.api import v2beta3
-from cloudtask.emulator.api.methods import SERVICES
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.api.methods import SERVICES
+from cloudtask.emulator.tasks.v2beta3 import translation
+from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from cloudtask.emulator.api.methods import Api
+    from cloudtask.emulator.tasks.api.methods import Api
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def handlers(api: Api) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
     """Return what grpc serves. It answers UNIMPLEMENTED for the rest."""
-    beta = _service(v2beta3.SERVICE, v2beta3.METHODS, lambda *call: _beta(api, *call))
+    beta = _service(
+        translation.SERVICE, translation.METHODS, lambda *call: _beta(api, *call)
+    )
     return (
         beta,
         *(_service(name, methods, api.call) for name, methods in SERVICES.items()),
@@ -39,8 +41,8 @@ def _service(
 
 async def _beta(api: Api, method: str, request: Any) -> Any:
     """Carry out a call of v2beta3."""
-    response = await api.call(method, v2beta3.read_request(method, request))
-    return v2beta3.write_response(request, response, api.figures)
+    response = await api.call(method, translation.read_request(method, request))
+    return translation.write_response(request, response, api.figures)
 
 
 def _handler(

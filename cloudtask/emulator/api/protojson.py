@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2
 
-from cloudtask.emulator.core.errors import ApiError, invalid_argument
+from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 # Google's limit, far above what any message here needs. It also keeps the
 # interpreter's own recursion away from the end of a thread's stack.

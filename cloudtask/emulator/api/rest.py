@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.core import header_rules
-from cloudtask.emulator.core.errors import ApiError, invalid_argument
+from cloudtask.emulator.values import header_rules
+from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.api.methods import Api
     from cloudtask.emulator.api.transcoding import Call
+    from cloudtask.emulator.tasks.api.methods import Api
 
 #: The longest body of a request, as of Google's APIs. A batch of large tasks
 #: needs several requests.

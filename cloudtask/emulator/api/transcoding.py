@@ -17,9 +17,9 @@ from google.protobuf import empty_pb2, json_format
 from google.rpc import code_pb2
 
 from cloudtask.emulator.api import protojson
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core import fields
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.api.methods import METHODS
+from cloudtask.emulator.values import fields
+from cloudtask.emulator.values.errors import ApiError
 
 # How a path may begin, and whether to pass over what tasks_v2 has no field
 # for: v2beta3 has more fields, and Firebase's Admin SDKs, which leave the

@@ -8,7 +8,7 @@ from aiohttp import web
 from google.rpc import code_pb2
 
 from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from cloudtask.emulator.api import rest
-from cloudtask.emulator.web import admin, keys, page
+from cloudtask.emulator.tasks.admin import routes
+from cloudtask.emulator.web import keys, page
 from cloudtask.emulator.web.answers import add_headers, refusals
 from cloudtask.emulator.web.events import EventStreams
 from cloudtask.emulator.web.guard import guard
@@ -15,10 +16,10 @@ from cloudtask.emulator.web.guard import guard
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cloudtask.emulator.api.methods import Api
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.instrument import Instrument
-    from cloudtask.emulator.sending.tokens import TokenIssuer
+    from cloudtask.emulator.identity.tokens import TokenIssuer
+    from cloudtask.emulator.tasks.api.methods import Api
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.instrument import Instrument
 
 
 def application(
@@ -47,7 +48,7 @@ def application(
     app.router.add_get("/healthz", _health)
     app.router.add_get("/emulator/events", streams.answer, allow_head=False)
     keys.add_routes(app, issuer)
-    admin.add_routes(app, engine, instrument)
+    routes.add_routes(app, engine, instrument)
     page.add_routes(app)
     rest.add_routes(app, api)  # The last: it refuses what is left.
     return app

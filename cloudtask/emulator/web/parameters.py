@@ -12,7 +12,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.core.errors import invalid_argument
+from cloudtask.emulator.values.errors import invalid_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -1,0 +1,106 @@
+"""Group commit: what one turn of the loop does is kept by one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from cloudtask.emulator.values.errors import ApiError, store_failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cloudtask.emulator.tasks.engine.engine import Engine
+
+logger = logging.getLogger("cloudtask.emulator")
+
+T = TypeVar("T")
+
+
+# Where several wait, a commit lets so many times as long pass as it takes, for
+# more to come with it. One that waits alone never waits for others.
+_LINGER_FACTOR = 4
+_LONGEST_LINGER_SECONDS = 0.005
+
+
+class Commits:
+    """
+    Runs actions on the engine, and knows when what they did is on disk.
+
+    All of it on one event loop. If the store cannot be written, everything
+    since the last commit is undone, and whoever waits for it is told.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._group: asyncio.Future[None] | None = None
+        self._waiting = 0
+        self._linger_seconds = 0.0
+
+    async def run(self, action: Callable[[], T]) -> T:
+        """
+        Run an action on the engine; return its result once that is kept.
+
+        Raises:
+            ApiError: The action's own, once what led to it is kept; or the
+                store cannot be written, and nothing of it was.
+        """
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise self._undo(error) from error
+        finally:
+            await self.kept()
+
+    async def kept(self) -> None:
+        """
+        Return once everything that was done is on disk.
+
+        Raises:
+            ApiError: The store cannot be written.
+        """
+        if self._group is None:
+            if not self._engine.is_dirty:
+                return
+            loop = asyncio.get_running_loop()
+            self._group = loop.create_future()
+            self._waiting = 0
+            loop.call_later(self._linger_seconds, self._commit)
+        self._waiting += 1
+        # Who gives up waiting does not take the others' answer away.
+        await asyncio.shield(self._group)
+
+    def commit(self) -> None:
+        """Keep everything now, for when the loop ends."""
+        try:
+            self._engine.commit()
+        except sqlite3.Error as error:
+            self._undo(error)
+
+    def _commit(self) -> None:
+        group = self._group
+        if group is None:  # Undone meanwhile.
+            return
+        begun = time.perf_counter()
+        self.commit()
+        self._linger(time.perf_counter() - begun)
+        if self._group is group:
+            self._group = None
+            group.set_result(None)
+
+    def _linger(self, commit_seconds: float) -> None:
+        wanted = _LINGER_FACTOR * commit_seconds if self._waiting > 1 else 0
+        self._linger_seconds = min(wanted, _LONGEST_LINGER_SECONDS)
+
+    def _undo(self, error: sqlite3.Error) -> ApiError:
+        logger.error("the store cannot be written: %s", error)
+        self._engine.rollback()
+        refusal = store_failed(str(error))
+        group, self._group = self._group, None
+        if group is not None:
+            group.set_exception(refusal)
+            group.exception()  # Whoever waited may be gone.
+        return refusal

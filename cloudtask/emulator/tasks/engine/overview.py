@@ -1,0 +1,86 @@
+"""What is known of all queues at once, without asking each of them."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
+
+#: Outdated entries that are kept before the heap is made anew.
+_MAX_OUTDATED = 1000
+
+
+class Overview:
+    """
+    When the next queue can send, and how many tasks there are.
+
+    A queue that has changed is asked once, when somebody wants to know.
+
+    Attributes:
+        pending: Tasks of all queues that are not finished.
+    """
+
+    def __init__(self) -> None:
+        self.pending = 0
+        # A dictionary for its order.
+        self._changed: dict[LiveQueue, None] = {}
+        self._wakes: dict[LiveQueue, int] = {}
+        # Entries that do not agree with _wakes are outdated.
+        self._heap: list[tuple[int, int, LiveQueue]] = []
+        self._numbers = count()
+        self._asked_at = 0
+
+    def change(self, queue: LiveQueue) -> None:
+        """Take note that a queue may send at another time than before."""
+        self._changed[queue] = None
+
+    def remove(self, queue: LiveQueue) -> None:
+        self.pending -= queue.depth
+        self._changed.pop(queue, None)
+        self._wakes.pop(queue, None)
+
+    def next_wake(self, now: int) -> int | None:
+        """Return when the next queue can send, None if none ever can."""
+        self._ask_changed(now)
+        while self._heap:
+            wake, _, queue = self._heap[0]
+            if self._wakes.get(queue) == wake:
+                return wake
+            heappop(self._heap)
+        return None
+
+    def take_ready(self, now: int) -> list[LiveQueue]:
+        """Return the queues that can send now, in the order they became so."""
+        ready = []
+        while (wake := self.next_wake(now)) is not None and wake <= now:
+            _, _, queue = heappop(self._heap)
+            del self._wakes[queue]
+            ready.append(queue)
+        # What they do with it changes when they can send again.
+        self._changed.update(dict.fromkeys(ready))
+        return ready
+
+    def _ask_changed(self, now: int) -> None:
+        if now < self._asked_at:
+            # The clock went back: tokens may come sooner than was planned.
+            self._changed.update(dict.fromkeys(self._wakes))
+        self._asked_at = now
+        for queue in self._changed:
+            self._plan(queue, queue.next_wake(now))
+        self._changed.clear()
+        if len(self._heap) > len(self._wakes) + _MAX_OUTDATED:
+            self._heap = [
+                (wake, next(self._numbers), queue)
+                for queue, wake in self._wakes.items()
+            ]
+            heapify(self._heap)
+
+    def _plan(self, queue: LiveQueue, wake: int | None) -> None:
+        if wake is None:
+            self._wakes.pop(queue, None)
+        elif self._wakes.get(queue) != wake:
+            self._wakes[queue] = wake
+            heappush(self._heap, (wake, next(self._numbers), queue))

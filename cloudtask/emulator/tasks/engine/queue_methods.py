@@ -1,0 +1,200 @@
+"""What the API does to queues."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks.filters.language import parse_filter
+from cloudtask.emulator.tasks.iam import policies
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.values import errors, instants, paging
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudtask.emulator.tasks.engine.live_queues import (
+        LiveQueue,
+        LiveQueues,
+        QueueFigures,
+    )
+    from cloudtask.emulator.tasks.model.queues import QueueOptions
+    from cloudtask.emulator.tasks.store import Store
+
+
+class QueueMethods:
+    """
+    Creates, changes and removes queues.
+
+    Messages that it returns are its own: read them, do not change them.
+
+    Args:
+        store: Where they are kept.
+        live: The queues at work.
+        task_tombstone_ttl: How long the names of purged tasks stay blocked, in
+            microseconds.
+        tombstone_ttl: Likewise the name of a deleted queue.
+        defaults: Options of declared queues that leave them out.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        live: LiveQueues,
+        *,
+        task_tombstone_ttl: int,
+        tombstone_ttl: int,
+        defaults: QueueOptions,
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._task_tombstone_ttl = task_tombstone_ttl
+        self._tombstone_ttl = tombstone_ttl
+        self._defaults = defaults
+
+    def create(self, parent: str, message: Any, now: int) -> Any:
+        """Add the queue of a CreateQueue, which is filled in place."""
+        names.check_parent(parent)
+        names.check_queue_path(message.name)
+        if not message.name.startswith(f"{parent}/queues/"):
+            raise errors.bad_queue_name()
+        queues.fill(message)
+        if message.name in self._live:
+            raise errors.queue_exists()
+        self._check_free(message.name, now)
+        return self._add(message)
+
+    def declare(self, path: str, options: QueueOptions, now: int) -> None:
+        """
+        Create a queue, or give the one that exists these options, if any.
+
+        It does not matter whether a queue of this name was deleted.
+        """
+        message = queues.declared(path, {**self._defaults, **options})
+        if path not in self._live:
+            names.check_queue_path(path)
+            queues.fill(message)
+            self._add(message)
+        elif options:
+            self.update(message, ("rate_limits", "retry_config"), now)
+
+    def get(self, path: str) -> Any:
+        names.check_queue_path(path)
+        return self._live.require(path).message
+
+    def figures(self, path: str, now: int) -> QueueFigures:
+        return self._live.require(path).figures(self._store, now)
+
+    def list(
+        self,
+        parent: str,
+        now: int,
+        *,
+        expression: str = "",
+        size: int = 0,
+        token: str = "",
+    ) -> tuple[list[Any], str]:
+        """
+        Return one page of a location's queues, ordered by name.
+
+        Args:
+            parent: `projects/P/locations/L`.
+            expression: Which ones, see filters.py.
+            size: At most this many; 0 means the maximum.
+            token: What the previous page gave.
+
+        Returns:
+            The queues, and the token for the next page or "".
+        """
+        names.check_parent(parent)
+        size = paging.page_size(size, paging.MAX_QUEUES_PAGE)
+        scope = f"{parent} {expression}"
+        after = paging.decode(token, scope, now)
+        matches = parse_filter(expression)
+        prefix = f"{parent}/queues/"
+        found = [
+            queue.message
+            for queue in self._live.sorted()
+            if queue.path.startswith(prefix)
+            and queue.path > after
+            and matches(queue.message)
+        ]
+        if len(found) <= size:
+            return found, ""
+        return found[:size], paging.encode(found[size - 1].name, scope, now)
+
+    def update(self, message: Any, paths: Sequence[str], now: int) -> Any:
+        """Change the fields of a queue that `paths` name, or create it."""
+        names.check_queue_path(message.name)
+        queue = self._live.get(message.name)
+        if queue is None:
+            queues.fill(message)
+            self._check_free(message.name, now)
+            return self._add(message)
+        updated = queues.updated(queue.message, message, paths)
+        self._replace(queue, updated, now)
+        return updated
+
+    def delete(self, path: str, now: int) -> None:
+        """Remove a queue and its tasks."""
+        names.check_queue_path(path)
+        queue = self._live.get(path)
+        if queue is None:
+            raise errors.entity_not_found()
+        self._live.remove(queue)
+        self._store.remove_queue(queue.row, now + self._tombstone_ttl)
+
+    def purge(self, path: str, now: int) -> Any:
+        """Remove all tasks of a queue, even those that are being sent."""
+        names.check_queue_path(path)
+        queue = self._live.require(path)
+        expires = now + self._task_tombstone_ttl
+        queue.empty(self._store.change_lane(queue.row, expires))
+        message = queues.copied(queue.message)
+        instants.write(message.purge_time, now)
+        self._replace(queue, message, now)
+        return message
+
+    def pause(self, path: str, now: int) -> Any:
+        return self._set_state(path, queues.PAUSED, now)
+
+    def resume(self, path: str, now: int) -> Any:
+        return self._set_state(path, queues.RUNNING, now)
+
+    def get_policy(self, path: str) -> Any:
+        """Return the google.iam.v1.Policy of a queue."""
+        names.check_queue_path(path)
+        return policies.parse(self._store.policy(self._live.require(path).row.id))
+
+    def set_policy(self, path: str, policy: Any, paths: Sequence[str]) -> Any:
+        names.check_queue_path(path)
+        queue = self._live.require(path)
+        stored = policies.parse(self._store.policy(queue.row.id))
+        updated = policies.updated(stored, policy, paths)
+        self._store.keep_policy(queue.row.id, updated.SerializeToString())
+        return updated
+
+    def test_permissions(self, path: str, permissions: Sequence[str]) -> Sequence[str]:
+        """Return which permissions a caller has: all, if there is a queue."""
+        names.check_queue_path(path)
+        return policies.testable(permissions) if path in self._live else []
+
+    def _add(self, message: Any) -> Any:
+        self._live.add(self._store.add_queue(message.name, message))
+        return message
+
+    def _check_free(self, path: str, now: int) -> None:
+        if (self._store.queue_blocked_until(path) or now) > now:
+            raise errors.queue_existed_recently()
+
+    def _set_state(self, path: str, state: int, now: int) -> Any:
+        names.check_queue_path(path)
+        queue = self._live.require(path)
+        message = queues.copied(queue.message)
+        message.state = state
+        self._replace(queue, message, now)
+        return message
+
+    def _replace(self, queue: LiveQueue, message: Any, now: int) -> None:
+        self._store.update_queue(queue.row.id, message)
+        queue.configure(message, now)
