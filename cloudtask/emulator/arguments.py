@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
 from cloudtask.emulator.tasks.declarations import parse_queue
+from cloudtask.emulator.tasks.limits import MAX_CONCURRENT_DISPATCHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +28,6 @@ PREFIX = "CLOUDTASK_EMULATOR_"
 APP_ENGINE_VARIABLE = "APP_ENGINE_EMULATOR_HOST"
 
 _HIGHEST_PORT = 65_535
-_MOST_DISPATCHES = 5000
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -55,10 +55,9 @@ def _duration(text: str) -> timedelta:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_DISPATCHES):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from 1 to {_MOST_DISPATCHES}."
-        )
+    most = MAX_CONCURRENT_DISPATCHES
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}.")
     return int(text)
 
 

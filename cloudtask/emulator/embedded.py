@@ -15,8 +15,8 @@ from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.emulator.tasks.faults import Fault
 from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
-from cloudtask.emulator.tasks.names import is_location_path
 from cloudtask.emulator.values.instants import from_timedelta, to_datetime
+from cloudtask.emulator.values.locations import is_location_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -130,9 +130,7 @@ class Runtime:
             self._prepare()
             await commits.kept()
             delivery = await stack.enter_async_context(
-                HttpDelivery(
-                    self.clock.now, allow_public_targets=options.allow_public_targets
-                )
+                HttpDelivery(allow_public_targets=options.allow_public_targets)
             )
             dispatcher = Dispatcher(
                 self.engine,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from cloudtask.emulator.clock import Clock
 from cloudtask.emulator.identity.tokens import TokenIssuer
 from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.api.methods import Api
 from cloudtask.emulator.tasks.faults import Faults
 from cloudtask.emulator.tasks.instrument import Instrument
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
 from cloudtask.emulator.tasks.sending.journal import Journal
 from tests.emulator.samples import NOW, PARENT, QUEUE, open_engine, queue
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cloudtask.emulator.targets.delivery import HttpDelivery
+    from cloudtask.emulator.targets.messages import Request
     from cloudtask.emulator.tasks.engine.engine import Engine
-    from cloudtask.emulator.tasks.model.dispatch import Dispatch
     from cloudtask.emulator.tasks.sending.journal import Attempt
 
 
@@ -33,20 +33,18 @@ class Delivery:
     """Answers from a script, then 200; a shut gate holds the answers."""
 
     answers: list[Answer] = field(default_factory=list)
-    sent: list[Dispatch] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    sent: list[Request] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, dispatch: Dispatch, headers: dict[str, str]) -> Answer:
-        self.sent.append(dispatch)
-        self.headers.append(headers)
+    async def send(self, request: Request) -> Answer:
+        self.sent.append(request)
         answer = self.answers.pop(0) if self.answers else Answer(200)
         await self.gate.wait()
         return answer
 
     @property
     def task_ids(self) -> list[str]:
-        return [each.task.rpartition("/")[2] for each in self.sent]
+        return [each.headers["X-CloudTasks-TaskName"] for each in self.sent]
 
 
 @dataclass(frozen=True)

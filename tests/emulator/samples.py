@@ -6,9 +6,10 @@ from typing import Any
 
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
 from cloudtask.emulator.tasks.faults import Faults
-from cloudtask.emulator.tasks.model.dispatch import Answer, Dispatch, Verdict
+from cloudtask.emulator.tasks.model.dispatch import Dispatch, Verdict
 from cloudtask.emulator.tasks.store import Store
 from cloudtask.emulator.values.instants import SECOND
 

@@ -9,8 +9,8 @@ from google.protobuf import empty_pb2
 from google.rpc import code_pb2
 
 from cloudtask.emulator.tasks.api import batches
-from cloudtask.emulator.tasks.api.batches import MAX_CREATED, MAX_DELETED
 from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.limits import MAX_CREATED, MAX_DELETED
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import (

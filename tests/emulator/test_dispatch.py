@@ -6,21 +6,19 @@ from google.rpc import code_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cloudtask.emulator.identity.credentials import Credential
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.limits import APP_ENGINE_USER_AGENT, RETENTION
 from cloudtask.emulator.tasks.model import tasks
 from cloudtask.emulator.tasks.model.dispatch import (
-    Answer,
     Dispatch,
+    read_retry_after,
     record_answer,
-    retry_after,
     start_attempt,
 )
-from cloudtask.emulator.tasks.model.tasks import (
-    APP_ENGINE_USER_AGENT,
-    RETENTION,
-    StoredTask,
-)
-from cloudtask.emulator.tasks.queue_targets.overrides import DEFAULT_SCOPE, Credential
+from cloudtask.emulator.tasks.model.tasks import StoredTask
+from cloudtask.emulator.tasks.queue_targets.overrides import DEFAULT_SCOPE
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import DAY, HOUR, NOW, QUEUE, URL, task
@@ -405,6 +403,7 @@ def test_the_repr_of_a_dispatch_shows_no_header_and_no_body() -> None:
         ("Mon, 01 Jun 2026 12:00:30 -0000", 1_780_315_230 * SECOND),  # No zone.
         ("Mon, 01 Jun 2026 14:00:30 +0200", 1_780_315_230 * SECOND),
         ("soon", None),
+        ("\udcff\udcfe", None),  # Bytes that are no text.
         ("", None),
         ("-1", None),
         ("1.5", None),
@@ -421,12 +420,12 @@ def test_the_repr_of_a_dispatch_shows_no_header_and_no_body() -> None:
 def test_retry_after_is_seconds_or_a_date(
     value: str | None, expected: int | None
 ) -> None:
-    assert retry_after(value, NOW) == expected
+    assert read_retry_after(value, NOW) == expected
 
 
 @given(st.text() | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ ([+-]\d+|\w*)"))
 @example("Mon, 01 Jun 2026 12:00:30 GMT")
 def test_no_retry_after_is_too_much(value: str) -> None:
-    instant = retry_after(value, NOW)
+    instant = read_retry_after(value, NOW)
 
     assert instant is None or instant <= NOW + RETENTION

@@ -2,18 +2,20 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.auth import jwt
+from google.cloud import tasks_v2
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import DispatchFaultKind, Fault
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.tasks.sending import dispatcher as module
 from cloudtask.emulator.tasks.sending.journal import Attempt
 from cloudtask.emulator.values.errors import ApiError
-from cloudtask.emulator.values.instants import SECOND
+from cloudtask.emulator.values.instants import SECOND, to_datetime
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import HOUR, NOW, QUEUE, at, name_of, task
 
@@ -91,15 +93,15 @@ def test_nothing_is_sent_after_the_stop() -> None:
 
 
 def test_a_task_is_sent_when_its_time_has_come() -> None:
-    async def scenario(parts: Parts) -> int:
+    async def scenario(parts: Parts) -> datetime:
         message = at(NOW + SECOND // 50, "t1")
         parts.clock._real_time = real_time()
         await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, message, NOW))
         parts.dispatcher.poke()
         await parts.until(idle(parts))
-        return parts.delivery.sent[0].dispatch_time
+        return parts.journal.attempts[0].dispatch_time
 
-    assert follow(scenario) >= NOW + SECOND // 50
+    assert follow(scenario) >= to_datetime(NOW + SECOND // 50)
 
 
 def test_an_earlier_task_wakes_a_dispatcher_that_waits_for_a_later_one() -> None:
@@ -139,12 +141,29 @@ def test_a_token_counts_from_the_real_time() -> None:
         token = {"service_account_email": "a@b.example"}
         await create(parts, "t1", http={"oidc_token": token})
         await parts.until(idle(parts))
-        return parts.delivery.headers[0]
+        return parts.delivery.sent[0].headers
 
     scheme, _, token = follow(scenario)["Authorization"].partition(" ")
 
     assert scheme == "Bearer"
     assert jwt.decode(token, verify=False)["iat"] == NOW // SECOND
+
+
+def test_a_task_for_app_engine_is_not_sent_if_there_is_none() -> None:
+    async def scenario(parts: Parts) -> tuple[Attempt, list[str]]:
+        task = tasks_v2.Task.pb()(app_engine_http_request={})
+        await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, task, NOW))
+        parts.dispatcher.poke()
+        await parts.until(lambda: parts.journal.attempts)
+        return parts.journal.attempts[0], parts.delivery.task_ids
+
+    attempt, sent = follow(scenario)
+
+    assert sent == []
+    assert attempt.status is None
+    assert attempt.error == (
+        "nowhere to send App Engine tasks to: set --app-engine-url"
+    )
 
 
 # Faults.
@@ -189,7 +208,7 @@ def test_a_target_sees_a_timeout_as_one() -> None:
         parts.faults.add(Fault("timeout"))
         await create(parts, "t1")
         await parts.instrument.advance(HOUR, 10)
-        return parts.delivery.headers[-1]
+        return parts.delivery.sent[-1].headers
 
     assert follow(scenario)["X-CloudTasks-TaskPreviousResponse"] == "504"
 

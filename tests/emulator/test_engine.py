@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import Fault
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND

@@ -3,12 +3,9 @@ import threading
 
 import pytest
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import Fault
-from cloudtask.emulator.tasks.model.dispatch import (
-    Answer,
-    Verdict,
-    start_attempt,
-)
+from cloudtask.emulator.tasks.model.dispatch import Verdict, start_attempt
 from cloudtask.emulator.tasks.model.tasks import StoredTask
 from cloudtask.emulator.tasks.sending import journal as module
 from cloudtask.emulator.tasks.sending.journal import Attempt, Journal, attempt_of

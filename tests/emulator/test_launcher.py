@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine
 from cloudtask.emulator.tasks.engine.launcher import MAX_REORDERING, MAX_TAKEN
 from cloudtask.emulator.tasks.faults import Fault, Faults
-from cloudtask.emulator.tasks.model.dispatch import Answer, Dispatch, Verdict
+from cloudtask.emulator.tasks.model.dispatch import Dispatch, Verdict
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
@@ -189,16 +190,16 @@ def test_counters_and_attempts_are_kept_on_the_task(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("asked", "delay"),
     [
-        (NOW + 5 * SECOND, 5 * SECOND),  # Later than the backoff.
-        (NOW + 1, TENTH),  # Sooner: the backoff holds.
+        ("5", 5 * SECOND),  # Later than the backoff.
+        ("0", TENTH),  # Sooner: the backoff holds.
     ],
 )
 def test_retry_after_delays_but_never_hurries(
-    engine: Engine, asked: int, delay: int
+    engine: Engine, asked: str, delay: int
 ) -> None:
     create(engine, "t1")
 
-    verdict = attempt(engine, Answer(503, retry_at=asked), NOW)
+    verdict = attempt(engine, Answer(503, retry_after=asked), NOW)
 
     assert verdict.retry_at == NOW + delay
 
@@ -299,10 +300,10 @@ def test_a_retry_after_the_retention_is_none(make_engine: Make) -> None:
     create(engine, "t1")
     created = NOW // SECOND * SECOND
 
-    soon = attempt(engine, Answer(500, retry_at=created + 31 * DAY - 1), NOW)
+    almost_a_month = str(31 * DAY // SECOND - 1)
+    soon = attempt(engine, Answer(500, retry_after=almost_a_month), NOW)
     assert soon.outcome == "retry"
-    assert soon.retry_at is not None
-    late = attempt(engine, FAILED, soon.retry_at)
+    late = attempt(engine, FAILED, created + 31 * DAY - 1)
 
     assert late == Verdict("gave up")
 

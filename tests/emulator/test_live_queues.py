@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine
 from cloudtask.emulator.tasks.engine.live_queues import (
     LiveQueue,
@@ -11,7 +12,6 @@ from cloudtask.emulator.tasks.engine.live_queues import (
 )
 from cloudtask.emulator.tasks.engine.overview import Overview
 from cloudtask.emulator.tasks.model import queues
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.tasks.store import QueueRow
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine import overview
 from cloudtask.emulator.tasks.engine.engine import Engine
 from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
-from cloudtask.emulator.tasks.model.dispatch import Answer
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, PARENT, at, open_engine, queue
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtask.emulator.tasks.limits import RETENTION
 from cloudtask.emulator.tasks.model.previews import (
     MAX_SHOWN,
     End,
@@ -12,7 +13,6 @@ from cloudtask.emulator.tasks.model.previews import (
     preview,
 )
 from cloudtask.emulator.tasks.model.retries import RetryPolicy
-from cloudtask.emulator.tasks.model.tasks import RETENTION
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.instants import SECOND
 

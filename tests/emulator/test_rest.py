@@ -16,7 +16,7 @@ from google.cloud import tasks_v2
 
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.api import rest
-from cloudtask.emulator.values.errors import bad_queue_name, task_exists
+from cloudtask.emulator.tasks.refusals import bad_queue_name, task_exists
 from tests.emulator.conftest import Target
 from tests.emulator.samples import PARENT, QUEUE
 

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cloudtask.emulator.tasks.model.dispatch import Answer
-from cloudtask.emulator.tasks.model.tasks import RETENTION
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.limits import RETENTION
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND

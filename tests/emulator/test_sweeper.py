@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine import sweeper
 from cloudtask.emulator.tasks.engine.engine import Engine
-from cloudtask.emulator.tasks.engine.sweeper import OPERATION_RETENTION
-from cloudtask.emulator.tasks.model.dispatch import Answer, Verdict
-from cloudtask.emulator.tasks.model.tasks import RETENTION
+from cloudtask.emulator.tasks.limits import OPERATION_RETENTION, RETENTION
+from cloudtask.emulator.tasks.model.dispatch import Verdict
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from cloudtask.emulator.targets import hosts, rules
-from cloudtask.emulator.targets.delivery import HttpDelivery
 from tests.emulator.conftest import Target
-from tests.emulator.test_delivery import dispatch
+from tests.emulator.test_delivery import send
 
 
 @pytest.mark.parametrize(
@@ -127,14 +126,6 @@ def test_no_spelling_leads_to_a_metadata_server(
 
     assert answer.status is None
     assert why in str(answer.error)
-
-
-def send(url: str, **options: Any) -> Any:
-    async def main() -> Any:
-        async with HttpDelivery(lambda: 0, **options) as delivery:
-            return await delivery.send(dispatch(url), {})
-
-    return asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine
 from cloudtask.emulator.tasks.engine.task_methods import MAX_PAGE_BYTES
-from cloudtask.emulator.tasks.model.dispatch import Answer
-from cloudtask.emulator.tasks.model.tasks import MAX_TASK_SIZE
+from cloudtask.emulator.tasks.limits import MAX_TASK_SIZE
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND

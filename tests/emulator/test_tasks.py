@@ -6,8 +6,9 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudtask.emulator.tasks.limits import APP_ENGINE_USER_AGENT
 from cloudtask.emulator.tasks.model import tasks
-from cloudtask.emulator.tasks.model.tasks import APP_ENGINE_USER_AGENT, is_app_engine
+from cloudtask.emulator.tasks.model.tasks import is_app_engine
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND

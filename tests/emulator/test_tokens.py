@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
+from cloudtask.emulator.identity.credentials import Credential
 from cloudtask.emulator.identity.tokens import (
     DEFAULT_ISSUER,
     MAX_REMEMBERED,
@@ -14,7 +15,6 @@ from cloudtask.emulator.identity.tokens import (
     TokenIssuer,
     subject_of,
 )
-from cloudtask.emulator.tasks.queue_targets.overrides import Credential
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, URL
 

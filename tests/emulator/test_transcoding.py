@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cloudtask.emulator.api import transcoding
 from cloudtask.emulator.tasks.api.methods import METHODS
-from cloudtask.emulator.values.errors import ApiError, bad_queue_name
+from cloudtask.emulator.tasks.refusals import bad_queue_name
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import PARENT, QUEUE
 
 PREFIXES = ["/v2/", "/v2beta3/", "/"]

@@ -15,7 +15,7 @@ from cloudtask.emulator.values.instants import SECOND
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    from cloudtask.emulator.tasks.queue_targets.overrides import Credential
+    from cloudtask.emulator.identity.credentials import Credential
 
 #: An issuer that no production settings accept: `.invalid` is never a domain.
 DEFAULT_ISSUER = "https://cloudtask-emulator.invalid"

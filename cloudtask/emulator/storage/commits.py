@@ -6,14 +6,12 @@ import asyncio
 import logging
 import sqlite3
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cloudtask.emulator.values.errors import ApiError, store_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from cloudtask.emulator.tasks.engine.engine import Engine
 
 logger = logging.getLogger("cloudtask.emulator")
 
@@ -26,23 +24,40 @@ _LINGER_FACTOR = 4
 _LONGEST_LINGER_SECONDS = 0.005
 
 
+class State(Protocol):
+    """What a service keeps: it is committed or undone as a whole."""
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything was done that is not kept yet."""
+        ...
+
+    def commit(self) -> None:
+        """Keep what was done, or raise sqlite3.Error."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        ...
+
+
 class Commits:
     """
-    Runs actions on the engine, and knows when what they did is on disk.
+    Runs actions on a state, and knows when what they did is on disk.
 
     All of it on one event loop. If the store cannot be written, everything
     since the last commit is undone, and whoever waits for it is told.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._group: asyncio.Future[None] | None = None
         self._waiting = 0
         self._linger_seconds = 0.0
 
     async def run(self, action: Callable[[], T]) -> T:
         """
-        Run an action on the engine; return its result once that is kept.
+        Run an action on the state; return its result once that is kept.
 
         Raises:
             ApiError: The action's own, once what led to it is kept; or the
@@ -63,7 +78,7 @@ class Commits:
             ApiError: The store cannot be written.
         """
         if self._group is None:
-            if not self._engine.is_dirty:
+            if not self._state.is_dirty:
                 return
             loop = asyncio.get_running_loop()
             self._group = loop.create_future()
@@ -76,7 +91,7 @@ class Commits:
     def commit(self) -> None:
         """Keep everything now, for when the loop ends."""
         try:
-            self._engine.commit()
+            self._state.commit()
         except sqlite3.Error as error:
             self._undo(error)
 
@@ -97,7 +112,7 @@ class Commits:
 
     def _undo(self, error: sqlite3.Error) -> ApiError:
         logger.error("the store cannot be written: %s", error)
-        self._engine.rollback()
+        self._state.rollback()
         refusal = store_failed(str(error))
         group, self._group = self._group, None
         if group is not None:

@@ -1,4 +1,4 @@
-"""Sends dispatches to their targets over HTTP."""
+"""Sends requests to their targets over HTTP."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ import aiohttp
 from yarl import URL
 
 from cloudtask.emulator.targets.connections import Connector
+from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.targets.rules import TargetRules
-from cloudtask.emulator.tasks.model.dispatch import Answer, retry_after
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
-    from cloudtask.emulator.tasks.model.dispatch import Dispatch
+    from cloudtask.emulator.targets.messages import Request
 
 #: How long an idle connection to a target is kept, in seconds. Shorter than
 #: servers keep it: a POST on a connection that the server just closed would be
 #: a failed attempt that nobody asked for.
 KEEP_ALIVE_SECONDS = 1.0
-
-#: What a task for App Engine comes to if nobody said where that is.
-NO_APP_ENGINE = "nowhere to send App Engine tasks to: set --app-engine-url"
 
 #: How much of an answer's body is kept, in bytes.
 MAX_KEPT_BYTES = 4096
@@ -38,15 +34,15 @@ _MAX_HEADER_BYTES = 262_144
 
 class HttpDelivery:
     """
-    An HTTP client that sends what a dispatch says and nothing else.
+    An HTTP client that sends what a request says and nothing else.
 
     Use it as an asynchronous context manager.
+
+    Args:
+        allow_public_targets: Whether targets on the internet are allowed, too.
     """
 
-    def __init__(
-        self, clock: Callable[[], int], *, allow_public_targets: bool = False
-    ) -> None:
-        self._clock = clock
+    def __init__(self, *, allow_public_targets: bool = False) -> None:
         self._rules = TargetRules(allow_public_targets)
 
     async def __aenter__(self) -> Self:
@@ -70,38 +66,37 @@ class HttpDelivery:
     ) -> None:
         await self._session.close()
 
-    async def send(self, dispatch: Dispatch, headers: dict[str, str]) -> Answer:
+    async def send(self, request: Request) -> Answer:
         """
-        Send a dispatch with these headers and wait for the answer.
+        Send a request and wait for the answer.
 
         Redirects are not followed. Whatever goes wrong on the way is an answer
         without a status, never an exception.
         """
-        if dispatch.url.startswith("/"):
-            return Answer(error=NO_APP_ENGINE)
-        timeout = aiohttp.ClientTimeout(total=dispatch.deadline / SECOND)
         try:
-            url = URL(dispatch.url, encoded=True)
-            self._rules.check_host(url.raw_host or "")
-            async with self._session.request(
-                dispatch.method,
-                url,
-                data=dispatch.body or None,
-                headers=headers,
-                allow_redirects=False,
-                timeout=timeout,
-            ) as response:
-                body, size = await _read(response)
+            return await self._exchange(request)
         except TimeoutError:
             return Answer(timed_out=True, error="no answer within the deadline")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: a URL or a header that HTTP cannot express. The API
             # accepts such tasks, so it is the attempt that fails.
-            return Answer(error=_in_words(error))
-        asked = response.headers.get("Retry-After")
+            return Answer(error=_describe(error))
+
+    async def _exchange(self, request: Request) -> Answer:
+        url = URL(request.url, encoded=True)
+        self._rules.check_host(url.raw_host or "")
+        async with self._session.request(
+            request.method,
+            url,
+            data=request.body or None,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=request.deadline / SECOND),
+        ) as response:
+            body, size = await _read(response)
         return Answer(
             response.status,
-            retry_at=retry_after(asked, self._clock()),
+            retry_after=response.headers.get("Retry-After"),
             body=body,
             size=size,
         )
@@ -117,7 +112,7 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, int]:
     return beginning, size
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     match error:
         case aiohttp.InvalidURL():
             return f"not a URL that anything can be sent to: {error}"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard, get_args
 from google.rpc import code_pb2
 
 from cloudtask.emulator.tasks import names
-from cloudtask.emulator.tasks.model.tasks import RETENTION
-from cloudtask.emulator.values import instants
+from cloudtask.emulator.tasks.limits import RETENTION
+from cloudtask.emulator.values import instants, locations
 from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _check_queue(queue: object) -> None:
 
 def _names_queue(text: str) -> bool:
     location, _, queue_id = text.rpartition("/queues/")
-    is_in_place = text == queue_id or names.is_location_path(location)
+    is_in_place = text == queue_id or locations.is_location_path(location)
     return is_in_place and names.is_queue_id(queue_id)
 
 

@@ -32,6 +32,12 @@ def resolve(descriptor: Any, path: str) -> list[Any] | None:
     return found
 
 
+def json_name(message: Any, name: str) -> str:
+    """Return what a field of a message is called in JSON."""
+    shown: str = message.DESCRIPTOR.fields_by_name[name].json_name
+    return shown
+
+
 def replace(target: Any, source: Any, path: str) -> None:
     """
     Give the field at a path of an update mask the value that `source` has.

@@ -8,10 +8,6 @@ import hashlib
 from cloudtask.emulator.values.errors import ApiError, invalid_argument
 from cloudtask.emulator.values.instants import SECOND
 
-#: Most queues on a page of ListQueues, and as many as without a page size.
-MAX_QUEUES_PAGE = 9800
-#: Likewise most tasks on a page of ListTasks.
-MAX_TASKS_PAGE = 1000
 #: How long a page token is good for, in microseconds.
 TOKEN_TTL = 2 * 3600 * SECOND
 

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from cloudtask.emulator.tasks import names
 from cloudtask.emulator.tasks.admin import decoding
 from cloudtask.emulator.tasks.model import tasks
-from cloudtask.emulator.values import instants
+from cloudtask.emulator.values import instants, locations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ def queue_json(queue: QueueView) -> dict[str, Any]:
     limits = queue.message.rate_limits
     return {
         "path": queue.path,
-        "name": names.last_part(queue.path),
+        "name": locations.last_part(queue.path),
         "state": tasks_v2.Queue.State(queue.message.state).name,
         "depth": queue.depth,
         "in_flight": queue.in_flight,

@@ -9,7 +9,8 @@ from google.cloud import tasks_v2
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
-from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks import names, refusals
+from cloudtask.emulator.tasks.limits import MAX_CREATED, MAX_DELETED
 from cloudtask.emulator.tasks.model import tasks
 from cloudtask.emulator.values import errors, instants
 from cloudtask.emulator.values.errors import ApiError
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.engine import Engine
     from cloudtask.emulator.tasks.store import Store
 
-#: Most tasks that one call creates and deletes.
-MAX_CREATED = 100
-MAX_DELETED = 1000
 
 Empty: Any = empty_pb2.Empty  # type: ignore[attr-defined]
 _CreateMetadata = tasks_v2.BatchCreateTasksMetadata.pb()
@@ -78,10 +76,10 @@ def delete_tasks(engine: Engine, request: Any, now: int) -> Any:
 
 def _check(parent: str, field: str, parents: Sequence[str], maximum: int) -> None:
     if not 1 <= len(parents) <= maximum:
-        raise errors.bad_batch_size(field, maximum)
+        raise refusals.bad_batch_size(field, maximum)
     for each in parents:
         if each != parent:
-            raise errors.batch_mismatch(parent, each)
+            raise refusals.batch_mismatch(parent, each)
 
 
 def _once(engine: Engine, request: Any, now: int, run: Callable[[], Any]) -> Any:
@@ -118,7 +116,9 @@ def _ended(metadata: Any, response: Any, failures: _Failures, now: int) -> Any:
     if failures.are_all:
         # Unconfirmed which state goes with it.
         metadata.state = metadata.FAILED
-        operation.error.CopyFrom(errors.batch_failed(metadata.DESCRIPTOR.name).status())
+        operation.error.CopyFrom(
+            refusals.batch_failed(metadata.DESCRIPTOR.name).status()
+        )
     else:
         metadata.state = (
             metadata.PARTIALLY_SUCCEEDED if failures.by_index else metadata.SUCCEEDED

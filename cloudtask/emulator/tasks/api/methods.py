@@ -13,6 +13,7 @@ from google.longrunning import operations_pb2
 from cloudtask.emulator.tasks import names
 from cloudtask.emulator.tasks.api import batches
 from cloudtask.emulator.tasks.model import tasks
+from cloudtask.emulator.values import locations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +234,7 @@ class Api:
         return batches.Empty()
 
     def _get_cmek_config(self, request: Any, now: int) -> Any:
-        location = names.location_of(request.name, "/cmekConfig")
+        location = locations.location_of(request.name, "/cmekConfig")
         key = self._engine.store.fact(f"kms_key {location}") or b""
         return _CmekConfig(name=request.name, kms_key=key.decode())
 
@@ -241,7 +242,7 @@ class Api:
         return self._engine.queues.get_policy(request.resource)
 
     def _get_location(self, request: Any, now: int) -> Any:
-        names.check_parent(request.name)
+        locations.check_parent(request.name)
         return _location(request.name)
 
     def _get_operation(self, request: Any, now: int) -> Any:
@@ -255,7 +256,7 @@ class Api:
         return tasks.view(task, request.response_view)
 
     def _list_locations(self, request: Any, now: int) -> Any:
-        names.check_project_path(request.name)
+        locations.check_project_path(request.name)
         prefix = f"{request.name}/locations/"
         found = {
             queue.path.partition("/queues/")[0]
@@ -305,7 +306,7 @@ class Api:
 
     def _update_cmek_config(self, request: Any, now: int) -> Any:
         config = request.cmek_config
-        location = names.location_of(config.name, "/cmekConfig")
+        location = locations.location_of(config.name, "/cmekConfig")
         self._engine.store.keep_fact(f"kms_key {location}", config.kms_key.encode())
         return config
 
@@ -326,7 +327,7 @@ def _resource(request: Any) -> str:
 
 
 def _location(name: str) -> Any:
-    location_id = names.last_part(name)
+    location_id = locations.last_part(name)
     return locations_pb2.Location(
         name=name,
         location_id=location_id,

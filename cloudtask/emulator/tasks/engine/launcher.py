@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks import limits
 from cloudtask.emulator.tasks.engine.flights import Flight, Flights
-from cloudtask.emulator.tasks.model import tasks
 from cloudtask.emulator.tasks.model.dispatch import (
-    Answer,
     Dispatch,
     Verdict,
+    read_retry_after,
     record_answer,
     start_attempt,
 )
-from cloudtask.emulator.values import errors, instants
+from cloudtask.emulator.values import errors, instants, locations
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
+    from cloudtask.emulator.targets.messages import Answer
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueue, LiveQueues
     from cloudtask.emulator.tasks.faults import Faults
     from cloudtask.emulator.tasks.model.tasks import StoredTask
@@ -130,7 +130,7 @@ class Dispatching:
     def _is_held(self, queue: LiveQueue, task: StoredTask, now: int) -> bool:
         if task.id in queue.held:
             return False
-        task_id = names.last_part(task.message.name)
+        task_id = locations.last_part(task.message.name)
         delay = self._faults.delay(queue.path, task_id)
         is_overtaken = not delay and self._faults.reorders(queue.path, task_id)
         if is_overtaken:
@@ -152,7 +152,7 @@ class Dispatching:
         self, queue: LiveQueue, task: StoredTask, now: int, *, forced: bool = False
     ) -> Dispatch:
         fault = self._faults.for_dispatch(
-            queue.path, names.last_part(task.message.name)
+            queue.path, locations.last_part(task.message.name)
         )
         dispatch = start_attempt(
             task,
@@ -184,8 +184,9 @@ class Dispatching:
             policy = policy.overridden(message.retry_config)
         elapsed = now - instants.read(message.first_attempt.dispatch_time)
         since = dispatch.dispatch_time if dispatch.forced else now
-        retry_at = max(since + policy.delay(attempts), answer.retry_at or 0)
-        expires = instants.read(message.create_time) + tasks.RETENTION
+        asked = read_retry_after(answer.retry_after, now) or 0
+        retry_at = max(since + policy.delay(attempts), asked)
+        expires = instants.read(message.create_time) + limits.RETENTION
         if policy.exhausted(attempts, elapsed) or retry_at >= expires:
             return None
         return retry_at

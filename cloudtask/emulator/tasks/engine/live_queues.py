@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks import names, refusals
 from cloudtask.emulator.tasks.engine.overview import Overview
 from cloudtask.emulator.tasks.model import queues
 from cloudtask.emulator.tasks.model.rates import TokenBucket
-from cloudtask.emulator.values import errors
+from cloudtask.emulator.values import locations
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
-    from cloudtask.emulator.tasks.model.dispatch import Answer, Dispatch
+    from cloudtask.emulator.targets.messages import Answer
+    from cloudtask.emulator.tasks.model.dispatch import Dispatch
     from cloudtask.emulator.tasks.model.tasks import StoredTask
     from cloudtask.emulator.tasks.store import QueueRow, Store
 
@@ -72,7 +73,9 @@ class LiveQueue:
             True if only until another task was sent.
     """
 
-    def __init__(self, row: QueueRow, depth: int, overview: Overview) -> None:
+    def __init__(
+        self, row: QueueRow, depth: int, overview: Overview[LiveQueue]
+    ) -> None:
         self.row = row
         self._overview = overview
         self._depth = depth
@@ -209,7 +212,7 @@ class LiveQueues:
         self._store = store
         self._tombstone_ttl = tombstone_ttl
         self._by_path: dict[str, LiveQueue] = {}
-        self.overview = Overview()
+        self.overview: Overview[LiveQueue] = Overview()
 
     def __iter__(self) -> Iterator[LiveQueue]:
         return iter(self._by_path.values())
@@ -228,7 +231,7 @@ class LiveQueues:
         """Return a queue, or raise ApiError if there is none."""
         queue = self._by_path.get(path)
         if queue is None:
-            raise errors.queue_not_found()
+            raise refusals.queue_not_found()
         return queue
 
     def add(self, row: QueueRow) -> None:
@@ -270,7 +273,7 @@ class LiveQueues:
 
     def finish(self, queue: LiveQueue, task: StoredTask, now: int) -> None:
         """Remove a task and block its name."""
-        self.drop(queue, task.id, names.last_part(task.message.name), now)
+        self.drop(queue, task.id, locations.last_part(task.message.name), now)
 
     def drop(self, queue: LiveQueue, number: int, task_id: str, now: int) -> None:
         """Do the same by the task's number and id."""

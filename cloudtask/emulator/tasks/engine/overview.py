@@ -1,19 +1,31 @@
-"""What is known of all queues at once, without asking each of them."""
+"""What all queues have to do next, without asking each of them."""
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
+from typing import Generic, Protocol, TypeVar
 
 #: Outdated entries that are kept before the heap is made anew.
 _MAX_OUTDATED = 1000
 
+S = TypeVar("S", bound="Sender")
 
-class Overview:
+
+class Sender(Protocol):
+    """What an overview asks of a queue."""
+
+    @property
+    def depth(self) -> int:
+        """How many tasks are not finished."""
+        ...
+
+    def next_wake(self, now: int) -> int | None:
+        """Return when the next task can be sent, None if none ever can."""
+        ...
+
+
+class Overview(Generic[S]):
     """
     When the next queue can send, and how many tasks there are.
 
@@ -26,18 +38,18 @@ class Overview:
     def __init__(self) -> None:
         self.pending = 0
         # A dictionary for its order.
-        self._changed: dict[LiveQueue, None] = {}
-        self._wakes: dict[LiveQueue, int] = {}
+        self._changed: dict[S, None] = {}
+        self._wakes: dict[S, int] = {}
         # Entries that do not agree with _wakes are outdated.
-        self._heap: list[tuple[int, int, LiveQueue]] = []
+        self._heap: list[tuple[int, int, S]] = []
         self._numbers = count()
         self._asked_at = 0
 
-    def change(self, queue: LiveQueue) -> None:
+    def change(self, queue: S) -> None:
         """Take note that a queue may send at another time than before."""
         self._changed[queue] = None
 
-    def remove(self, queue: LiveQueue) -> None:
+    def remove(self, queue: S) -> None:
         self.pending -= queue.depth
         self._changed.pop(queue, None)
         self._wakes.pop(queue, None)
@@ -52,7 +64,7 @@ class Overview:
             heappop(self._heap)
         return None
 
-    def take_ready(self, now: int) -> list[LiveQueue]:
+    def take_ready(self, now: int) -> list[S]:
         """Return the queues that can send now, in the order they became so."""
         ready = []
         while (wake := self.next_wake(now)) is not None and wake <= now:
@@ -78,7 +90,7 @@ class Overview:
             ]
             heapify(self._heap)
 
-    def _plan(self, queue: LiveQueue, wake: int | None) -> None:
+    def _plan(self, queue: S, wake: int | None) -> None:
         if wake is None:
             self._wakes.pop(queue, None)
         elif self._wakes.get(queue) != wake:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks import limits, names, refusals
 from cloudtask.emulator.tasks.filters.language import parse_filter
 from cloudtask.emulator.tasks.iam import policies
 from cloudtask.emulator.tasks.model import queues
-from cloudtask.emulator.values import errors, instants, paging
+from cloudtask.emulator.values import errors, instants, locations, paging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +54,13 @@ class QueueMethods:
 
     def create(self, parent: str, message: Any, now: int) -> Any:
         """Add the queue of a CreateQueue, which is filled in place."""
-        names.check_parent(parent)
+        locations.check_parent(parent)
         names.check_queue_path(message.name)
         if not message.name.startswith(f"{parent}/queues/"):
-            raise errors.bad_queue_name()
+            raise refusals.bad_queue_name()
         queues.fill(message)
         if message.name in self._live:
-            raise errors.queue_exists()
+            raise refusals.queue_exists()
         self._check_free(message.name, now)
         return self._add(message)
 
@@ -106,8 +106,8 @@ class QueueMethods:
         Returns:
             The queues, and the token for the next page or "".
         """
-        names.check_parent(parent)
-        size = paging.page_size(size, paging.MAX_QUEUES_PAGE)
+        locations.check_parent(parent)
+        size = paging.page_size(size, limits.MAX_QUEUES_PAGE)
         scope = f"{parent} {expression}"
         after = paging.decode(token, scope, now)
         matches = parse_filter(expression)
@@ -185,7 +185,7 @@ class QueueMethods:
 
     def _check_free(self, path: str, now: int) -> None:
         if (self._store.queue_blocked_until(path) or now) > now:
-            raise errors.queue_existed_recently()
+            raise refusals.queue_existed_recently()
 
     def _set_state(self, path: str, state: int, now: int) -> Any:
         names.check_queue_path(path)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtask.emulator.tasks.model import tasks
+from cloudtask.emulator.tasks import limits
+from cloudtask.emulator.tasks.limits import OPERATION_RETENTION
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueues
     from cloudtask.emulator.tasks.store import Store
 
-#: How long an operation can be asked for, in microseconds.
-OPERATION_RETENTION = 24 * 3600 * SECOND
 
 # How much one call removes, so that nothing waits long for it.
 _AT_ONCE = 500
@@ -51,7 +50,7 @@ class Sweeper:
 
     def _expire(self, now: int) -> bool:
         by_lane = {queue.row.lane: queue for queue in self._live}
-        expired = self._store.tasks_created_until(now - tasks.RETENTION, _AT_ONCE)
+        expired = self._store.tasks_created_until(now - limits.RETENTION, _AT_ONCE)
         for number, lane, task_id in expired:
             if lane in by_lane:  # The others are cleared, not expired.
                 self._live.drop(by_lane[lane], number, task_id, now)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.tasks import names
+from cloudtask.emulator.tasks import limits, names, refusals
 from cloudtask.emulator.tasks.model import tasks
 from cloudtask.emulator.tasks.queue_targets import overrides
-from cloudtask.emulator.values import errors, instants, paging
+from cloudtask.emulator.values import errors, instants, locations, paging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +75,8 @@ class TaskMethods:
         """Add a task that is sent where the queue's HTTP target says."""
         queue = self.queue_for(parent, now)
         if queue.http_target is None:
-            raise errors.no_http_target()
-        message = overrides.buffered(queue.http_target, body, headers)
+            raise refusals.no_http_target()
+        message = overrides.make_buffered_task(queue.http_target, body, headers)
         message.name = f"{parent}/tasks/{task_id}" if task_id else ""
         return self._add(queue, self._name(message, parent), message, now)
 
@@ -84,9 +84,9 @@ class TaskMethods:
         """Return a task, body included; see tasks.view()."""
         queue, task = self._live.find(name)
         if task is None:
-            task_id = names.last_part(name)
+            task_id = locations.last_part(name)
             blocked = queue is not None and self._live.is_blocked(queue, task_id, now)
-            raise errors.task_is_gone() if blocked else errors.entity_not_found()
+            raise refusals.task_is_gone() if blocked else errors.entity_not_found()
         return task.message
 
     def list(
@@ -106,14 +106,14 @@ class TaskMethods:
         """
         names.check_queue_path(parent)
         queue = self._live.require(parent)
-        size = paging.page_size(size, paging.MAX_TASKS_PAGE)
+        size = paging.page_size(size, limits.MAX_TASKS_PAGE)
         after = paging.decode(token, parent, now)
         page: list[Any] = []
         room = MAX_PAGE_BYTES
         for task in self._store.tasks_after(queue.row, after, size + 1):
             room -= task.message.ByteSize()
             if len(page) == size or (page and room < 0):
-                last = names.last_part(page[-1].name)
+                last = locations.last_part(page[-1].name)
                 return page, paging.encode(last, parent, now)
             page.append(task.message)
         return page, ""
@@ -144,7 +144,7 @@ class TaskMethods:
             return task_id
         queue, task_id = names.split_task_name(message.name)
         if queue != parent:
-            raise errors.queue_mismatch(parent, queue)
+            raise refusals.queue_mismatch(parent, queue)
         names.check_task_id(task_id)
         return task_id
 
@@ -152,7 +152,7 @@ class TaskMethods:
         serialized = tasks.fill(message, now)
         is_taken = self._store.has_task(queue.row.lane, task_id)
         if is_taken or self._live.is_blocked(queue, task_id, now):
-            raise errors.task_exists()
+            raise refusals.task_exists()
         due = instants.read(message.schedule_time)
         self._store.add_task(queue.row.lane, task_id, now, due, serialized)
         queue.depth += 1

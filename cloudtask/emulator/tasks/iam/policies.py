@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.iam.v1 import policy_pb2
 
+from cloudtask.emulator.tasks import refusals
 from cloudtask.emulator.values import errors, fields
 from cloudtask.emulator.values.errors import invalid_argument
 
@@ -50,7 +51,7 @@ def updated(stored: Any, policy: Any, paths: Sequence[str]) -> Any:
         ApiError: The etag is an older one, or something is not valid.
     """
     if policy.etag and policy.etag != stored.etag:
-        raise errors.stale_policy()
+        raise refusals.stale_policy()
     _check(policy)
     result = _Policy()
     result.CopyFrom(stored)

@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from google.rpc import code_pb2
 
-from cloudtask.emulator.tasks import names
-from cloudtask.emulator.tasks.model.tasks import (
-    METHODS,
-    RETENTION,
-    USER_AGENT,
-    is_app_engine,
-)
+from cloudtask.emulator.tasks.app_engine import requests as app_engine
+from cloudtask.emulator.tasks.app_engine.requests import is_app_engine
+from cloudtask.emulator.tasks.limits import RETENTION, USER_AGENT
 from cloudtask.emulator.tasks.queue_targets import overrides
-from cloudtask.emulator.tasks.queue_targets.overrides import Outline
-from cloudtask.emulator.values import header_rules, instants, urls
+from cloudtask.emulator.values import header_rules, instants, locations, urls
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
+    from cloudtask.emulator.identity.credentials import Credential
+    from cloudtask.emulator.targets.messages import Answer
     from cloudtask.emulator.tasks.faults import Fault
     from cloudtask.emulator.tasks.model.tasks import StoredTask
-    from cloudtask.emulator.tasks.queue_targets.overrides import Credential
+    from cloudtask.emulator.tasks.requests import Outline
 
 Outcome = Literal["done", "retry", "gave up"]
 
@@ -83,34 +80,6 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a dispatch."""
-
-    status: int | None = None  # None: no answer came.
-    timed_out: bool = False
-    error: str | None = None  # Why no answer came.
-    retry_at: int | None = None  # Earliest next attempt that the target asks for.
-    body: bytes = field(default=b"", repr=False)  # Its beginning, as it came.
-    size: int = 0  # Of the whole body, in bytes.
-
-    @property
-    def is_success(self) -> bool:
-        return self.status is not None and 200 <= self.status <= 299
-
-    @property
-    def is_execution(self) -> bool:
-        """Whether this counts for X-CloudTasks-TaskExecutionCount."""
-        return self.status is not None and not 500 <= self.status <= 599
-
-    @property
-    def response_code(self) -> int:
-        """The HTTP status by which the service remembers this attempt."""
-        if self.status is not None:
-            return self.status
-        return TIMEOUT_RESPONSE if self.timed_out else NO_RESPONSE
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the queue made of an answer."""
 
@@ -147,13 +116,7 @@ def start_attempt(
     message.ClearField("last_attempt")
     message.last_attempt.schedule_time.CopyFrom(message.schedule_time)
     instants.write(message.last_attempt.dispatch_time, now)
-    for_app_engine = is_app_engine(message)
-    if for_app_engine:
-        outline = _app_engine_outline(message.app_engine_http_request, app_engine_url)
-        headers = _own_headers(outline) | _app_engine_headers(task)
-    else:
-        outline = overrides.effective(message.http_request, http_target)
-        headers = _own_headers(outline) | _http_headers(task)
+    outline = _outline(message, http_target, app_engine_url)
     return Dispatch(
         serial=serial,
         id=task.id,
@@ -162,12 +125,12 @@ def start_attempt(
         attempt=message.dispatch_count,
         url=urls.encoded(outline.url),
         method=outline.method,
-        headers=headers,
+        headers=_own_headers(outline) | _task_headers(task),
         body=outline.body,
         credential=outline.credential,
         deadline=instants.read(message.dispatch_deadline),
         dispatch_time=now,
-        is_app_engine=for_app_engine,
+        is_app_engine=is_app_engine(message),
         forced=forced,
         fault=fault,
     )
@@ -183,12 +146,12 @@ def record_answer(task: StoredTask, answer: Answer, now: int) -> None:
         task.executions += answer.status is not None
         task.previous_response = answer.status or NO_RESPONSE
     else:
-        task.executions += answer.is_execution
-        task.previous_response = answer.response_code
-    _write_status(message.last_attempt.response_status, answer.response_code)
+        task.executions += _is_execution(answer)
+        task.previous_response = _response_code(answer)
+    _write_status(message.last_attempt.response_status, _response_code(answer))
 
 
-def retry_after(value: str | None, now: int) -> int | None:
+def read_retry_after(value: str | None, now: int) -> int | None:
     """
     Return the instant that a Retry-After header names.
 
@@ -213,6 +176,18 @@ def retry_after(value: str | None, now: int) -> int | None:
     return instant if instant <= now + RETENTION else None
 
 
+def _is_execution(answer: Answer) -> bool:
+    """Tell whether this counts for X-CloudTasks-TaskExecutionCount."""
+    return answer.status is not None and not 500 <= answer.status <= 599
+
+
+def _response_code(answer: Answer) -> int:
+    """Return the HTTP status by which the service remembers an attempt."""
+    if answer.status is not None:
+        return answer.status
+    return TIMEOUT_RESPONSE if answer.timed_out else NO_RESPONSE
+
+
 def _write_status(status: Any, response_code: int) -> None:
     # The form is unconfirmed.
     is_success = 200 <= response_code <= 299
@@ -221,13 +196,11 @@ def _write_status(status: Any, response_code: int) -> None:
     status.message = f"{name}({status.code}): HTTP status code {response_code}"
 
 
-def _app_engine_outline(request: Any, base_url: str | None) -> Outline:
-    return Outline(
-        url=(base_url or "").rstrip("/") + request.relative_uri,
-        method=METHODS[request.http_method],
-        headers=dict(request.headers),
-        body=request.body,
-    )
+def _outline(message: Any, http_target: Any | None, base_url: str | None) -> Outline:
+    if is_app_engine(message):
+        request = message.app_engine_http_request
+        return app_engine.outline_request(request, base_url)
+    return overrides.outline_request(message.http_request, http_target)
 
 
 def _own_headers(outline: Outline) -> dict[str, str]:
@@ -247,24 +220,27 @@ def _is_replaced(name: str, has_token: bool) -> bool:
     )
 
 
-def _http_headers(task: StoredTask) -> dict[str, str]:
-    headers = {"User-Agent": USER_AGENT, **_counts(task, "X-CloudTasks")}
-    if task.previous_response is not None:
-        headers["X-CloudTasks-TaskPreviousResponse"] = str(task.previous_response)
+def _task_headers(task: StoredTask) -> dict[str, str]:
+    """Return what the service tells a target about the task."""
+    if is_app_engine(task.message):
+        stored = task.message.app_engine_http_request.headers
+        agent, prefix = stored["User-Agent"], "X-AppEngine"
+        retry_headers = app_engine.retry_headers
+    else:
+        agent, prefix = USER_AGENT, "X-CloudTasks"
+        retry_headers = _retry_headers
+    headers = {"User-Agent": agent, **_counts(task, prefix)}
+    if task.previous_response is None:
+        return headers
+    return headers | retry_headers(task.previous_response)
+
+
+def _retry_headers(previous_response: int) -> dict[str, str]:
+    return {
+        "X-CloudTasks-TaskPreviousResponse": str(previous_response),
         # Present on every retry and, for HTTP targets, always empty.
-        headers["X-CloudTasks-TaskRetryReason"] = ""
-    return headers
-
-
-def _app_engine_headers(task: StoredTask) -> dict[str, str]:
-    stored = task.message.app_engine_http_request.headers
-    headers = {"User-Agent": stored["User-Agent"], **_counts(task, "X-AppEngine")}
-    if task.previous_response is not None:
-        has_answered = task.previous_response != NO_RESPONSE
-        reason = "App Error" if has_answered else "Instance Unavailable"
-        headers["X-AppEngine-TaskPreviousResponse"] = str(task.previous_response)
-        headers["X-AppEngine-TaskRetryReason"] = reason
-    return headers
+        "X-CloudTasks-TaskRetryReason": "",
+    }
 
 
 def _counts(task: StoredTask, prefix: str) -> dict[str, str]:
@@ -272,8 +248,8 @@ def _counts(task: StoredTask, prefix: str) -> dict[str, str]:
     schedule_time = instants.read(message.schedule_time)
     seconds, microseconds = divmod(schedule_time, SECOND)
     return {
-        f"{prefix}-QueueName": names.last_part(task.queue),
-        f"{prefix}-TaskName": names.last_part(message.name),
+        f"{prefix}-QueueName": locations.last_part(task.queue),
+        f"{prefix}-TaskName": locations.last_part(message.name),
         f"{prefix}-TaskRetryCount": str(message.dispatch_count - 1),
         f"{prefix}-TaskExecutionCount": str(task.executions),
         f"{prefix}-TaskETA": f"{seconds}.{microseconds:06d}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from cloudtask.emulator.tasks.model.tasks import RETENTION
+from cloudtask.emulator.tasks.limits import RETENTION
 from cloudtask.emulator.values import instants
 
 if TYPE_CHECKING:

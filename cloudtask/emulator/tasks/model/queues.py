@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.tasks.limits import (
+    BURST_SIZES,
+    DEFAULT_CONCURRENT_DISPATCHES,
+    DEFAULT_DISPATCHES_PER_SECOND,
+    MAX_CONCURRENT_DISPATCHES,
+    MAX_DISPATCHES_PER_SECOND,
+)
 from cloudtask.emulator.tasks.model.retries import RetryPolicy
-from cloudtask.emulator.tasks.model.tasks import MAX_HEADERS_SIZE
-from cloudtask.emulator.values import fields, header_rules, instants
+from cloudtask.emulator.tasks.queue_targets import settings
+from cloudtask.emulator.values import fields, instants
 from cloudtask.emulator.values.errors import invalid_argument
+from cloudtask.emulator.values.fields import json_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-#: What the service fills in for RateLimits that are not set.
-DEFAULT_DISPATCHES_PER_SECOND = 500.0
-DEFAULT_CONCURRENT_DISPATCHES = 1000
 
 RUNNING = tasks_v2.Queue.State.RUNNING
 PAUSED = tasks_v2.Queue.State.PAUSED
-
-# The service chooses the burst size. 100 at 500/s and 10 at 1/s were seen, the
-# steps between them are unconfirmed.
-_BURST_SIZES = ((500, 100), (50, 20), (1, 10), (0, 5))
 
 # What UpdateQueue can change. The other fields are output only.
 _CONFIGURABLE = (
@@ -36,10 +36,6 @@ _CONFIGURABLE = (
     "stackdriver_logging_config",
 )
 _OUTPUT_ONLY = ("name", "state", "purge_time")
-
-_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-# What a queue's token has to say beside the service account.
-_TOKEN_FIELDS = {"oauth_token": "scope", "oidc_token": "audience"}
 
 _QueueMessage = tasks_v2.Queue.pb()
 
@@ -102,7 +98,7 @@ def updated(stored: Any, message: Any, paths: Sequence[str]) -> Any:
         fields.replace(result, stored, name)
     named = {path.rpartition(".")[2] for path in paths}
     if "service_account_email" in named:
-        _clear_token(result.http_target)
+        settings.clear_token(result.http_target)
     _complete(result, cleared=named)
     return result
 
@@ -124,20 +120,13 @@ def retry_policy(message: Any) -> RetryPolicy:
     return RetryPolicy().overridden(message.retry_config)
 
 
-def _clear_token(target: Any) -> None:
-    """Remove a token whose account was cleared, as the gcloud CLI does it."""
-    kind = target.WhichOneof("authorization_header")
-    if kind is not None and not getattr(target, kind).service_account_email:
-        target.ClearField(kind)
-
-
 def _complete(message: Any, cleared: Collection[str] = ()) -> None:
     _fill_rate_limits(message.rate_limits)
     retry_policy(message).fill(message.retry_config)
     # The service writes the host of an application here; there is none.
     if message.HasField("app_engine_routing_override"):
         message.app_engine_routing_override.ClearField("host")
-    _complete_http_target(message, cleared)
+    settings.complete(message, cleared)
     if not 0 <= message.stackdriver_logging_config.sampling_ratio <= 1:
         raise invalid_argument(  # Unconfirmed wording.
             "StackdriverLoggingConfig.samplingRatio must be between [0.0, 1.0]."
@@ -145,8 +134,8 @@ def _complete(message: Any, cleared: Collection[str] = ()) -> None:
 
 
 def _fill_rate_limits(limits: Any) -> None:
-    _check_rate("maxDispatchesPerSecond", limits.max_dispatches_per_second, 500)
-    _check_rate("maxConcurrentDispatches", limits.max_concurrent_dispatches, 5000)
+    _check_rate(limits, "max_dispatches_per_second", MAX_DISPATCHES_PER_SECOND)
+    _check_rate(limits, "max_concurrent_dispatches", MAX_CONCURRENT_DISPATCHES)
     limits.max_dispatches_per_second = (
         limits.max_dispatches_per_second or DEFAULT_DISPATCHES_PER_SECOND
     )
@@ -154,74 +143,15 @@ def _fill_rate_limits(limits: Any) -> None:
         limits.max_concurrent_dispatches or DEFAULT_CONCURRENT_DISPATCHES
     )
     limits.max_burst_size = next(
-        size for rate, size in _BURST_SIZES if limits.max_dispatches_per_second >= rate
+        size for rate, size in BURST_SIZES if limits.max_dispatches_per_second >= rate
     )
 
 
-def _check_rate(field_name: str, value: float, maximum: int) -> None:
+def _check_rate(limits: Any, name: str, maximum: int) -> None:
+    value, shown = getattr(limits, name), json_name(limits, name)
     if value < 0:
-        raise invalid_argument(f"RateLimits.{field_name} cannot be negative.")
+        raise invalid_argument(f"RateLimits.{shown} cannot be negative.")
     if not value <= maximum:  # That NaN is not, either.
         raise invalid_argument(
-            f"RateLimits.{field_name} must be less than or equal to {maximum}."
-        )
-
-
-def _complete_http_target(message: Any, cleared: Collection[str]) -> None:
-    target = message.http_target
-    if not target.uri_override.ListFields():
-        target.ClearField("uri_override")
-    if not target.ListFields():
-        message.ClearField("http_target")
-        return
-    if target.HasField("uri_override"):
-        _complete_uri_override(target.uri_override)
-    _check_enum(target, "http_method", "HttpTarget.httpMethod")
-    _check_header_overrides(target.header_overrides)
-    _check_token(target, cleared)
-
-
-# Nobody recorded how the service words the refusals below.
-def _complete_uri_override(uri: Any) -> None:
-    if uri.HasField("host") and _HOST.fullmatch(uri.host) is None:
-        raise invalid_argument("UriOverride.host must be a host name without a port.")
-    if not 0 <= uri.port <= 65535:
-        raise invalid_argument("UriOverride.port must be between [0, 65535].")
-    _check_enum(uri, "scheme", "UriOverride.scheme")
-    if uri.HasField("scheme"):
-        uri.scheme = uri.scheme or tasks_v2.UriOverride.Scheme.HTTPS
-    _check_enum(uri, "uri_override_enforce_mode", "UriOverride.uriOverrideEnforceMode")
-    uri.uri_override_enforce_mode = (
-        uri.uri_override_enforce_mode
-        or tasks_v2.UriOverride.UriOverrideEnforceMode.ALWAYS
-    )
-
-
-def _check_enum(message: Any, name: str, shown: str) -> None:
-    # Proto3 takes any number.
-    known = message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number
-    if getattr(message, name) not in known:
-        raise invalid_argument(f"{shown} is not a known value.")
-
-
-def _check_header_overrides(overrides: Any) -> None:
-    pairs = [(each.header.key, each.header.value) for each in overrides]
-    if not all(key for key, _ in pairs):
-        raise invalid_argument("HttpTarget.headerOverrides.header.key is required.")
-    if sum(len((key + value).encode()) for key, value in pairs) >= MAX_HEADERS_SIZE:
-        raise invalid_argument("HttpTarget.headerOverrides must be less than 80KB.")
-    header_rules.check("HttpTarget.headerOverrides", pairs)
-
-
-def _check_token(target: Any, cleared: Collection[str]) -> None:
-    kind = target.WhichOneof("authorization_header")
-    if kind is None:
-        return
-    token, needed = getattr(target, kind), _TOKEN_FIELDS[kind]
-    # Unconfirmed: one that is cleared goes back to the default.
-    is_told = bool(getattr(token, needed)) or needed in cleared
-    if not (token.service_account_email and is_told):
-        shown = target.DESCRIPTOR.fields_by_name[kind].json_name
-        raise invalid_argument(
-            f"HttpTarget.{shown} must have a serviceAccountEmail and its {needed}."
+            f"RateLimits.{shown} must be less than or equal to {maximum}."
         )

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import invalid_argument
+from cloudtask.emulator.values.fields import json_name
 from cloudtask.emulator.values.instants import SECOND
 
 # No backoff that a Duration can hold is doubled more often than this before it
@@ -103,6 +104,6 @@ def _read(config: Any, field: str) -> int:
     try:
         duration.ToJsonString()  # The check of what a Duration may hold.
     except ValueError:
-        name = config.DESCRIPTOR.fields_by_name[field].json_name
+        name = json_name(config, field)
         raise invalid_argument(f"RetryConfig.{name} is no valid Duration.") from None
     return instants.read(duration)

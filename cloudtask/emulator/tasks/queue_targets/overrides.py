@@ -7,13 +7,14 @@ were there before, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.tasks.model.tasks import METHODS, METHODS_WITH_BODY
-from cloudtask.emulator.values import errors, header_rules, urls
+from cloudtask.emulator.identity.credentials import Credential
+from cloudtask.emulator.tasks import refusals
+from cloudtask.emulator.tasks.requests import METHODS, METHODS_WITH_BODY, Outline
+from cloudtask.emulator.values import header_rules, urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,28 +31,7 @@ _CONTENT_TYPE = "application/json"
 _TaskMessage = tasks_v2.Task.pb()
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """The token that a dispatch has to carry."""
-
-    kind: Literal["oidc", "oauth"]
-    email: str
-    audience: str = ""  # Of an OIDC token.
-    scope: str = ""  # Of an OAuth token.
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A request without what the service adds to it."""
-
-    url: str
-    method: str
-    headers: dict[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    credential: Credential | None = None
-
-
-def effective(request: Any, target: Any | None) -> Outline:
+def outline_request(request: Any, target: Any | None) -> Outline:
     """
     Return what to send for an HttpRequest.
 
@@ -73,7 +53,7 @@ def effective(request: Any, target: Any | None) -> Outline:
     )
 
 
-def buffered(target: Any, body: bytes, headers: Mapping[str, str]) -> Any:
+def make_buffered_task(target: Any, body: bytes, headers: Mapping[str, str]) -> Any:
     """
     Return the Task of a BufferTask, whose URL is all the queue's.
 
@@ -82,7 +62,7 @@ def buffered(target: Any, body: bytes, headers: Mapping[str, str]) -> Any:
             be sent.
     """
     if not target.uri_override.host:
-        raise errors.no_http_target()
+        raise refusals.no_http_target()
     header_rules.check("BufferTask", headers.items())
     message = _TaskMessage()
     message.http_request.headers.update(headers)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING
 
-from cloudtask.emulator.tasks.model.dispatch import Answer
+from cloudtask.emulator.targets.messages import Answer, Request
 from cloudtask.emulator.tasks.sending.journal import attempt_of
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cloudtask.emulator")
 
+#: What a task for App Engine comes to if nobody said where that is.
+NO_APP_ENGINE = "nowhere to send App Engine tasks to: set --app-engine-url"
 #: How long to wait after a failure, such as a store that cannot be written.
 RETRY_SECONDS = 1.0
 
@@ -177,21 +180,35 @@ class Dispatcher:
         self, dispatch: Dispatch, headers: dict[str, str]
     ) -> list[Answer]:
         """Send a dispatch, and spoil that if a fault says so."""
-        send = self._delivery.send
+        send = functools.partial(self._deliver_once, dispatch, headers)
         match dispatch.fault and dispatch.fault.kind:
             case "unreachable":
                 return [Answer(error="fault: the target was not reached")]
             case "timeout":
-                await send(dispatch, headers)
+                await send()
                 return [Answer(timed_out=True, error="fault: no answer in time")]
             case "drop_answer":
-                await send(dispatch, headers)
+                await send()
                 return [Answer(error="fault: the answer was lost")]
             case "duplicate":
-                twice = (send(dispatch, headers), send(dispatch, headers))
-                return list(await asyncio.gather(*twice))
+                return list(await asyncio.gather(send(), send()))
             case _:
-                return [await send(dispatch, headers)]
+                return [await send()]
+
+    async def _deliver_once(
+        self, dispatch: Dispatch, headers: dict[str, str]
+    ) -> Answer:
+        if dispatch.url.startswith("/"):
+            return Answer(error=NO_APP_ENGINE)
+        return await self._delivery.send(
+            Request(
+                dispatch.url,
+                dispatch.method,
+                headers,
+                dispatch.body,
+                dispatch.deadline,
+            )
+        )
 
     def _report(self, attempt: Attempt) -> None:
         if self._on_attempt is None:

@@ -10,19 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cloudtask.emulator.tasks import names
-from cloudtask.emulator.values import instants
+from cloudtask.emulator.values import instants, locations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from cloudtask.emulator.tasks.model.dispatch import (
-        Answer,
-        Dispatch,
-        Outcome,
-        Verdict,
-    )
+    from cloudtask.emulator.targets.messages import Answer
+    from cloudtask.emulator.tasks.model.dispatch import Dispatch, Outcome, Verdict
 
 #: How many attempts are remembered; the oldest are dropped first.
 MAX_ATTEMPTS = 10_000
@@ -49,7 +44,7 @@ class Attempt:
 
     @property
     def task_id(self) -> str:
-        return names.last_part(self.name)
+        return locations.last_part(self.name)
 
     @property
     def queue(self) -> str:

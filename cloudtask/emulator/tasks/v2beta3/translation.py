@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import tasks_v2, tasks_v2beta3
 
+from cloudtask.emulator.tasks import limits
 from cloudtask.emulator.tasks.api.methods import SERVICES
-from cloudtask.emulator.tasks.model import tasks
 from cloudtask.emulator.values import errors, instants
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def write_response(
     _carry_over(response, translated)
     for queue, translated_queue in _pairs(response, translated):
         translated_queue.type_ = _PUSH
-        instants.write(translated_queue.task_ttl, tasks.RETENTION)
+        instants.write(translated_queue.task_ttl, limits.RETENTION)
         if queue.HasField(_ROUTING):
             _carry_over(
                 queue.app_engine_routing_override,
