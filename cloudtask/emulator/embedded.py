@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
+from cloudtask.emulator.runtime import EmulatorOptions, Runtime
+from cloudtask.emulator.serving.addresses import join_address
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.emulator.tasks.faults import Fault
 from cloudtask.emulator.tasks.model.queues import QueueOptions, declared

@@ -22,9 +22,10 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 import cloudtask
-from cloudtask.emulator import Attempt, Emulator, commandline, runtime
+from cloudtask.emulator import Attempt, Emulator, commandline
 from cloudtask.emulator.arguments import OPTIONS
 from cloudtask.emulator.commandline import describe, main
+from cloudtask.emulator.serving import grpc_server
 from cloudtask.emulator.values import errors
 from tests.emulator.conftest import Target
 
@@ -313,7 +314,7 @@ def test_a_port_that_is_taken_in_the_last_moment_is_explained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(runtime, "_check_free", lambda host, port: None)
+    monkeypatch.setattr(grpc_server, "check_free", lambda host, port: None)
 
     port = emulator.host.rpartition(":")[2]
 

@@ -1,48 +1,37 @@
-"""The gRPC face of the API."""
+"""The gRPC face of an API."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from cloudtask.emulator.tasks.api.methods import SERVICES
-from cloudtask.emulator.tasks.v2beta3 import translation
 from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from cloudtask.emulator.tasks.api.methods import Api
-
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def handlers(api: Api) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
-    """Return what grpc serves. It answers UNIMPLEMENTED for the rest."""
-    beta = _service(
-        translation.SERVICE, translation.METHODS, lambda *call: _beta(api, *call)
-    )
-    return (
-        beta,
-        *(_service(name, methods, api.call) for name, methods in SERVICES.items()),
-    )
+@dataclass(frozen=True, slots=True)
+class GrpcService:
+    """A service of an API. Requests and responses are raw protobuf."""
 
+    name: str  # With its package.
+    methods: Mapping[str, Any]  # The class of each request, by the method.
+    call: Callable[[str, Any], Awaitable[Any]]  # Carries one out.
 
-def _service(
-    name: str,
-    methods: Mapping[str, Any],
-    call: Callable[[str, Any], Awaitable[Any]],
-) -> grpc.GenericRpcHandler[Any, Any]:
-    return grpc.method_handlers_generic_handler(
-        name, {method: _handler(call, method, kind) for method, kind in methods.items()}
-    )
-
-
-async def _beta(api: Api, method: str, request: Any) -> Any:
-    """Carry out a call of v2beta3."""
-    response = await api.call(method, translation.read_request(method, request))
-    return translation.write_response(request, response, api.figures)
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """Return what grpc serves. It answers UNIMPLEMENTED for the rest."""
+        return grpc.method_handlers_generic_handler(
+            self.name,
+            {
+                method: _handler(self.call, method, request_type)
+                for method, request_type in self.methods.items()
+            },
+        )
 
 
 def _handler(
