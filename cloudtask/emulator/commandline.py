@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 from google.rpc.code_pb2 import UNAVAILABLE
 
 from cloudtask import __version__
-from cloudtask.emulator.arguments import UsageError, add_arguments, effective
+from cloudtask.emulator.arguments.option import UsageError
+from cloudtask.emulator.arguments.table import add_arguments
+from cloudtask.emulator.arguments.values import resolve
 from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ Ctrl-C or send SIGTERM; once more, and it does not wait for anything.
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Whoever started the process may forward a signal that it got anyway: what
-# comes so soon after the first is no second one.
+# comes so soon after the first is the same signal.
 _SAME_SIGNAL_SECONDS = 0.5
 
 
@@ -88,11 +90,11 @@ def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -
             2, "aiohttp is not installed. Run: pip install 'dj-cloudtask[emulator]'"
         )
     from cloudtask.emulator.embedded import Emulator
-    from cloudtask.emulator.tasks.store import StoreError
+    from cloudtask.emulator.storage.errors import StoreError
 
     with _Stopping() as stopping:
         try:
-            values = effective(vars(options), implied or {})
+            values = resolve(vars(options), implied or {})
             hook = None if values.pop("quiet") else _write_attempt
             emulator = Emulator(**values, on_attempt=hook).start()
         except (UsageError, ValueError) as error:

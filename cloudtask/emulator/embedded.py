@@ -102,7 +102,7 @@ class Emulator:
     ) -> None:
         self.parent = f"projects/{project}/locations/{location}"
         if not is_location_path(self.parent):
-            raise ValueError(f"{self.parent!r} is no project and location.")
+            raise ValueError(f"{self.parent!r} is not a project and a location.")
         self._queues = [parse_queue(text) for text in queues]
         self._options = EmulatorOptions(**options)
         self._runtime = Runtime(self._options, self._declare)

@@ -18,7 +18,7 @@ from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
 from cloudtask.emulator.tasks.faults import Faults
 from cloudtask.emulator.tasks.sending.journal import Journal
 from cloudtask.emulator.tasks.service import TasksService
-from cloudtask.emulator.tasks.store import Store
+from cloudtask.emulator.tasks.tables.store import Store
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.web.application import make_application
 
@@ -103,13 +103,13 @@ class Runtime:
         """Open the store, with the engine, the key and the declared queues."""
         options = self._options
         self._store = Store(options.store)
-        stack.callback(self._store.close)
+        stack.callback(self._store.file.close)
         self._engine = Engine(
             self._store, self.faults, _random_task_id, _engine_options(options)
         )
         commits = Commits(self._engine)
         stack.callback(commits.commit)
-        self._issuer = TokenIssuer(options.issuer, self._store.fact(_KEY))
+        self._issuer = TokenIssuer(options.issuer, self._store.facts.get(_KEY))
         self._prepare()
         await commits.kept()
         return commits
@@ -158,8 +158,8 @@ class Runtime:
         )
 
     def _prepare(self) -> None:
-        if self._store.path is not None:
-            self._store.keep_fact(_KEY, self._issuer.private_key_pem)
+        if self._store.file.path is not None:
+            self._store.facts.keep(_KEY, self._issuer.private_key_pem)
         self._declare(self._engine, self.clock.now())
 
 

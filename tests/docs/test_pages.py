@@ -27,7 +27,8 @@ import cloudtask
 from cloudtask import checks, exceptions, reachability, registry
 from cloudtask.conf import Settings, get_settings
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.arguments import OPTIONS, PREFIX
+from cloudtask.emulator.arguments.option import PREFIX
+from cloudtask.emulator.arguments.table import OPTIONS
 from cloudtask.emulator.tasks.admin.routes import add_routes
 from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
 from cloudtask.emulator.tasks.model.queues import QueueOptions

@@ -104,7 +104,7 @@ def make_engine() -> Iterator[Callable[..., Engine]]:
 
         def make(fields: dict[str, Any] | None = None, **options: Any) -> Engine:
             engine = open_engine(**options)
-            stack.callback(engine.store.close)
+            stack.callback(engine.store.file.close)
             engine.queues.create(PARENT, queue(**(fields or {})), NOW)
             return engine
 

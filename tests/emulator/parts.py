@@ -76,7 +76,7 @@ class Parts:
         self._run("PRAGMA max_page_count = 1000000")
 
     def _run(self, statement: str) -> Any:
-        return self.engine.store._connection.execute(statement)
+        return self.engine.store.file.read(statement)
 
 
 @asynccontextmanager
@@ -149,4 +149,4 @@ async def running(
     finally:
         delivery.gate.set()
         await dispatcher.stop(10)
-        engine.store.close()
+        engine.store.file.close()

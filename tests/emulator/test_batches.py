@@ -205,7 +205,7 @@ def test_a_request_is_known_after_a_restart(
     engine = make_engine(path=path)
     first = create(engine, creation(at(NOW + HOUR, "t1")), request_id="r1")
     engine.commit()
-    engine.store.close()
+    engine.store.file.close()
 
     again = open_engine(path)
 
@@ -214,7 +214,7 @@ def test_a_request_is_known_after_a_restart(
         assert batches.get(again.store, first.name) == first
         assert task_ids(again) == ["t1"]
     finally:
-        again.store.close()
+        again.store.file.close()
 
 
 def test_an_operation_has_a_name_in_its_location(engine: Engine) -> None:

@@ -23,7 +23,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 
 import cloudtask
 from cloudtask.emulator import Attempt, Emulator, commandline
-from cloudtask.emulator.arguments import OPTIONS
+from cloudtask.emulator.arguments.table import OPTIONS
 from cloudtask.emulator.commandline import describe, main
 from cloudtask.emulator.serving import grpc_server
 from cloudtask.emulator.values import errors
@@ -275,7 +275,7 @@ def test_each_attempt_is_a_line(
     ("arguments", "message"),
     [
         (["--queue", "a:max_attempts=-2"], "RetryConfig.maxAttempts must be greater"),
-        (["--project", "a/b"], "'projects/a/b/locations/local' is no project "),
+        (["--project", "a/b"], "'projects/a/b/locations/local' is not a project "),
         (["--port", "65535"], "There is no port after 65535: set --http-port."),
         (["--store", "s"], "--store and --ephemeral exclude each other"),
     ],

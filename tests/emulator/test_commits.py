@@ -112,7 +112,7 @@ def test_all_of_a_turn_are_told_if_it_cannot_be_kept(
         if fails == "action":
             actions.append(fail)  # type: ignore[arg-type]
         else:
-            monkeypatch.setattr(engine.store, "commit", fail)
+            monkeypatch.setattr(engine.store.file, "commit", fail)
         return await asyncio.gather(
             *(commits.run(action) for action in actions), return_exceptions=True
         )
@@ -179,7 +179,7 @@ def test_who_gives_up_takes_nobodys_answer_away(
 def test_a_failure_that_nobody_waits_for_is_logged_and_no_more(
     engine: Engine, commits: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.store, "commit", fail)
+    monkeypatch.setattr(engine.store.file, "commit", fail)
 
     async def main() -> None:
         leaving = asyncio.create_task(commits.run(lambda: create(engine, "t1")))
@@ -198,7 +198,7 @@ def test_everything_is_kept_when_the_loop_ends(
 ) -> None:
     create(engine, "t1")
     if fails:
-        monkeypatch.setattr(engine.store, "commit", fail)
+        monkeypatch.setattr(engine.store.file, "commit", fail)
 
     commits.commit()
 

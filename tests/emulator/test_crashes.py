@@ -158,7 +158,7 @@ def test_a_store_serves_one_process(
         check_refused(
             spawn(),
             f"{store} is in use by another process, most likely an emulator. "
-            "Stop it, or keep this one's tasks elsewhere with --store.",
+            "Stop it, or use another file with --store.",
         )
         create_all(client, [later("after")])
     first.process.kill()
@@ -233,9 +233,9 @@ def test_a_disk_that_is_full_from_the_start(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("file/tasks.sqlite3", "cannot be made"),
-        ("file/below/tasks.sqlite3", "cannot be made"),
-        ("/proc/tasks.sqlite3", "cannot be made"),
+        ("file/tasks.sqlite3", "cannot be created"),
+        ("file/below/tasks.sqlite3", "cannot be created"),
+        ("/proc/tasks.sqlite3", "cannot be created"),
         (".", "cannot be used as a store: "),
     ],
 )

@@ -376,17 +376,17 @@ def test_a_full_disk_stops_dispatches_only_while_it_is_full(
 
 def fail_commits(parts: Parts, count: int) -> None:
     """Let the next commits find the disk full."""
-    commit = parts.engine.store.commit
+    commit = parts.engine.store.file.commit
     left = count
 
     def fail() -> None:
         nonlocal left
-        if parts.engine.store.is_dirty and left:
+        if parts.engine.store.file.is_dirty and left:
             left -= 1
             raise sqlite3.OperationalError("database or disk is full")
         commit()
 
-    parts.engine.store.commit = fail  # type: ignore[method-assign]
+    parts.engine.store.file.commit = fail  # type: ignore[method-assign]
 
 
 @pytest.mark.usefixtures("_no_wait")
@@ -466,13 +466,13 @@ def test_an_error_is_logged_and_does_not_end_the_work(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario(parts: Parts) -> None:
-        take_due = parts.engine.dispatching.take_due
+        take_due = parts.engine.launcher.take_due
 
         def fail_once(now: int) -> Any:
-            parts.engine.dispatching.take_due = take_due  # type: ignore[method-assign]
+            parts.engine.launcher.take_due = take_due  # type: ignore[method-assign]
             raise LookupError("a bug")
 
-        parts.engine.dispatching.take_due = fail_once  # type: ignore[method-assign]
+        parts.engine.launcher.take_due = fail_once  # type: ignore[method-assign]
         await create(parts, "t1")
         parts.dispatcher.start()
         await parts.until(idle(parts))
@@ -507,7 +507,7 @@ def test_an_attempt_that_ends_in_an_error_is_logged(
 def test_what_was_reset_meanwhile_is_not_sent() -> None:
     async def scenario(parts: Parts) -> list[str]:
         await create(parts, "t1")
-        [dispatch] = parts.engine.dispatching.take_due(NOW)
+        [dispatch] = parts.engine.launcher.take_due(NOW)
         parts.engine.reset()
 
         parts.dispatcher.send(dispatch)

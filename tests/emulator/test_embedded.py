@@ -17,7 +17,7 @@ from google.oauth2 import id_token
 import cloudtask.emulator
 from cloudtask.emulator import ApiError, Attempt, Emulator
 from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
-from cloudtask.emulator.tasks.store import StoreError
+from cloudtask.emulator.storage.errors import StoreError
 from tests.emulator.conftest import Target
 
 Client = tasks_v2.CloudTasksClient

@@ -203,9 +203,9 @@ def test_a_fault_can_be_taken_back() -> None:
         ({"kind": ["timeout"]}, "kind=['timeout'] is not one of"),
         (
             {"kind": "timeout", "que": "a"},
-            "'que' is no part of a fault. Did you mean 'queue'?",
+            "'que' is not a part of a fault. Did you mean 'queue'?",
         ),
-        ({"kind": "timeout", "id": 7}, "'id' is no part of a fault."),
+        ({"kind": "timeout", "id": 7}, "'id' is not a part of a fault."),
         (
             {"kind": "timeout", "queue": "under_score"},
             "queue='under_score' has to be a queue's id or "

@@ -134,11 +134,11 @@ def test_a_filter_takes_the_queues_it_describes(text: str, expected: str) -> Non
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("status=RUNNING", "'status' is no field of a queue"),
-        ("rate_limits.max=1", "'rate_limits.max' is no field of a queue"),
-        ("name.first=1", "'name.first' is no field of a queue"),
-        ("--name:x", "'-name' is no field of a queue"),
-        ("and=1", "'and' is no field of a queue"),
+        ("status=RUNNING", "'status' is not a field of a queue"),
+        ("rate_limits.max=1", "'rate_limits.max' is not a field of a queue"),
+        ("name.first=1", "'name.first' is not a field of a queue"),
+        ("--name:x", "'-name' is not a field of a queue"),
+        ("and=1", "'and' is not a field of a queue"),
         ("rate_limits=1", "'rate_limits' has fields of its own, compare one of them"),
         (
             "http_target.header_overrides=1",
@@ -188,7 +188,7 @@ def test_a_filter_takes_the_queues_it_describes(text: str, expected: str) -> Non
             "more than 50 parentheses are open at once",
         ),
         ("x" * 20_001, "it is longer than 20000 characters"),
-        ("x" * 200 + "=1", f"'{'x' * 100}...' is no field of a queue"),
+        ("x" * 200 + "=1", f"'{'x' * 100}...' is not a field of a queue"),
     ],
 )
 def test_a_filter_that_is_not_valid_is_refused(text: str, problem: str) -> None:

@@ -337,7 +337,7 @@ def test_a_reset_that_cannot_be_kept_leaves_everything(
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(parts.engine.store, "clear", fail)
+            patch.setattr(parts.engine.store.file, "clear", fail)
             with pytest.raises(ApiError, match="cannot write its store"):
                 await parts.instrument.reset()
         parts.delivery.gate.set()

@@ -52,13 +52,13 @@ def test_due_tasks_come_in_the_order_of_their_schedule_times(engine: Engine) -> 
     for task_id, wait in [("late", 30), ("early", 10), ("later", 99), ("mid", 20)]:
         engine.tasks.create(QUEUE, at(NOW + wait, task_id), NOW)
 
-    assert ids(engine.dispatching.take_due(NOW + 30)) == ["early", "mid", "late"]
-    assert engine.dispatching.next_wake(NOW + 30) == NOW + 99
+    assert ids(engine.launcher.take_due(NOW + 30)) == ["early", "mid", "late"]
+    assert engine.launcher.next_wake(NOW + 30) == NOW + 99
 
 
 def test_nothing_wakes_an_engine_without_tasks(engine: Engine) -> None:
-    assert engine.dispatching.next_wake(NOW) is None
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.next_wake(NOW) is None
+    assert engine.launcher.take_due(NOW) == []
 
 
 def test_a_task_is_taken_once(engine: Engine) -> None:
@@ -66,8 +66,8 @@ def test_a_task_is_taken_once(engine: Engine) -> None:
 
     take_one(engine, NOW)
 
-    assert engine.dispatching.take_due(NOW + DAY) == []
-    assert engine.dispatching.next_wake(NOW) is None
+    assert engine.launcher.take_due(NOW + DAY) == []
+    assert engine.launcher.next_wake(NOW) is None
     assert engine.pending == 1
 
 
@@ -78,29 +78,29 @@ def test_a_queue_sends_no_more_at_once_than_it_may(make_engine: Make) -> None:
     create(engine, "a", "b", "c")
     engine.tasks.create(other, task(name=f"{other}/tasks/d"), NOW)
 
-    first = engine.dispatching.take_due(NOW)
+    first = engine.launcher.take_due(NOW)
 
     assert sorted(ids(first)) == ["a", "b", "d"]
-    assert engine.dispatching.next_wake(NOW) is None
-    assert engine.dispatching.take_due(NOW) == []
-    engine.dispatching.complete(first[0], DONE, NOW)
-    assert len(engine.dispatching.take_due(NOW)) == 1
+    assert engine.launcher.next_wake(NOW) is None
+    assert engine.launcher.take_due(NOW) == []
+    engine.launcher.complete(first[0], DONE, NOW)
+    assert len(engine.launcher.take_due(NOW)) == 1
 
 
 def test_a_queue_sends_no_faster_than_its_rate(make_engine: Make) -> None:
     engine = make_engine({"rate_limits": {"max_dispatches_per_second": 2}})
     create(engine, *(f"t{number:02}" for number in range(13)))
-    assert len(engine.dispatching.take_due(NOW)) == 10  # Its burst size.
+    assert len(engine.launcher.take_due(NOW)) == 10  # Its burst size.
 
     now = NOW
     for _ in range(3):
-        assert engine.dispatching.next_wake(now) == now + SECOND // 2
+        assert engine.launcher.next_wake(now) == now + SECOND // 2
         now += SECOND // 2
-        assert engine.dispatching.take_due(now - 1) == []
+        assert engine.launcher.take_due(now - 1) == []
         take_one(engine, now)
 
-    assert engine.dispatching.take_due(now + SECOND) == []
-    assert engine.dispatching.next_wake(now + SECOND) is None
+    assert engine.launcher.take_due(now + SECOND) == []
+    assert engine.launcher.next_wake(now + SECOND) is None
 
 
 def test_a_large_backlog_is_taken_bit_by_bit(make_engine: Make) -> None:
@@ -110,8 +110,8 @@ def test_a_large_backlog_is_taken_bit_by_bit(make_engine: Make) -> None:
     live.bucket.configure(10**6, 10**6, NOW)
     create(engine, *(f"t{number}" for number in range(MAX_TAKEN + 1)))
 
-    assert len(engine.dispatching.take_due(NOW + SECOND)) == MAX_TAKEN
-    assert len(engine.dispatching.take_due(NOW + SECOND)) == 1
+    assert len(engine.launcher.take_due(NOW + SECOND)) == MAX_TAKEN
+    assert len(engine.launcher.take_due(NOW + SECOND)) == 1
 
 
 def test_deleted_tasks_cost_no_tokens(make_engine: Make) -> None:
@@ -119,11 +119,11 @@ def test_deleted_tasks_cost_no_tokens(make_engine: Make) -> None:
     create(engine, "a", "b")
     engine.tasks.delete(name_of("a"), NOW)
     engine.tasks.delete(name_of("b"), NOW)
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
 
     create(engine, *(f"t{number}" for number in range(11)))
 
-    assert len(engine.dispatching.take_due(NOW)) == 10
+    assert len(engine.launcher.take_due(NOW)) == 10
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -132,11 +132,11 @@ def test_a_target_with_too_much_to_do_slows_its_queue(
 ) -> None:
     engine = make_engine({"rate_limits": {"max_dispatches_per_second": 1}})
     create(engine, *(f"t{number:02}" for number in range(20)))
-    first, *_ = engine.dispatching.take_due(NOW)
+    first, *_ = engine.launcher.take_due(NOW)
 
-    engine.dispatching.complete(first, Answer(status), NOW)
+    engine.launcher.complete(first, Answer(status), NOW)
 
-    assert engine.dispatching.next_wake(NOW) == NOW + 2 * SECOND
+    assert engine.launcher.next_wake(NOW) == NOW + 2 * SECOND
 
 
 # What comes of it.
@@ -147,19 +147,17 @@ def test_success_ends_a_task(engine: Engine) -> None:
 
     assert attempt(engine, Answer(204), NOW) == Verdict("done")
     assert engine.pending == 0
-    assert engine.dispatching.next_wake(NOW) is None
+    assert engine.launcher.next_wake(NOW) is None
 
 
 @pytest.mark.parametrize("status", [199, 300, 302, 404, 500])
 def test_anything_but_2xx_is_tried_again(engine: Engine, status: int) -> None:
     create(engine, "t1")
 
-    verdict = engine.dispatching.complete(
-        take_one(engine, NOW), Answer(status), NOW + 5
-    )
+    verdict = engine.launcher.complete(take_one(engine, NOW), Answer(status), NOW + 5)
 
     assert verdict == Verdict("retry", NOW + 5 + TENTH)
-    assert engine.dispatching.next_wake(NOW) == NOW + 5 + TENTH
+    assert engine.launcher.next_wake(NOW) == NOW + 5 + TENTH
 
 
 def test_counters_and_attempts_are_kept_on_the_task(engine: Engine) -> None:
@@ -169,11 +167,9 @@ def test_counters_and_attempts_are_kept_on_the_task(engine: Engine) -> None:
     assert (message.dispatch_count, message.response_count) == (1, 0)
     assert not message.last_attempt.HasField("response_time")
 
-    engine.dispatching.complete(dispatch, Answer(503), NOW + 2)
+    engine.launcher.complete(dispatch, Answer(503), NOW + 2)
     retry = instants.read(stored(engine, "t1").schedule_time)
-    engine.dispatching.complete(
-        take_one(engine, retry), Answer(timed_out=True), retry + 9
-    )
+    engine.launcher.complete(take_one(engine, retry), Answer(timed_out=True), retry + 9)
 
     message = stored(engine, "t1")
     assert (message.dispatch_count, message.response_count) == (2, 1)
@@ -320,7 +316,7 @@ def test_a_task_deleted_in_flight_is_not_tried_again(
     engine.tasks.delete(name_of("t1"), NOW)
     create(engine, "t1", now=NOW + 1)
 
-    verdict = engine.dispatching.complete(dispatch, answer, NOW)
+    verdict = engine.launcher.complete(dispatch, answer, NOW)
 
     assert verdict == Verdict(outcome)  # type: ignore[arg-type]
     assert stored(engine, "t1").dispatch_count == 0
@@ -334,9 +330,9 @@ def test_the_slot_of_a_deleted_task_is_free_once_its_answer_is_there(
     create(engine, "a", "b")
     dispatch = take_one(engine, NOW)
     engine.tasks.delete(name_of("a"), NOW)
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
 
-    engine.dispatching.complete(dispatch, DONE, NOW)
+    engine.launcher.complete(dispatch, DONE, NOW)
 
     assert take_one(engine, NOW).task == name_of("b")
 
@@ -346,7 +342,7 @@ def test_the_answer_to_a_purged_task_changes_nothing(engine: Engine) -> None:
     dispatch = take_one(engine, NOW)
     engine.queues.purge(QUEUE, NOW)
 
-    verdict = engine.dispatching.complete(dispatch, FAILED, NOW)
+    verdict = engine.launcher.complete(dispatch, FAILED, NOW)
 
     assert verdict == Verdict("gave up")
     assert engine.pending == 0
@@ -364,7 +360,7 @@ def test_the_answer_to_a_task_of_a_deleted_queue_changes_nothing(
         engine.queues.create(PARENT, queue(), NOW)
         create(engine, "t1")
 
-    verdict = engine.dispatching.complete(dispatch, DONE, NOW)
+    verdict = engine.launcher.complete(dispatch, DONE, NOW)
 
     assert verdict == Verdict("done")
     assert engine.pending == made_again
@@ -377,13 +373,13 @@ def test_the_answer_to_a_task_of_a_deleted_queue_changes_nothing(
 def test_a_task_runs_before_its_time(engine: Engine) -> None:
     engine.tasks.create(QUEUE, at(NOW + DAY, "t1"), NOW)
 
-    shown, dispatch = engine.dispatching.run(name_of("t1"), NOW)
+    shown, dispatch = engine.launcher.run(name_of("t1"), NOW)
 
     assert shown.dispatch_count == 1
     assert instants.read(shown.schedule_time) == NOW + DAY
     assert not shown.last_attempt.HasField("response_time")
     assert (dispatch.attempt, dispatch.forced) == (1, True)
-    assert engine.dispatching.complete(dispatch, DONE, NOW) == Verdict("done")
+    assert engine.launcher.complete(dispatch, DONE, NOW) == Verdict("done")
     assert engine.pending == 0
 
 
@@ -402,7 +398,7 @@ def test_a_task_runs_whatever_its_queue_says(make_engine: Make) -> None:
     engine.queues.pause(QUEUE, NOW)
 
     for task_id in ("a", "b"):
-        engine.dispatching.run(name_of(task_id), NOW)
+        engine.launcher.run(name_of(task_id), NOW)
 
     assert live.in_flight == 2
 
@@ -411,36 +407,36 @@ def test_a_task_that_is_run_takes_no_token(make_engine: Make) -> None:
     engine = make_engine({"rate_limits": {"max_dispatches_per_second": 1}})
     create(engine, *(f"t{number:02}" for number in range(11)))
 
-    engine.dispatching.run(name_of("t00"), NOW)
+    engine.launcher.run(name_of("t00"), NOW)
 
-    assert len(engine.dispatching.take_due(NOW)) == 10
+    assert len(engine.launcher.take_due(NOW)) == 10
 
 
 def test_a_run_that_fails_counts_its_delay_from_when_it_was_run(
     engine: Engine,
 ) -> None:
     engine.tasks.create(QUEUE, at(NOW + DAY, "t1"), NOW)
-    _, dispatch = engine.dispatching.run(name_of("t1"), NOW)
+    _, dispatch = engine.launcher.run(name_of("t1"), NOW)
 
-    verdict = engine.dispatching.complete(dispatch, FAILED, NOW + TENTH - 1)
+    verdict = engine.launcher.complete(dispatch, FAILED, NOW + TENTH - 1)
 
     assert verdict == Verdict("retry", NOW + TENTH)
     assert instants.read(stored(engine, "t1").schedule_time) == NOW + TENTH
-    assert engine.dispatching.next_wake(NOW) == NOW + TENTH
+    assert engine.launcher.next_wake(NOW) == NOW + TENTH
 
 
 @pytest.mark.parametrize("last", [DONE, FAILED], ids=["200", "500"])
 def test_a_task_can_be_run_while_it_is_being_sent(engine: Engine, last: Answer) -> None:
     create(engine, "t1")
     first = take_one(engine, NOW)
-    _, second = engine.dispatching.run(name_of("t1"), NOW + 1)
+    _, second = engine.launcher.run(name_of("t1"), NOW + 1)
     assert (first.attempt, second.attempt) == (1, 2)
     assert stored(engine, "t1").dispatch_count == 2
 
     # The last answer decides.
-    assert engine.dispatching.complete(second, FAILED, NOW + 2) == Verdict("retry")
-    assert engine.dispatching.take_due(NOW + HOUR) == []
-    verdict = engine.dispatching.complete(first, last, NOW + 3)
+    assert engine.launcher.complete(second, FAILED, NOW + 2) == Verdict("retry")
+    assert engine.launcher.take_due(NOW + HOUR) == []
+    verdict = engine.launcher.complete(first, last, NOW + 3)
 
     assert verdict.outcome == ("done" if last is DONE else "retry")
     assert engine.pending == (last is not DONE)
@@ -449,10 +445,10 @@ def test_a_task_can_be_run_while_it_is_being_sent(engine: Engine, last: Answer) 
 def test_the_success_of_one_attempt_is_enough(engine: Engine) -> None:
     create(engine, "t1")
     first = take_one(engine, NOW)
-    _, second = engine.dispatching.run(name_of("t1"), NOW)
+    _, second = engine.launcher.run(name_of("t1"), NOW)
 
-    assert engine.dispatching.complete(first, DONE, NOW) == Verdict("done")
-    assert engine.dispatching.complete(second, FAILED, NOW) == Verdict("gave up")
+    assert engine.launcher.complete(first, DONE, NOW) == Verdict("done")
+    assert engine.launcher.complete(second, FAILED, NOW) == Verdict("gave up")
     assert engine.pending == 0
 
 
@@ -475,7 +471,7 @@ def test_a_fault_goes_with_the_dispatch_that_it_matches(
     added = faults.add(Fault("timeout", task="b"))
     create(faulty, "a", "b")
 
-    first, second = faulty.dispatching.take_due(NOW)
+    first, second = faulty.launcher.take_due(NOW)
 
     assert first.fault is None
     assert second.fault == added
@@ -485,7 +481,7 @@ def test_a_fault_can_meet_a_task_that_is_run(faulty: Engine, faults: Faults) -> 
     added = faults.add(Fault("unreachable"))
     create(faulty, "a")
 
-    _, dispatch = faulty.dispatching.run(name_of("a"), NOW)
+    _, dispatch = faulty.launcher.run(name_of("a"), NOW)
 
     assert dispatch.fault == added
 
@@ -496,8 +492,8 @@ def test_a_delayed_task_is_sent_later_and_told_its_own_time(
     faults.add(Fault("delay", delay=timedelta(seconds=5)))
     create(faulty, "t1")
 
-    assert faulty.dispatching.take_due(NOW) == []
-    assert faulty.dispatching.next_wake(NOW) == NOW + 5 * SECOND
+    assert faulty.launcher.take_due(NOW) == []
+    assert faulty.launcher.next_wake(NOW) == NOW + 5 * SECOND
 
     dispatch = take_one(faulty, NOW + 5 * SECOND)
     seconds, micros = divmod(NOW, SECOND)
@@ -510,10 +506,10 @@ def test_every_dispatch_is_delayed_once_however_long_that_is_to_go_on(
     faults.add(Fault("delay", delay=timedelta(seconds=5), times=None))
     create(faulty, "t1")
 
-    assert faulty.dispatching.take_due(NOW) == []
+    assert faulty.launcher.take_due(NOW) == []
     failed = attempt(faulty, FAILED, NOW + 5 * SECOND)
     assert failed.retry_at == NOW + 5 * SECOND + TENTH
-    assert faulty.dispatching.take_due(failed.retry_at) == []
+    assert faulty.launcher.take_due(failed.retry_at) == []
     assert attempt(faulty, DONE, failed.retry_at + 5 * SECOND) == Verdict("done")
 
 
@@ -523,8 +519,8 @@ def test_a_task_can_be_overtaken_by_one_that_is_taken_with_it(
     faults.add(Fault("reorder", task="a"))
     create(faulty, "a", "b", "c")
 
-    assert ids(faulty.dispatching.take_due(NOW)) == ["b", "c"]
-    assert ids(faulty.dispatching.take_due(NOW)) == ["a"]
+    assert ids(faulty.launcher.take_due(NOW)) == ["b", "c"]
+    assert ids(faulty.launcher.take_due(NOW)) == ["a"]
 
 
 def test_a_task_can_be_overtaken_by_one_that_comes_later(
@@ -532,12 +528,12 @@ def test_a_task_can_be_overtaken_by_one_that_comes_later(
 ) -> None:
     faults.add(Fault("reorder", task="a", times=None))
     create(faulty, "a")
-    assert faulty.dispatching.take_due(NOW) == []
+    assert faulty.launcher.take_due(NOW) == []
 
     create(faulty, "b", now=NOW + 5)
 
-    assert ids(faulty.dispatching.take_due(NOW + 5)) == ["b"]
-    assert ids(faulty.dispatching.take_due(NOW + 5)) == ["a"]
+    assert ids(faulty.launcher.take_due(NOW + 5)) == ["b"]
+    assert ids(faulty.launcher.take_due(NOW + 5)) == ["a"]
 
 
 def test_a_task_is_overtaken_once(make_engine: Make, faults: Faults) -> None:
@@ -545,14 +541,14 @@ def test_a_task_is_overtaken_once(make_engine: Make, faults: Faults) -> None:
     engine = make_engine({"rate_limits": limits}, faults=faults)
     faults.add(Fault("reorder", task="a"))
     create(engine, "a", "b", "c")
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
 
     order = []
     for second in range(1, 5):
         now = NOW + second * SECOND
         dispatch = take_one(engine, now)
         order += ids([dispatch])
-        engine.dispatching.complete(dispatch, DONE, now)
+        engine.launcher.complete(dispatch, DONE, now)
         if second == 1:
             create(engine, "d", now=now + 1)
 
@@ -565,10 +561,10 @@ def test_a_task_that_nothing_overtakes_goes_in_the_end(
 ) -> None:
     faults.add(Fault("reorder", times=None))
     create(faulty, "a")
-    assert faulty.dispatching.take_due(NOW) == []
+    assert faulty.launcher.take_due(NOW) == []
 
-    assert faulty.dispatching.next_wake(NOW) == NOW + MAX_REORDERING
-    assert ids(faulty.dispatching.take_due(NOW + MAX_REORDERING)) == ["a"]
+    assert faulty.launcher.next_wake(NOW) == NOW + MAX_REORDERING
+    assert ids(faulty.launcher.take_due(NOW + MAX_REORDERING)) == ["a"]
 
 
 def test_a_delayed_task_does_not_go_early_because_another_one_is_sent(
@@ -577,8 +573,8 @@ def test_a_delayed_task_does_not_go_early_because_another_one_is_sent(
     faults.add(Fault("delay", task="a", delay=timedelta(seconds=5)))
     create(faulty, "a", "b")
 
-    assert ids(faulty.dispatching.take_due(NOW)) == ["b"]
-    assert faulty.dispatching.take_due(NOW + SECOND) == []
+    assert ids(faulty.launcher.take_due(NOW)) == ["b"]
+    assert faulty.launcher.take_due(NOW + SECOND) == []
 
 
 def test_a_held_task_that_is_run_keeps_to_its_backoff(
@@ -586,26 +582,26 @@ def test_a_held_task_that_is_run_keeps_to_its_backoff(
 ) -> None:
     faults.add(Fault("reorder", task="a"))
     create(faulty, "a")
-    assert faulty.dispatching.take_due(NOW) == []
-    _, dispatch = faulty.dispatching.run(name_of("a"), NOW)
-    faulty.dispatching.complete(dispatch, FAILED, NOW)
+    assert faulty.launcher.take_due(NOW) == []
+    _, dispatch = faulty.launcher.run(name_of("a"), NOW)
+    faulty.launcher.complete(dispatch, FAILED, NOW)
 
     create(faulty, "b")
-    assert ids(faulty.dispatching.take_due(NOW)) == ["b"]
+    assert ids(faulty.launcher.take_due(NOW)) == ["b"]
 
-    assert faulty.dispatching.take_due(NOW + TENTH - 1) == []
-    assert ids(faulty.dispatching.take_due(NOW + TENTH)) == ["a"]
+    assert faulty.launcher.take_due(NOW + TENTH - 1) == []
+    assert ids(faulty.launcher.take_due(NOW + TENTH)) == ["a"]
 
 
 def test_a_held_task_can_be_deleted(faulty: Engine, faults: Faults) -> None:
     faults.add(Fault("reorder", task="a"))
     create(faulty, "a")
-    assert faulty.dispatching.take_due(NOW) == []
+    assert faulty.launcher.take_due(NOW) == []
     faulty.tasks.delete(name_of("a"), NOW)
 
     create(faulty, "b")
 
-    assert ids(faulty.dispatching.take_due(NOW)) == ["b"]
+    assert ids(faulty.launcher.take_due(NOW)) == ["b"]
     assert faulty.pending == 1
 
 
@@ -619,7 +615,7 @@ def test_a_dispatch_that_is_undone_is_due_again(engine: Engine) -> None:
 
     engine.rollback()
 
-    assert undone.serial not in engine.dispatching.flights
+    assert undone.serial not in engine.launcher.flights
     again = take_one(engine, NOW)
     assert (again.attempt, again.serial) == (1, undone.serial + 1)
     [live] = engine.live_queues
@@ -633,11 +629,11 @@ def test_an_answer_that_is_undone_is_asked_for_again(
     create(engine, "t1")
     dispatch = take_one(engine, NOW)
     engine.commit()
-    engine.dispatching.complete(dispatch, answer, NOW)
+    engine.launcher.complete(dispatch, answer, NOW)
 
     engine.rollback()
 
-    assert engine.dispatching.next_wake(NOW) == NOW
+    assert engine.launcher.next_wake(NOW) == NOW
     assert engine.pending == 1
     again = take_one(engine, NOW)
     assert again.attempt == 2
@@ -651,13 +647,13 @@ def test_an_undone_answer_does_not_hurry_an_attempt_that_is_under_way(
 ) -> None:
     create(engine, "t1")
     first = take_one(engine, NOW)
-    _, second = engine.dispatching.run(name_of("t1"), NOW)
+    _, second = engine.launcher.run(name_of("t1"), NOW)
     engine.commit()
-    engine.dispatching.complete(first, FAILED, NOW)
+    engine.launcher.complete(first, FAILED, NOW)
     engine.rollback()
 
-    assert engine.dispatching.take_due(NOW) == []
-    verdict = engine.dispatching.complete(second, FAILED, NOW)
+    assert engine.launcher.take_due(NOW) == []
+    verdict = engine.launcher.complete(second, FAILED, NOW)
 
     assert verdict.outcome == "retry"
     assert verdict.retry_at is not None
@@ -670,11 +666,11 @@ def test_an_undone_answer_does_not_count_in_a_run_that_follows(
     create(engine, "t1")
     first = take_one(engine, NOW)
     engine.commit()
-    engine.dispatching.complete(first, FAILED, NOW)
+    engine.launcher.complete(first, FAILED, NOW)
     engine.rollback()
 
-    _, second = engine.dispatching.run(name_of("t1"), NOW)
-    verdict = engine.dispatching.complete(second, FAILED, NOW)
+    _, second = engine.launcher.run(name_of("t1"), NOW)
+    verdict = engine.launcher.complete(second, FAILED, NOW)
 
     assert verdict == Verdict("retry", NOW + 2 * TENTH)
 
@@ -682,12 +678,12 @@ def test_an_undone_answer_does_not_count_in_a_run_that_follows(
 def test_an_undone_answer_does_not_count_in_one_that_follows(engine: Engine) -> None:
     create(engine, "t1")
     first = take_one(engine, NOW)
-    _, second = engine.dispatching.run(name_of("t1"), NOW)
+    _, second = engine.launcher.run(name_of("t1"), NOW)
     engine.commit()
-    engine.dispatching.complete(first, FAILED, NOW)
+    engine.launcher.complete(first, FAILED, NOW)
     engine.rollback()
 
-    verdict = engine.dispatching.complete(second, FAILED, NOW)
+    verdict = engine.launcher.complete(second, FAILED, NOW)
 
     assert verdict == Verdict("retry", NOW + 2 * TENTH)
 
@@ -697,7 +693,7 @@ def test_a_task_is_not_lost_if_its_rescue_is_undone_too(engine: Engine) -> None:
     create(engine, "t1")
     dispatch = take_one(engine, NOW)
     engine.commit()
-    engine.dispatching.complete(dispatch, DONE, NOW)
+    engine.launcher.complete(dispatch, DONE, NOW)
     engine.rollback()
 
     for _ in range(3):
@@ -706,4 +702,4 @@ def test_a_task_is_not_lost_if_its_rescue_is_undone_too(engine: Engine) -> None:
 
     assert take_one(engine, NOW).task == name_of("t1")
     engine.commit()
-    assert engine.dispatching.next_wake(NOW) is None
+    assert engine.launcher.next_wake(NOW) is None

@@ -12,7 +12,7 @@ from cloudtask.emulator.tasks.engine.live_queues import (
 )
 from cloudtask.emulator.tasks.engine.overview import Overview
 from cloudtask.emulator.tasks.model import queues
-from cloudtask.emulator.tasks.store import QueueRow
+from cloudtask.emulator.tasks.tables.queues import QueueRow
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
@@ -134,9 +134,9 @@ def test_answers_slow_a_queue_down_and_speed_it_up(engine: Engine) -> None:
     ]:
         now += SECOND
         engine.tasks.create(QUEUE, task(), now)
-        dispatch, *_ = engine.dispatching.take_due(now)
+        dispatch, *_ = engine.launcher.take_due(now)
         assert queue.in_flight >= 1
-        engine.dispatching.complete(dispatch, answer, now)
+        engine.launcher.complete(dispatch, answer, now)
         assert queue.bucket.effective_rate == rate
 
 

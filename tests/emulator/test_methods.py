@@ -174,7 +174,7 @@ def test_a_task_is_run_even_if_the_caller_gives_up(turns: int) -> None:
     async def scenario(parts: Parts) -> list[str]:
         await create(parts, at(NOW + HOUR, "t1"))
         running = asyncio.create_task(call(parts, "RunTask", name=name_of("t1")))
-        while not parts.engine.dispatching.flights:
+        while not parts.engine.launcher.flights:
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)

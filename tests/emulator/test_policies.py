@@ -125,11 +125,11 @@ def test_conditions_make_it_a_policy_of_version_3() -> None:
             [],
             "A policy can have at most 1500 members.",
         ),
-        (policy(), ["roles"], "Invalid update mask: 'roles' is no field."),
+        (policy(), ["roles"], "Invalid update mask: 'roles' is not a field."),
         (
             policy(),
             ["bindings.role"],
-            "Invalid update mask: 'bindings.role' is no field.",
+            "Invalid update mask: 'bindings.role' is not a field.",
         ),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_new_queue_is_there_at_once_and_for_good(engine: Engine) -> None:
     assert created.state == RUNNING
     assert created.rate_limits.max_dispatches_per_second == 500
     assert engine.queues.get(OTHER) == created
-    assert [each.path for each in engine.store.queues()] == [QUEUE, OTHER]
+    assert [each.path for each in engine.store.queues] == [QUEUE, OTHER]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_an_update_changes_what_its_mask_names(engine: Engine) -> None:
     assert updated.rate_limits.max_dispatches_per_second == 500
     assert updated.retry_config.max_attempts == 7
     assert engine.queues.get(QUEUE) == updated
-    [stored] = engine.store.queues()
+    [stored] = engine.store.queues
     assert stored.message == updated
 
 
@@ -256,8 +256,8 @@ def test_a_paused_queue_keeps_its_tasks_until_it_is_resumed(engine: Engine) -> N
     assert engine.queues.pause(QUEUE, NOW).state == PAUSED
     engine.tasks.create(QUEUE, task("t1"), NOW)
 
-    assert engine.dispatching.next_wake(NOW) is None
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.next_wake(NOW) is None
+    assert engine.launcher.take_due(NOW) == []
     assert engine.queues.pause(QUEUE, NOW).state == PAUSED
     assert engine.queues.resume(QUEUE, NOW).state == RUNNING
     assert take_one(engine, NOW).task == name_of("t1")
@@ -269,7 +269,7 @@ def test_a_deleted_queue_takes_its_tasks_with_it(engine: Engine) -> None:
     engine.queues.delete(QUEUE, NOW)
 
     assert engine.pending == 0
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
     assert refused(lambda: engine.tasks.get(name_of("t1"), NOW)) == (
         "Requested entity was not found."
     )
@@ -396,4 +396,4 @@ def test_a_refused_name_makes_no_queue() -> None:
         engine.tasks.create(f"{PARENT}/queues/a_b", task(), NOW)
 
     assert engine.live_queues == []
-    engine.store.close()
+    engine.store.file.close()

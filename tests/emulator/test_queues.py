@@ -197,7 +197,7 @@ def test_a_duration_that_is_none_is_refused(
         setattr(part, field, value)
 
     assert refusal(lambda: queues.fill(message)) == (
-        f"RetryConfig.{shown} is no valid Duration."
+        f"RetryConfig.{shown} is not a valid Duration."
     )
 
 
@@ -463,13 +463,13 @@ def test_what_only_the_service_sets_is_ignored_in_an_update(path: str) -> None:
 )
 def test_a_path_to_no_field_is_refused(path: str) -> None:
     assert refusal(lambda: changed(used(), [path])) == (
-        f"Invalid update mask: {path!r} is no field."
+        f"Invalid update mask: {path!r} is not a field."
     )
 
 
 def test_a_long_path_is_cut_in_the_refusal() -> None:
     assert refusal(lambda: changed(used(), ["x" * 9999])) == (
-        f"Invalid update mask: '{'x' * 100}...' is no field."
+        f"Invalid update mask: '{'x' * 100}...' is not a field."
     )
 
 

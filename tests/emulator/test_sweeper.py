@@ -32,7 +32,7 @@ def _little_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rows(engine: Engine, table: str) -> int:
-    (count,) = engine.store._connection.execute(
+    (count,) = engine.store.file.read(
         f"SELECT count(*) FROM {table}"  # noqa: S608 - names from below
     ).fetchone()
     assert isinstance(count, int)
@@ -99,7 +99,7 @@ def test_a_task_that_is_dropped_while_it_is_sent_is_over(engine: Engine) -> None
     dispatch = take_one(engine, NOW)
     sweeps(engine, NOW + RETENTION)
 
-    verdict = engine.dispatching.complete(dispatch, Answer(500), NOW + RETENTION)
+    verdict = engine.launcher.complete(dispatch, Answer(500), NOW + RETENTION)
 
     assert verdict == Verdict("gave up")
 
@@ -108,7 +108,7 @@ def test_a_task_that_is_dropped_while_it_is_sent_is_over(engine: Engine) -> None
 def test_purged_tasks_are_removed_bit_by_bit(engine: Engine, sent: bool) -> None:
     create(engine, 7)
     if sent:
-        engine.dispatching.take_due(NOW + DAY)
+        engine.launcher.take_due(NOW + DAY)
     sweeps(engine, NOW)
 
     engine.queues.purge(QUEUE, NOW)
@@ -167,13 +167,13 @@ def test_names_of_deleted_queues_are_forgotten(engine: Engine) -> None:
 
 
 def test_operations_are_forgotten_after_a_day(engine: Engine) -> None:
-    engine.store.add_operation("o", "r", NOW, b"")
+    engine.store.operations.add("o", "r", NOW, b"")
 
     sweeps(engine, NOW + OPERATION_RETENTION - 1)
-    assert engine.store.operation("o") is not None
+    assert engine.store.operations.get("o") is not None
     sweeps(engine, NOW + OPERATION_RETENTION + MINUTE)
 
-    assert engine.store.operation("o") is None
+    assert engine.store.operations.get("o") is None
 
 
 def test_sweeping_goes_on_where_it_was_left(
@@ -185,7 +185,7 @@ def test_sweeping_goes_on_where_it_was_left(
     engine.queues.purge(QUEUE, NOW)
     engine.sweeper.sweep(NOW)
     engine.commit()
-    engine.store.close()
+    engine.store.file.close()
 
     again = make_engine({"path": f"{PARENT}/queues/other"}, path=path)
 

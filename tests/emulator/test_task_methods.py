@@ -102,9 +102,9 @@ def test_a_schedule_time_is_kept_to_the_microsecond(
 
     engine.tasks.create(QUEUE, message, NOW)
 
-    assert engine.dispatching.next_wake(NOW) == expected
-    assert engine.dispatching.take_due(expected - 1) == []
-    assert len(engine.dispatching.take_due(expected)) == 1
+    assert engine.launcher.next_wake(NOW) == expected
+    assert engine.launcher.take_due(expected - 1) == []
+    assert len(engine.launcher.take_due(expected)) == 1
 
 
 def test_a_name_is_used_once(engine: Engine) -> None:
@@ -210,7 +210,7 @@ def test_a_name_is_blocked_in_its_queue_alone(engine: Engine) -> None:
     [
         lambda engine, name: engine.tasks.get(name, NOW),
         lambda engine, name: engine.tasks.delete(name, NOW),
-        lambda engine, name: engine.dispatching.run(name, NOW),
+        lambda engine, name: engine.launcher.run(name, NOW),
     ],
     ids=["get", "delete", "run"],
 )
@@ -230,7 +230,7 @@ def test_an_ended_task_cannot_be_deleted_or_run_again(engine: Engine) -> None:
     with pytest.raises(ApiError, match="Requested entity was not found"):
         engine.tasks.delete(name_of("t1"), NOW)
     with pytest.raises(ApiError, match="Requested entity was not found"):
-        engine.dispatching.run(name_of("t1"), NOW)
+        engine.launcher.run(name_of("t1"), NOW)
 
 
 # Lists.
@@ -340,8 +340,8 @@ def test_a_deleted_task_is_not_sent(engine: Engine) -> None:
     engine.tasks.delete(name_of("soon"), NOW)
 
     assert engine.pending == 0
-    assert engine.dispatching.take_due(NOW + 5) == []
-    assert engine.dispatching.next_wake(NOW + 5) is None
+    assert engine.launcher.take_due(NOW + 5) == []
+    assert engine.launcher.next_wake(NOW + 5) is None
 
 
 @pytest.mark.parametrize("task_id", ["", "t1"])

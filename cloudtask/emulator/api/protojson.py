@@ -183,7 +183,7 @@ def _set_formatted(message: Any, field: Any, value: Any, path: str) -> None:
 
 
 def _set_by_json(message: Any, field: Any, value: Any, lenient: bool) -> bool:
-    """Set a field that is no object in JSON. Return whether that could be."""
+    """Set a field that is not an object in JSON; tell whether it worked."""
     if isinstance(value, bool) and field.type != field.TYPE_BOOL:
         return False  # An enum would take it for a number.
     part = type(message)()

@@ -191,7 +191,7 @@ class RouteTable:
         path = readable(path).removeprefix("/")
         beginning, _, rest = path.partition("/")
         encoded = path if beginning == _UNVERSIONED else rest
-        # Decoded one by one: an encoded slash is no slash.
+        # Decoded one by one: an encoded slash is not a slash.
         *segments, last = [unquote(segment) for segment in encoded.split("/")]
         name, _, action = last.rpartition(":")
         if action in self._actions:
@@ -201,7 +201,7 @@ class RouteTable:
 
 def readable(text: str) -> str:
     """Return a text from the wire without what no message can hold."""
-    # Bytes that are no UTF-8 came as lone surrogates.
+    # Bytes that are not UTF-8 came as lone surrogates.
     return text.encode(errors="replace").decode()
 
 

@@ -56,7 +56,7 @@ def parse_queue(text: str) -> tuple[str, QueueOptions]:
     name, _, rest = text.partition(":")
     if not names.is_queue_id(name):
         raise ValueError(
-            f"{name!r} is no queue name: 1 to 100 letters, digits and hyphens."
+            f"{name!r} is not a queue name: 1 to 100 letters, digits and hyphens."
         )
     pairs = rest.split(",") if rest else []
     return name, cast("QueueOptions", dict(map(_read, pairs)))
@@ -68,7 +68,7 @@ def _read(pair: str) -> tuple[str, object]:
     option = _ALIASES.get(key, key)
     if option not in _READERS:
         raise ValueError(
-            f"{key!r} is no option of a queue. "
+            f"{key!r} is not an option of a queue. "
             f"Options: {', '.join([*_READERS, *_ALIASES])}."
         )
     reader, expected = _READERS[option]

@@ -113,7 +113,9 @@ class Fault:
         known = [each.name for each in fields(cls) if each.name != "id"]
         for key in values:
             if key not in known:
-                raise ValueError(f"{key!r} is no part of a fault.{_hint(key, known)}")
+                raise ValueError(
+                    f"{key!r} is not a part of a fault.{_hint(key, known)}"
+                )
         if "kind" not in values:
             raise ValueError(f"kind is missing. It is one of {_listed(_KINDS)}.")
         delay = values.get("delay")

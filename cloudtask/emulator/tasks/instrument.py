@@ -146,7 +146,7 @@ class Instrument:
         return QueueView(path=queue.path, message=queue.message, **figures._asdict())
 
     def _tell(self) -> None:
-        # Faults are no part of the engine, whose changes are noted.
+        # Faults do not belong to the engine, whose changes are noted.
         self.journal.note(self._engine.pending)
 
     async def _go_on_until(self, end: int) -> None:
@@ -156,7 +156,7 @@ class Instrument:
         await self._move_to(end)
 
     def _next_wake(self) -> int | None:
-        return self._engine.dispatching.next_wake(self.clock.now())
+        return self._engine.launcher.next_wake(self.clock.now())
 
     async def _move_to(self, instant: int) -> None:
         self.clock.advance_to(instant)

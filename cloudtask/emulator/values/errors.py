@@ -56,7 +56,7 @@ def store_failed(reason: str) -> ApiError:
 
 
 def unknown_field(path: str) -> ApiError:
-    return invalid_argument(f"Invalid update mask: {quoted(path)} is no field.")
+    return invalid_argument(f"Invalid update mask: {quoted(path)} is not a field.")
 
 
 def quoted(text: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloudtask.emulator.tasks.engine.engine import Engine
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 
 Empty: Any = empty_pb2.Empty  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def create_tasks(engine: Engine, request: Any, now: int) -> Any:
 
 def get(store: Store, name: str) -> Any:
     """Return an operation by its name, or raise ApiError."""
-    operation = store.operation(name)
+    operation = store.operations.get(name)
     if operation is None:
         raise errors.entity_not_found()
     return operations_pb2.Operation.FromString(operation)
@@ -87,13 +87,13 @@ def _once(engine: Engine, request: Any, now: int, run: Callable[[], Any]) -> Any
     location = request.parent.partition("/queues/")[0]
     request_id = request.request_id or str(uuid.uuid4())
     identity = f"{type(request).__name__} {request.parent} {request_id}"
-    known = engine.store.operation_of(identity)
+    known = engine.store.operations.find(identity)
     if known is not None:
         return operations_pb2.Operation.FromString(known)
     operation = run()
     operation.name = f"{location}/operations/{uuid.uuid4().int}"
     serialized = cast("Any", operation).SerializeToString()
-    engine.store.add_operation(operation.name, identity, now, serialized)
+    engine.store.operations.add(operation.name, identity, now, serialized)
     return operation
 
 

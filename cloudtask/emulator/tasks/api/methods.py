@@ -187,7 +187,7 @@ class Api:
         return await self._carry_out(
             "RunTask",
             request.name,
-            lambda now: self._engine.dispatching.run(request.name, now),
+            lambda now: self._engine.launcher.run(request.name, now),
             send,
         )
 
@@ -235,7 +235,7 @@ class Api:
 
     def _get_cmek_config(self, request: Any, now: int) -> Any:
         location = locations.location_of(request.name, "/cmekConfig")
-        key = self._engine.store.fact(f"kms_key {location}") or b""
+        key = self._engine.store.facts.get(f"kms_key {location}") or b""
         return _CmekConfig(name=request.name, kms_key=key.decode())
 
     def _get_iam_policy(self, request: Any, now: int) -> Any:
@@ -307,7 +307,7 @@ class Api:
     def _update_cmek_config(self, request: Any, now: int) -> Any:
         config = request.cmek_config
         location = locations.location_of(config.name, "/cmekConfig")
-        self._engine.store.keep_fact(f"kms_key {location}", config.kms_key.encode())
+        self._engine.store.facts.keep(f"kms_key {location}", config.kms_key.encode())
         return config
 
     def _update_queue(self, request: Any, now: int) -> Any:

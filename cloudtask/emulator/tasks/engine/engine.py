@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudtask.emulator.tasks.engine.launcher import Dispatching
+from cloudtask.emulator.tasks.engine.launcher import Launcher
 from cloudtask.emulator.tasks.engine.live_queues import LiveQueues
 from cloudtask.emulator.tasks.engine.queue_methods import QueueMethods
 from cloudtask.emulator.tasks.engine.sweeper import Sweeper
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
     from cloudtask.emulator.tasks.faults import Faults
     from cloudtask.emulator.tasks.model.queues import QueueOptions
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Engine:
     Attributes:
         queues: What the API does to queues.
         tasks: What it does to tasks.
-        dispatching: Sending them.
+        launcher: Sends them.
         sweeper: Removing what is over.
     """
 
@@ -84,9 +84,7 @@ class Engine:
             self._make_queue if options.create_queues else None,
             require_https=options.require_https,
         )
-        self.dispatching = Dispatching(
-            store, self._live, faults, options.app_engine_url
-        )
+        self.launcher = Launcher(store, self._live, faults, options.app_engine_url)
         self.sweeper = Sweeper(store, self._live)
         self._load()
 
@@ -103,12 +101,12 @@ class Engine:
     @property
     def is_dirty(self) -> bool:
         """Whether anything was done that is not kept yet."""
-        return self.store.is_dirty
+        return self.store.file.is_dirty
 
     def next_work(self, now: int) -> int:
         """Return when there is something to send or to sweep next."""
         sweep = self.sweeper.next_sweep()
-        wake = self.dispatching.next_wake(now)
+        wake = self.launcher.next_wake(now)
         return sweep if wake is None else min(wake, sweep)
 
     def commit(self) -> None:
@@ -118,8 +116,8 @@ class Engine:
         Raises:
             sqlite3.Error: It could not be kept; call rollback().
         """
-        self.store.commit()
-        self.dispatching.flights.commit()
+        self.store.file.commit()
+        self.launcher.flights.commit()
 
     def rollback(self) -> None:
         """
@@ -128,19 +126,19 @@ class Engine:
         A dispatch that was taken meanwhile must not be sent, and one whose
         answer came meanwhile is sent again.
         """
-        self.store.rollback()
-        self.dispatching.flights.rollback()
+        self.store.file.rollback()
+        self.launcher.flights.rollback()
         self._load()
 
     def reset(self) -> None:
         """Forget everything."""
-        self.dispatching.flights.clear()
-        self.store.clear()
+        self.launcher.flights.clear()
+        self.store.file.clear()
         self.sweeper = Sweeper(self.store, self._live)  # The clock may go back.
         self._load()
 
     def _load(self) -> None:
-        self._live.load(self.dispatching.flights.by_queue())
+        self._live.load(self.launcher.flights.by_queue())
 
     def _make_queue(self, path: str, now: int) -> None:
         parent, _, _ = path.partition("/queues/")

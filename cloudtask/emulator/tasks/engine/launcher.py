@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueue, LiveQueues
     from cloudtask.emulator.tasks.faults import Faults
     from cloudtask.emulator.tasks.model.tasks import StoredTask
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 #: Most tasks of one queue that take_due() returns at once.
 MAX_TAKEN = 100
@@ -29,7 +29,7 @@ MAX_TAKEN = 100
 MAX_REORDERING = 60 * SECOND
 
 
-class Dispatching:
+class Launcher:
     """
     Takes due tasks from the queues and takes in what came of them.
 
@@ -78,7 +78,7 @@ class Dispatching:
         if queue is None or queue.row.id != flight.queue:  # Deleted meanwhile.
             return _verdict_without_task(answer)
         queue.took(dispatch, answer, now)
-        task = self._store.task(queue.row, dispatch.id)
+        task = self._store.tasks.get(queue.row, dispatch.id)
         if task is None:  # Deleted, purged or finished by another attempt.
             return _verdict_without_task(answer)
         task.in_flight -= 1
@@ -87,7 +87,7 @@ class Dispatching:
             self._live.finish(queue, task, now)
             return Verdict("done")
         if task.in_flight:  # The last of several attempts decides.
-            self._store.keep_task(task)
+            self._store.tasks.keep(task)
             return Verdict("retry")
         retry_at = self._retry_at(queue, task, dispatch, answer, now)
         if retry_at is None:
@@ -95,7 +95,7 @@ class Dispatching:
             return Verdict("gave up")
         task.due = retry_at
         instants.write(task.message.schedule_time, retry_at)
-        self._store.keep_task(task)
+        self._store.tasks.keep(task)
         queue.schedule(retry_at)
         return Verdict("retry", retry_at)
 
@@ -118,7 +118,7 @@ class Dispatching:
     def _take(self, queue: LiveQueue, now: int) -> list[Dispatch]:
         wanted = min(queue.ready(now), MAX_TAKEN)
         started = []
-        for task in self._store.due_tasks(queue.row, now, wanted):
+        for task in self._store.tasks.find_due(queue.row, now, wanted):
             if not self._is_held(queue, task, now):
                 started.append(self._start(queue, task, now))
                 self._release(queue, now)
@@ -138,14 +138,14 @@ class Dispatching:
         if delay:
             queue.held[task.id] = is_overtaken
             # Not the schedule time, which the target is told.
-            self._store.reschedule(task.id, now + delay)
+            self._store.tasks.reschedule(task.id, now + delay)
         return delay > 0
 
     def _release(self, queue: LiveQueue, now: int) -> None:
         """Let tasks go that another one has overtaken now."""
         for number, is_overtaken in queue.held.items():
             if is_overtaken:
-                self._store.reschedule(number, now)
+                self._store.tasks.reschedule(number, now)
                 queue.held[number] = False
 
     def _start(
@@ -164,7 +164,7 @@ class Dispatching:
             fault=fault,
         )
         task.in_flight += 1
-        self._store.keep_task(task)
+        self._store.tasks.keep(task)
         queue.sent(task.id, now)
         return dispatch
 
@@ -196,7 +196,7 @@ class Dispatching:
         if not self.flights.are_stranded:
             return
         for number, in_flight in self.flights.take_stranded().items():
-            self._store.land(number, in_flight)
+            self._store.tasks.correct_in_flight(number, in_flight)
         for queue in self._live:
             queue.look_up_next(self._store)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from cloudtask.emulator.targets.messages import Answer
     from cloudtask.emulator.tasks.model.dispatch import Dispatch
     from cloudtask.emulator.tasks.model.tasks import StoredTask
-    from cloudtask.emulator.tasks.store import QueueRow, Store
+    from cloudtask.emulator.tasks.tables.queues import QueueRow
+    from cloudtask.emulator.tasks.tables.store import Store
 
 
 #: How far back RecentCount counts, in seconds.
@@ -142,7 +143,7 @@ class LiveQueue:
 
     def look_up_next(self, store: Store) -> None:
         """Find out when the next task is due."""
-        self.next_due = store.next_due(self.row.lane)
+        self.next_due = store.tasks.next_due(self.row.lane)
         self._overview.change(self)
 
     def ready(self, now: int) -> int:
@@ -177,7 +178,7 @@ class LiveQueue:
         return QueueFigures(
             depth=self.depth,
             in_flight=self.in_flight,
-            oldest=store.next_due(self.row.lane),
+            oldest=store.tasks.next_due(self.row.lane),
             effective_rate=self.bucket.effective_rate,
             dispatched_last_minute=self.recent.total(now),
         )
@@ -250,8 +251,8 @@ class LiveQueues:
         """
         known, self._by_path = self._by_path, {}
         self.overview = Overview()
-        for row in self._store.queues():
-            queue = LiveQueue(row, self._store.depth(row.lane), self.overview)
+        for row in self._store.queues:
+            queue = LiveQueue(row, self._store.tasks.count(row.lane), self.overview)
             queue.look_up_next(self._store)
             queue.in_flight = under_way[row.id]
             if row.path in known:
@@ -264,11 +265,11 @@ class LiveQueues:
         queue = self._by_path.get(path)
         if queue is None:
             return None, None
-        return queue, self._store.find_task(queue.row, task_id)
+        return queue, self._store.tasks.find(queue.row, task_id)
 
     def is_blocked(self, queue: LiveQueue, task_id: str, now: int) -> bool:
         """Tell whether a task of this name existed recently."""
-        expires = self._store.name_blocked_until(queue.row.id, task_id)
+        expires = self._store.names.end_of_block(queue.row.id, task_id)
         return expires is not None and expires > now
 
     def finish(self, queue: LiveQueue, task: StoredTask, now: int) -> None:
@@ -277,7 +278,7 @@ class LiveQueues:
 
     def drop(self, queue: LiveQueue, number: int, task_id: str, now: int) -> None:
         """Do the same by the task's number and id."""
-        self._store.remove_task(number)
-        self._store.block_name(queue.row.id, task_id, now + self._tombstone_ttl)
+        self._store.tasks.remove(number)
+        self._store.names.block(queue.row.id, task_id, now + self._tombstone_ttl)
         queue.depth -= 1
         queue.held.pop(number, None)

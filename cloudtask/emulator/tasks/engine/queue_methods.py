@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         QueueFigures,
     )
     from cloudtask.emulator.tasks.model.queues import QueueOptions
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 
 class QueueMethods:
@@ -142,14 +142,14 @@ class QueueMethods:
         if queue is None:
             raise errors.entity_not_found()
         self._live.remove(queue)
-        self._store.remove_queue(queue.row, now + self._tombstone_ttl)
+        self._store.queues.remove(queue.row, now + self._tombstone_ttl)
 
     def purge(self, path: str, now: int) -> Any:
         """Remove all tasks of a queue, even those that are being sent."""
         names.check_queue_path(path)
         queue = self._live.require(path)
         expires = now + self._task_tombstone_ttl
-        queue.empty(self._store.change_lane(queue.row, expires))
+        queue.empty(self._store.queues.change_lane(queue.row, expires))
         message = queues.copied(queue.message)
         instants.write(message.purge_time, now)
         self._replace(queue, message, now)
@@ -164,14 +164,16 @@ class QueueMethods:
     def get_policy(self, path: str) -> Any:
         """Return the google.iam.v1.Policy of a queue."""
         names.check_queue_path(path)
-        return policies.parse(self._store.policy(self._live.require(path).row.id))
+        return policies.parse(
+            self._store.queues.policy(self._live.require(path).row.id)
+        )
 
     def set_policy(self, path: str, policy: Any, paths: Sequence[str]) -> Any:
         names.check_queue_path(path)
         queue = self._live.require(path)
-        stored = policies.parse(self._store.policy(queue.row.id))
+        stored = policies.parse(self._store.queues.policy(queue.row.id))
         updated = policies.updated(stored, policy, paths)
-        self._store.keep_policy(queue.row.id, updated.SerializeToString())
+        self._store.queues.keep_policy(queue.row.id, updated.SerializeToString())
         return updated
 
     def test_permissions(self, path: str, permissions: Sequence[str]) -> Sequence[str]:
@@ -180,11 +182,11 @@ class QueueMethods:
         return policies.testable(permissions) if path in self._live else []
 
     def _add(self, message: Any) -> Any:
-        self._live.add(self._store.add_queue(message.name, message))
+        self._live.add(self._store.queues.add(message.name, message))
         return message
 
     def _check_free(self, path: str, now: int) -> None:
-        if (self._store.queue_blocked_until(path) or now) > now:
+        if (self._store.queues.end_of_block(path) or now) > now:
             raise refusals.queue_existed_recently()
 
     def _set_state(self, path: str, state: int, now: int) -> Any:
@@ -196,5 +198,5 @@ class QueueMethods:
         return message
 
     def _replace(self, queue: LiveQueue, message: Any, now: int) -> None:
-        self._store.update_queue(queue.row.id, message)
+        self._store.queues.update(queue.row.id, message)
         queue.configure(message, now)

@@ -10,7 +10,7 @@ from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueues
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 
 # How much one call removes, so that nothing waits long for it.
@@ -38,19 +38,19 @@ class Sweeper:
 
         Call it when next_sweep() has come.
         """
-        self._store.clear_lanes(_AT_ONCE)
+        self._store.lanes.clear(_AT_ONCE)
         more = self._expire(now)
-        more |= self._store.drop_expired(now, _AT_ONCE) == _AT_ONCE
-        self._store.drop_operations(now - OPERATION_RETENTION)
+        more |= self._store.names.drop_expired(now, _AT_ONCE) == _AT_ONCE
+        self._store.operations.drop(now - OPERATION_RETENTION)
         self._next = now if more else now + _INTERVAL
 
     def next_sweep(self) -> int:
         """Return when sweep() is to be called again."""
-        return 0 if self._store.has_cleared_lanes else self._next
+        return 0 if self._store.lanes.are_left else self._next
 
     def _expire(self, now: int) -> bool:
         by_lane = {queue.row.lane: queue for queue in self._live}
-        expired = self._store.tasks_created_until(now - limits.RETENTION, _AT_ONCE)
+        expired = self._store.tasks.find_created_until(now - limits.RETENTION, _AT_ONCE)
         for number, lane, task_id in expired:
             if lane in by_lane:  # The others are cleared, not expired.
                 self._live.drop(by_lane[lane], number, task_id, now)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueue, LiveQueues
-    from cloudtask.emulator.tasks.store import Store
+    from cloudtask.emulator.tasks.tables.store import Store
 
 #: A page of tasks ends before it is larger, in bytes; gRPC's clients take
 #: 4 MiB unless they are told otherwise.
@@ -110,7 +110,7 @@ class TaskMethods:
         after = paging.decode(token, parent, now)
         page: list[Any] = []
         room = MAX_PAGE_BYTES
-        for task in self._store.tasks_after(queue.row, after, size + 1):
+        for task in self._store.tasks.list_after(queue.row, after, size + 1):
             room -= task.message.ByteSize()
             if len(page) == size or (page and room < 0):
                 last = locations.last_part(page[-1].name)
@@ -150,11 +150,11 @@ class TaskMethods:
 
     def _add(self, queue: LiveQueue, task_id: str, message: Any, now: int) -> Any:
         serialized = tasks.fill(message, now)
-        is_taken = self._store.has_task(queue.row.lane, task_id)
+        is_taken = self._store.tasks.contains(queue.row.lane, task_id)
         if is_taken or self._live.is_blocked(queue, task_id, now):
             raise refusals.task_exists()
         due = instants.read(message.schedule_time)
-        self._store.add_task(queue.row.lane, task_id, now, due, serialized)
+        self._store.tasks.add(queue.row.lane, task_id, now, due, serialized)
         queue.depth += 1
         queue.schedule(due)
         return message

@@ -180,7 +180,7 @@ class _Parser:
 def _comparison(path: str, sign: str, value: _Token) -> Predicate:
     found = fields.resolve(_QUEUE, path)
     if found is None:
-        raise _refusal(f"{quoted(path)} is no field of a queue")
+        raise _refusal(f"{quoted(path)} is not a field of a queue")
     if (sign, value) == (":", ("word", "*")):
         return _presence(found)
     values = _values_of(found[-1])

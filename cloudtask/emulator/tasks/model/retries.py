@@ -33,7 +33,7 @@ class RetryPolicy:
         that are present count even if they are zero.
 
         Raises:
-            ApiError: The result is no valid configuration.
+            ApiError: The result is not valid.
         """
         changes: dict[str, int] = {
             field: getattr(config, field)
@@ -105,5 +105,5 @@ def _read(config: Any, field: str) -> int:
         duration.ToJsonString()  # The check of what a Duration may hold.
     except ValueError:
         name = json_name(config, field)
-        raise invalid_argument(f"RetryConfig.{name} is no valid Duration.") from None
+        raise invalid_argument(f"RetryConfig.{name} is not a valid Duration.") from None
     return instants.read(duration)

@@ -78,7 +78,7 @@ class Dispatcher:
 
     def send(self, dispatch: Dispatch) -> None:
         """Send what the engine gave and the store keeps."""
-        if dispatch.serial not in self._engine.dispatching.flights:
+        if dispatch.serial not in self._engine.launcher.flights:
             return  # Everything was reset meanwhile.
         task = asyncio.create_task(self._send(dispatch))
         self._sending.add(task)
@@ -126,7 +126,7 @@ class Dispatcher:
         if self._engine.sweeper.next_sweep() <= now:
             await self._commits.run(lambda: self._engine.sweeper.sweep(now))
             self._journal.note(self._pending)
-        due = await self._commits.run(lambda: self._engine.dispatching.take_due(now))
+        due = await self._commits.run(lambda: self._engine.launcher.take_due(now))
         for dispatch in due:
             self.send(dispatch)
         if due:
@@ -144,7 +144,7 @@ class Dispatcher:
 
     def _has_work(self) -> bool:
         now = self._clock.now()
-        is_sending = self._sending or self._engine.dispatching.flights
+        is_sending = self._sending or self._engine.launcher.flights
         is_busy = self._is_turning or bool(is_sending)
         return is_busy or self._engine.next_work(now) <= now
 
@@ -161,7 +161,7 @@ class Dispatcher:
         self._unrecorded += 1
         try:
             verdict = await self._commits.run(
-                lambda: self._engine.dispatching.complete(dispatch, answers[0], now)
+                lambda: self._engine.launcher.complete(dispatch, answers[0], now)
             )
         finally:
             self._unrecorded -= 1
