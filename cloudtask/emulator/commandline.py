@@ -147,7 +147,7 @@ def _serve(emulator: Emulator, values: Mapping[str, Any], stopping: _Stopping) -
     if in_flight:
         grace = values["stop_grace"].total_seconds()
         _write(
-            f"stopping: {_counted(in_flight, 'attempt')} under way, which may take "
+            f"stopping: {_count(in_flight, 'attempt')} under way, which may take "
             f"{grace:g} s; a second signal stops at once"
         )
     emulator.stop()
@@ -201,8 +201,7 @@ def _ready_text(emulator: Emulator, values: Mapping[str, Any]) -> str:
 
 def _kept_text(emulator: Emulator, store: Path | None) -> str:
     held = (
-        f"{_counted(emulator.pending, 'task')} in "
-        f"{_counted(len(emulator.queues), 'queue')}"
+        f"{_count(emulator.pending, 'task')} in {_count(len(emulator.queues), 'queue')}"
     )
     if store is None:
         return f"Holding {held}, in memory only"
@@ -211,11 +210,11 @@ def _kept_text(emulator: Emulator, store: Path | None) -> str:
 
 def _stopped_text(pending: int, store: Path | None) -> str:
     if store is None:
-        return f"stopped; {_counted(pending, 'task')} forgotten"
-    return f"stopped; {_counted(pending, 'task')} kept in {store.absolute()}"
+        return f"stopped; {_count(pending, 'task')} forgotten"
+    return f"stopped; {_count(pending, 'task')} kept in {store.absolute()}"
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

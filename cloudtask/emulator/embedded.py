@@ -15,7 +15,7 @@ from cloudtask.emulator.runtime import EmulatorOptions, Runtime
 from cloudtask.emulator.serving.addresses import join_address
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.emulator.tasks.faults import Fault
-from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
+from cloudtask.emulator.tasks.model.queues import QueueOptions, make_declared
 from cloudtask.emulator.values.instants import from_timedelta, to_datetime
 from cloudtask.emulator.values.locations import is_location_path
 
@@ -203,7 +203,9 @@ class Emulator:
             ApiError: It exists or an option is out of range.
         """
         path = self.queue_path(name)
-        request = _CreateQueueRequest(parent=self.parent, queue=declared(path, options))
+        request = _CreateQueueRequest(
+            parent=self.parent, queue=make_declared(path, options)
+        )
         self._call(lambda: self._runtime.api.call("CreateQueue", request))
         return path
 

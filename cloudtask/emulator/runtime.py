@@ -111,7 +111,7 @@ class Runtime:
         stack.callback(commits.commit)
         self._issuer = TokenIssuer(options.issuer, self._store.facts.get(_KEY))
         self._prepare()
-        await commits.kept()
+        await commits.wait_until_kept()
         return commits
 
     async def _assemble(self, commits: Commits, stack: AsyncExitStack) -> TasksService:
@@ -138,7 +138,7 @@ class Runtime:
         options = self._options
         app = make_application(
             issuer=self._issuer,
-            watch=self.journal.watched,
+            watch=self.journal.watch,
             allowed_hosts=(options.host, *options.allowed_hosts),
             add_routes=service.add_routes,
         )

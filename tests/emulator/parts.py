@@ -61,7 +61,7 @@ class Parts:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return as soon as a condition is true; it is asked after changes."""
-        with self.journal.watched() as changed:
+        with self.journal.watch() as changed:
             async with asyncio.timeout(10):
                 while not condition():
                     await changed.wait()

@@ -109,7 +109,7 @@ def test_an_earlier_task_wakes_a_dispatcher_that_waits_for_a_later_one() -> None
         message = at(NOW + HOUR, "later")
         await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, message, NOW))
         parts.dispatcher.poke()
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         await create(parts, "now")
         await parts.until(lambda: parts.journal.attempts)
         return parts.delivery.task_ids
@@ -253,7 +253,7 @@ def test_settled_waits_for_answers() -> None:
     async def scenario(parts: Parts) -> None:
         parts.delivery.gate.clear()
         await create(parts, "t1")
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         await parts.until(lambda: parts.delivery.sent)
         await turns()
         assert not settled.done()
@@ -270,7 +270,7 @@ def test_settled_waits_for_what_is_swept() -> None:
         await create(parts, "t1")
         parts.clock.advance(32 * 24 * HOUR)
         parts.dispatcher.poke()
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return parts.journal.pending
 
     assert follow(scenario) == 0
@@ -292,7 +292,7 @@ def test_waiting_for_an_answer_costs_nothing() -> None:
             return next_work(now)
 
         parts.engine.next_work = counted  # type: ignore[method-assign]
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         await turns(200)
         seen = looks
         parts.delivery.gate.set()
@@ -414,7 +414,7 @@ def test_a_task_whose_answer_is_not_kept_is_sent_again(failures: int) -> None:
         fail_commits(parts, failures)
         parts.delivery.gate.set()
         await parts.until(idle(parts))
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.number for each in parts.journal.attempts]
 
     # Of what was not kept there is no record.
@@ -428,7 +428,7 @@ def test_settled_waits_for_a_task_whose_answer_was_not_kept() -> None:
         await create(parts, "t1")
         await parts.until(lambda: parts.delivery.sent)
         fail_commits(parts, 3)
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         parts.delivery.gate.set()
         await settled
         return parts.journal.pending

@@ -89,7 +89,7 @@ def test_a_paused_queue_never_wakes() -> None:
 def test_a_changed_rate_holds_from_then_on() -> None:
     changed = live_queue()
     changed.bucket.take(100, NOW)
-    message = queues.copied(changed.message)
+    message = queues.copy_message(changed.message)
     message.rate_limits.max_dispatches_per_second = 0.5
     message.retry_config.max_attempts = 3
 
@@ -168,7 +168,7 @@ def test_a_rollback_leaves_a_queue_as_fast_as_it_was(engine: Engine) -> None:
 
     [after] = engine.live_queues
     assert after is not before
-    assert after.bucket.available(NOW) == 0
+    assert after.bucket.count_tokens(NOW) == 0
     assert after.recent.total(NOW) == 1
 
 

@@ -12,7 +12,7 @@ from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2
 
-from cloudtask.emulator.tasks.api.methods import METHODS
+from cloudtask.emulator.tasks.api.services import METHODS
 from cloudtask.emulator.tasks.faults import ApiFaultKind, Fault
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.errors import ApiError
@@ -180,7 +180,7 @@ def test_a_task_is_run_even_if_the_caller_gives_up(turns: int) -> None:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]
@@ -340,7 +340,7 @@ def test_a_task_is_run_even_if_the_caller_does_not_hear_of_it() -> None:
         parts.faults.add(Fault("executed_then_unavailable", task="t1"))
         with pytest.raises(ApiError, match="executed_then_unavailable"):
             await call(parts, "RunTask", name=name_of("t1"))
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]

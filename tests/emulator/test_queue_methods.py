@@ -2,7 +2,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from google.iam.v1 import policy_pb2
 
 from cloudtask.emulator.tasks.engine.engine import Engine
 from cloudtask.emulator.values import instants
@@ -78,10 +77,8 @@ def test_a_wrong_name_is_refused(
         lambda queues, path: queues.pause(path, NOW),
         lambda queues, path: queues.resume(path, NOW),
         lambda queues, path: queues.purge(path, NOW),
-        lambda queues, path: queues.get_policy(path),
-        lambda queues, path: queues.set_policy(path, policy_pb2.Policy(), ()),
     ],
-    ids=["get", "pause", "resume", "purge", "get_policy", "set_policy"],
+    ids=["get", "pause", "resume", "purge"],
 )
 @pytest.mark.parametrize("deleted", [False, True])
 def test_what_needs_a_queue_says_that_there_is_none(
@@ -330,34 +327,6 @@ def test_a_second_purge_lets_no_name_go_that_the_first_one_blocked(
 
     with pytest.raises(ApiError, match="already exists"):
         engine.tasks.create(QUEUE, task("t1"), NOW + 2)
-
-
-# Policies.
-
-
-def test_a_policy_is_empty_until_it_is_set(engine: Engine) -> None:
-    assert list(engine.queues.get_policy(QUEUE).bindings) == []
-    policy = policy_pb2.Policy()
-    policy.bindings.add(role="roles/viewer", members=["user:a@b.example"])
-
-    kept = engine.queues.set_policy(QUEUE, policy, ())
-
-    assert engine.queues.get_policy(QUEUE) == kept
-    assert list(kept.bindings) == list(policy.bindings)
-    policy.etag = b"an older one"
-    with pytest.raises(ApiError, match="concurrent policy changes"):
-        engine.queues.set_policy(QUEUE, policy, ())
-
-
-def test_everybody_may_do_everything_with_a_queue_that_is_there(
-    engine: Engine,
-) -> None:
-    permissions = ["cloudtasks.tasks.create"]
-
-    assert engine.queues.test_permissions(QUEUE, permissions) == permissions
-    assert engine.queues.test_permissions(OTHER, permissions) == []
-    with pytest.raises(ApiError, match="Queue name must be"):
-        engine.queues.test_permissions("other", permissions)
 
 
 # Queues that tasks make.

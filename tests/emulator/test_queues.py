@@ -41,7 +41,7 @@ def filled(**values: Any) -> Any:
 
 
 def changed(stored: Any, paths: list[str], **values: Any) -> Any:
-    return queues.updated(stored, queue(**values), paths)
+    return queues.apply_update(stored, queue(**values), paths)
 
 
 def refusal(call: Any) -> str:
@@ -294,7 +294,7 @@ def test_what_was_filled_once_is_filled_for_good(rate: float, attempts: int) -> 
         queues.fill(message)
     except ApiError:
         return
-    again = queues.copied(message)
+    again = queues.copy_message(message)
 
     queues.fill(again)
 
@@ -327,7 +327,7 @@ def test_an_update_without_a_mask_replaces_all_that_can_be_changed() -> None:
 def test_an_update_leaves_its_arguments_as_they_are() -> None:
     stored, asked = used(), queue(rate_limits={"max_dispatches_per_second": 1})
 
-    queues.updated(stored, asked, ["rate_limits"])
+    queues.apply_update(stored, asked, ["rate_limits"])
 
     assert stored == used()
     assert asked == queue(rate_limits={"max_dispatches_per_second": 1})
@@ -446,7 +446,7 @@ def test_what_only_the_service_sets_is_ignored_in_an_update(path: str) -> None:
         rate_limits={"max_burst_size": 3},
     )
 
-    assert queues.updated(used(), asked, [path]) == used()
+    assert queues.apply_update(used(), asked, [path]) == used()
 
 
 @pytest.mark.parametrize(

@@ -391,11 +391,11 @@ def test_a_removed_queue_blocks_its_path_until_it_is_made_again(
 
 
 def test_a_policy_is_kept_with_its_queue(store: Store, row: QueueRow) -> None:
-    assert store.queues.policy(row.id) == b""
+    assert store.queues.policy(QUEUE) == b""
 
-    store.queues.keep_policy(row.id, b"policy")
+    store.queues.keep_policy(QUEUE, b"policy")
 
-    assert store.queues.policy(row.id) == b"policy"
+    assert store.queues.policy(QUEUE) == b"policy"
 
 
 # Tasks.

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask.emulator.api.statuses import write_error
-from cloudtask.emulator.tasks.api.methods import METHODS
 from cloudtask.emulator.tasks.api.rest import write_response
 from cloudtask.emulator.tasks.api.routes import ROUTES
+from cloudtask.emulator.tasks.api.services import METHODS
 from cloudtask.emulator.tasks.refusals import bad_queue_name
 from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import PARENT, QUEUE

@@ -29,7 +29,7 @@ def routes() -> list[tuple[str, str]]:
     )
     app = make_application(
         issuer=anything,
-        watch=journal.watched,
+        watch=journal.watch,
         allowed_hosts=(),
         add_routes=service.add_routes,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aiohttp import hdrs, web
 
 from cloudtask.emulator.api.statuses import write_error
-from cloudtask.emulator.api.transcoding import readable
+from cloudtask.emulator.api.transcoding import clean_text
 from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class RestFace:
 
 def _headers(request: web.Request) -> dict[str, str]:
     return {
-        name: readable(", ".join(request.headers.getall(name)))
+        name: clean_text(", ".join(request.headers.getall(name)))
         for name in request.headers
     }
 

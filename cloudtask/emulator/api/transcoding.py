@@ -188,7 +188,7 @@ class RouteTable:
 
     def _split(self, path: str) -> tuple[str, tuple[str, ...], str]:
         """Return how a path begins, its decoded segments and its action."""
-        path = readable(path).removeprefix("/")
+        path = clean_text(path).removeprefix("/")
         beginning, _, rest = path.partition("/")
         encoded = path if beginning == _UNVERSIONED else rest
         # Decoded one by one: an encoded slash is not a slash.
@@ -199,7 +199,7 @@ class RouteTable:
         return beginning, (*segments, last), ""
 
 
-def readable(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return a text from the wire without what no message can hold."""
     # Bytes that are not UTF-8 came as lone surrogates.
     return text.encode(errors="replace").decode()
@@ -235,4 +235,4 @@ def _wants_integers(query: str) -> bool:
 
 
 def _parameters(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(readable(query), keep_blank_values=True)
+    return parse_qsl(clean_text(query), keep_blank_values=True)

@@ -68,9 +68,9 @@ class Commits:
         except sqlite3.Error as error:
             raise self._undo(error) from error
         finally:
-            await self.kept()
+            await self.wait_until_kept()
 
-    async def kept(self) -> None:
+    async def wait_until_kept(self) -> None:
         """
         Return once everything that was done is on disk.
 

@@ -87,12 +87,12 @@ def is_metadata_address(address: str) -> bool:
     Raises:
         ValueError: It is not an address in its full form.
     """
-    return any(int(ip) in _METADATA for ip in _meanings(_parse(address)))
+    return any(int(ip) in _METADATA for ip in _list_meanings(_parse(address)))
 
 
 def is_metadata_name(host: str) -> bool:
     """Tell whether a name is known to be that of a metadata server."""
-    return _plain(host) in _METADATA_NAMES
+    return _normalize(host) in _METADATA_NAMES
 
 
 def is_address(host: str) -> bool:
@@ -101,7 +101,7 @@ def is_address(host: str) -> bool:
 
     So is `2852039166`, and `0x7f.1`; ipaddress reads neither.
     """
-    last = _plain(host).rpartition(".")[2]
+    last = _normalize(host).rpartition(".")[2]
     return ":" in host or last.isdigit() or bool(_HEX_NUMBER.fullmatch(last))
 
 
@@ -119,7 +119,7 @@ def is_local(host: str) -> bool:
             return is_local_address(host) and not is_metadata_address(host)
         except ValueError:
             return False
-    name = _plain(host)
+    name = _normalize(host)
     return bool(name) and ("." not in name or name.endswith(_LOCAL_ENDINGS))
 
 
@@ -127,14 +127,14 @@ def _parse(address: str) -> _Address:
     return ipaddress.ip_address(address.partition("%")[0])  # Without its zone.
 
 
-def _plain(host: str) -> str:
+def _normalize(host: str) -> str:
     """Return a host as resolvers understand it."""
     return (
         unicodedata.normalize("NFKC", host).lower().replace("\u3002", ".").rstrip(".")
     )
 
 
-def _meanings(ip: _Address) -> list[_Address]:
+def _list_meanings(ip: _Address) -> list[_Address]:
     """Return an address and those that it wraps."""
     if isinstance(ip, ipaddress.IPv4Address):
         return [ip]

@@ -117,7 +117,7 @@ class Fault:
                     f"{key!r} is not a part of a fault.{_hint(key, known)}"
                 )
         if "kind" not in values:
-            raise ValueError(f"kind is missing. It is one of {_listed(_KINDS)}.")
+            raise ValueError(f"kind is missing. It is one of {_join(_KINDS)}.")
         delay = values.get("delay")
         return cls(**{**values, "delay": None if delay is None else _seconds(delay)})
 
@@ -235,7 +235,7 @@ class Faults:
 def _check_kind(kind: object) -> None:
     if kind not in _KINDS:
         raise ValueError(
-            f"kind={kind!r} is not one of {_listed(_KINDS)}.{_hint(str(kind), _KINDS)}"
+            f"kind={kind!r} is not one of {_join(_KINDS)}.{_hint(str(kind), _KINDS)}"
         )
 
 
@@ -298,5 +298,5 @@ def _hint(given: str, known: Collection[str]) -> str:
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
-def _listed(words: Collection[str]) -> str:
+def _join(words: Collection[str]) -> str:
     return ", ".join(words)

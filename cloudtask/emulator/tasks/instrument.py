@@ -119,7 +119,7 @@ class Instrument:
                 f"Tasks are still being sent after {timeout:g} s: a target hangs, "
                 "or every answer makes more of them due."
             ) from None
-        return self.journal.after(seen)
+        return self.journal.list_since(seen)
 
     async def reset(self) -> None:
         """
@@ -150,7 +150,7 @@ class Instrument:
         self.journal.note(self._engine.pending)
 
     async def _go_on_until(self, end: int) -> None:
-        await self._dispatcher.settled()
+        await self._dispatcher.wait_until_idle()
         while (wake := self._next_wake()) is not None and wake <= end:
             await self._move_to(wake)
         await self._move_to(end)
@@ -161,4 +161,4 @@ class Instrument:
     async def _move_to(self, instant: int) -> None:
         self.clock.advance_to(instant)
         self._dispatcher.poke()
-        await self._dispatcher.settled()
+        await self._dispatcher.wait_until_idle()

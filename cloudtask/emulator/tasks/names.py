@@ -25,8 +25,8 @@ def check_permission(resource: str) -> None:
     """
     Raise ApiError unless a resource is in a project.
 
-    A caller has every permission in every project. The service looks at
-    permissions before it looks at shapes: a name without a project is taken
+    A caller has every permission in every project. The service checks
+    permissions before it checks shapes: a name without a project is taken
     for a project in which nobody has any.
     """
     if _OF_PROJECT.fullmatch(resource) is None:

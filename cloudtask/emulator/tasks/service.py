@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from cloudtask.emulator.api import rest
 from cloudtask.emulator.api.grpc_handlers import GrpcService
 from cloudtask.emulator.tasks.admin import routes
-from cloudtask.emulator.tasks.api.methods import SERVICES, Api
+from cloudtask.emulator.tasks.api.methods import Api
 from cloudtask.emulator.tasks.api.rest import RestTasks
+from cloudtask.emulator.tasks.api.services import SERVICES
 from cloudtask.emulator.tasks.instrument import Instrument
 from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
 from cloudtask.emulator.tasks.v2beta3 import translation

@@ -56,9 +56,9 @@ def store_failed(reason: str) -> ApiError:
 
 
 def unknown_field(path: str) -> ApiError:
-    return invalid_argument(f"Invalid update mask: {quoted(path)} is not a field.")
+    return invalid_argument(f"Invalid update mask: {quote(path)} is not a field.")
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Return a caller's text for a message, cut if it is long."""
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")

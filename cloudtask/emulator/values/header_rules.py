@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cloudtask.emulator.values.errors import invalid_argument, quoted
+from cloudtask.emulator.values.errors import invalid_argument, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,11 +47,11 @@ def check(field: str, headers: Iterable[tuple[str, str]]) -> None:
     for name, value in headers:
         if _NAME.fullmatch(name) is None:
             raise invalid_argument(
-                f"{field} has {quoted(name)}, which is not a header name."
+                f"{field} has {quote(name)}, which is not a header name."
             )
         if _FORBIDDEN_IN_VALUE.search(value):
             raise invalid_argument(
-                f"{field} has a value with control characters for {quoted(name)}."
+                f"{field} has a value with control characters for {quote(name)}."
             )
 
 

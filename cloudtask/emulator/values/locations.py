@@ -23,7 +23,7 @@ def last_part(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def location_of(name: str, ending: str) -> str:
+def read_location(name: str, ending: str) -> str:
     """
     Return the location in a name like `projects/P/locations/L/ending`.
 

@@ -39,7 +39,7 @@ def split(url: str) -> Url:
     return Url(**match.groupdict(default=""))
 
 
-def encoded(url: str) -> str:
+def encode(url: str) -> str:
     """
     Return a URL whose path and query can stand in a request.
 

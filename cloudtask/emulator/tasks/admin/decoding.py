@@ -64,10 +64,10 @@ class DecodedBody:
         return asdict(self)
 
 
-def summary(body: bytes) -> str:
+def summarize(body: bytes) -> str:
     """Return one line about a body, cheaply."""
     if len(body) > _MAX_SUMMARISED:
-        return _shortened(body[:_MAX_SUMMARISED].decode(errors="replace"))
+        return _shorten(body[:_MAX_SUMMARISED].decode(errors="replace"))
     return decode(body).summary
 
 
@@ -88,7 +88,7 @@ def decode(body: bytes) -> DecodedBody:
     return DecodedBody(
         format="json" if call is None else "cloudtask",
         size=len(body),
-        summary=_shortened(text if call is None else _signature(call)),
+        summary=_shorten(text if call is None else _signature(call)),
         text=indented[:MAX_TEXT],
         truncated=len(indented) > MAX_TEXT,
         call=call,
@@ -99,7 +99,7 @@ def _text(body: bytes, text: str) -> DecodedBody:
     if "\0" in text:
         return _binary(body)
     return DecodedBody(
-        "text", len(body), _shortened(text), text[:MAX_TEXT], len(text) > MAX_TEXT
+        "text", len(body), _shorten(text), text[:MAX_TEXT], len(text) > MAX_TEXT
     )
 
 
@@ -147,7 +147,7 @@ def _json_text(value: object, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     start = text[: 2 * MAX_SUMMARY]
     line = " ".join(start.split())
     if len(line) <= MAX_SUMMARY and start == text:

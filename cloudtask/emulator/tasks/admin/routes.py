@@ -86,15 +86,15 @@ class _Tasks:
         self._instrument = instrument
 
     async def queues(self, request: web.Request) -> web.Response:
-        parameters.query(request, ())
+        parameters.read_query(request, ())
         views = self._instrument.queues()
         return json_response({"queues": [shapes.queue_json(view) for view in views]})
 
     async def page(self, request: web.Request) -> web.Response:
-        given = parameters.query(
+        given = parameters.read_query(
             request, ("queue", "page_size", "page_token", "response_view")
         )
-        path = parameters.required(given, "queue")
+        path = parameters.require(given, "queue")
         size = _page_size(given, "page_size")
         is_full = _is_full(given)
         tasks, token = self._engine.tasks.list(
@@ -104,41 +104,43 @@ class _Tasks:
             token=given.get("page_token", ""),
         )
         policy = self._policy(path)
-        shown = [self._shown(task, policy, full=is_full) for task in tasks]
+        shown = [self._describe(task, policy, full=is_full) for task in tasks]
         return json_response({"tasks": shown, "next_page_token": token})
 
     async def task(self, request: web.Request) -> web.Response:
-        is_full = _is_full(parameters.query(request, ("response_view",)))
+        is_full = _is_full(parameters.read_query(request, ("response_view",)))
         name = request.match_info["name"]
         task = self._engine.tasks.get(name, self._instrument.clock.now())
         policy = self._policy(names.split_task_name(name)[0])
-        shown = self._shown(task, policy, full=is_full)
-        attempts = shapes.attempts_json(self._recorded({"task": name}))
+        shown = self._describe(task, policy, full=is_full)
+        attempts = shapes.attempts_json(self._list_attempts({"task": name}))
         return json_response({**shown, "attempts": attempts})
 
     async def attempts(self, request: web.Request) -> web.Response:
-        given = parameters.query(request, ("queue", "task", "limit", "after"))
+        given = parameters.read_query(request, ("queue", "task", "limit", "after"))
         limit = _page_size(given, "limit")
-        attempts = self._recorded(given)
+        attempts = self._list_attempts(given)
         part = attempts[:limit] if "after" in given else attempts[-limit:]
         return json_response({"attempts": shapes.attempts_json(part)})
 
-    def _recorded(self, given: Mapping[str, str]) -> list[tuple[int, Attempt]]:
+    def _list_attempts(self, given: Mapping[str, str]) -> list[tuple[int, Attempt]]:
         journal = self._instrument.journal
-        after = parameters.whole_number(given, "after", 0, most=_LAST_SERIAL)
+        after = parameters.read_whole_number(given, "after", 0, most=_LAST_SERIAL)
         task = given.get("task")
         queue = f"{given['queue']}/tasks/" if "queue" in given else ""
         return [
             (serial, attempt)
-            for serial, attempt in _numbered(journal.after(after), journal.count)
+            for serial, attempt in _number(journal.list_since(after), journal.count)
             if attempt.name.startswith(queue) and task in (None, attempt.name)
         ]
 
     def _policy(self, path: str) -> RetryPolicy:
         return queues.retry_policy(self._engine.queues.get(path))
 
-    def _shown(self, task: Any, policy: RetryPolicy, *, full: bool) -> dict[str, Any]:
-        own = policy.overridden(task.retry_config)
+    def _describe(
+        self, task: Any, policy: RetryPolicy, *, full: bool
+    ) -> dict[str, Any]:
+        own = policy.override(task.retry_config)
         upcoming = preview(task, own, self._instrument.clock.now())
         return shapes.task_json(task, upcoming, full=full)
 
@@ -150,32 +152,32 @@ class _Control:
         self._instrument = instrument
 
     async def clock(self, request: web.Request) -> web.Response:
-        parameters.query(request, ())
-        return json_response(self._clock())
+        parameters.read_query(request, ())
+        return json_response(self._describe_clock())
 
     async def advance(self, request: web.Request) -> web.Response:
-        given = await parameters.json_body(request, (*_UNITS, "timeout"))
+        given = await parameters.read_json(request, (*_UNITS, "timeout"))
         duration = _microseconds(given)
-        return await self._made_by(
+        return await self._run(
             lambda timeout: self._instrument.advance(duration, timeout), given
         )
 
     async def drain(self, request: web.Request) -> web.Response:
-        given = await parameters.json_body(request, ("timeout",))
-        return await self._made_by(self._instrument.drain, given)
+        given = await parameters.read_json(request, ("timeout",))
+        return await self._run(self._instrument.drain, given)
 
     async def reset(self, request: web.Request) -> web.Response:
-        await parameters.json_body(request, ())
+        await parameters.read_json(request, ())
         await self._instrument.reset()
-        return json_response(self._clock())
+        return json_response(self._describe_clock())
 
     async def faults(self, request: web.Request) -> web.Response:
-        parameters.query(request, ())
+        parameters.read_query(request, ())
         faults = [fault.to_dict() for fault in self._instrument.faults]
         return json_response({"faults": faults})
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        given = await parameters.json_body(request)
+        given = await parameters.read_json(request)
         try:
             fault = Fault.from_dict(given)
         except ValueError as error:
@@ -193,19 +195,19 @@ class _Control:
             raise not_found(f"There is no fault {number}. It may be used up.")
         return json_response({})
 
-    def _clock(self) -> dict[str, Any]:
+    def _describe_clock(self) -> dict[str, Any]:
         clock = self._instrument.clock
         return {
             "now": shapes.instant_json(clock.now()),
             "ahead_seconds": clock.offset / SECOND,
         }
 
-    async def _made_by(
+    async def _run(
         self,
         action: Callable[[float], Awaitable[list[Attempt]]],
         given: Mapping[str, Any],
     ) -> web.Response:
-        seconds = parameters.number(given, "timeout", DEFAULT_TIMEOUT)
+        seconds = parameters.read_number(given, "timeout", DEFAULT_TIMEOUT)
         journal = self._instrument.journal
         before = journal.count
         try:
@@ -216,17 +218,17 @@ class _Control:
                 f"attempts were made, {journal.pending} tasks are pending. Give a "
                 "longer `timeout`, or see in /emulator/attempts what takes so long."
             ) from None
-        shown = shapes.attempts_json(_numbered(attempts, journal.count))
-        return json_response({**self._clock(), "attempts": shown})
+        shown = shapes.attempts_json(_number(attempts, journal.count))
+        return json_response({**self._describe_clock(), "attempts": shown})
 
 
-def _numbered(attempts: list[Attempt], count: int) -> Iterator[tuple[int, Attempt]]:
+def _number(attempts: list[Attempt], count: int) -> Iterator[tuple[int, Attempt]]:
     """Return the newest attempts, of `count` in all, with their numbers."""
     return enumerate(attempts, count - len(attempts) + 1)
 
 
 def _page_size(given: Mapping[str, str], name: str) -> int:
-    return parameters.whole_number(
+    return parameters.read_whole_number(
         given, name, DEFAULT_PAGE_SIZE, least=1, most=MAX_PAGE_SIZE
     )
 
@@ -246,7 +248,9 @@ def _microseconds(given: Mapping[str, Any]) -> int:
         raise invalid_argument(
             f'Say by how much, such as {{"hours": 1}}. Known are: {", ".join(_UNITS)}.'
         )
-    duration = sum(_UNITS[name] * parameters.number(given, name, 0) for name in known)
+    duration = sum(
+        _UNITS[name] * parameters.read_number(given, name, 0) for name in known
+    )
     if duration > MAX_ADVANCE:
         raise invalid_argument(
             f"{', '.join(known)}: the clock moves on by at most "

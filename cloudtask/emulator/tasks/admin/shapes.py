@@ -56,7 +56,7 @@ def task_json(message: Any, preview: Preview, *, full: bool) -> dict[str, Any]:
     decoded = (
         decoding.decode(body).to_dict()
         if full
-        else {"size": len(body), "summary": decoding.summary(body)}
+        else {"size": len(body), "summary": decoding.summarize(body)}
     )
     shown = tasks.view(message, _View.FULL if full else _View.BASIC)
     return {

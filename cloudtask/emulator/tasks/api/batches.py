@@ -46,9 +46,11 @@ def create_tasks(engine: Engine, request: Any, now: int) -> Any:
 
     def run() -> Any:
         failed = _attempt_each(create, request.requests)
-        return _ended(_CreateMetadata(), _CreateResponse(tasks=created), failed, now)
+        return _make_operation(
+            _CreateMetadata(), _CreateResponse(tasks=created), failed, now
+        )
 
-    return _once(engine, request, now, run)
+    return _run_once(engine, request, now, run)
 
 
 def get(store: Store, name: str) -> Any:
@@ -69,9 +71,9 @@ def delete_tasks(engine: Engine, request: Any, now: int) -> Any:
         failed = _attempt_each(
             lambda name: engine.tasks.delete(name, now), request.names
         )
-        return _ended(_DeleteMetadata(), Empty(), failed, now)
+        return _make_operation(_DeleteMetadata(), Empty(), failed, now)
 
-    return _once(engine, request, now, run)
+    return _run_once(engine, request, now, run)
 
 
 def _check(parent: str, field: str, parents: Sequence[str], maximum: int) -> None:
@@ -82,7 +84,7 @@ def _check(parent: str, field: str, parents: Sequence[str], maximum: int) -> Non
             raise refusals.batch_mismatch(parent, each)
 
 
-def _once(engine: Engine, request: Any, now: int, run: Callable[[], Any]) -> Any:
+def _run_once(engine: Engine, request: Any, now: int, run: Callable[[], Any]) -> Any:
     """Run a batch, or return what became of it if it ran before."""
     location = request.parent.partition("/queues/")[0]
     request_id = request.request_id or str(uuid.uuid4())
@@ -107,7 +109,7 @@ def _attempt_each(attempt: Callable[[Any], None], items: Sequence[Any]) -> _Fail
     return _Failures(failed, are_all=len(failed) == len(items))
 
 
-def _ended(metadata: Any, response: Any, failures: _Failures, now: int) -> Any:
+def _make_operation(metadata: Any, response: Any, failures: _Failures, now: int) -> Any:
     instants.write(metadata.start_time, now)
     instants.write(metadata.end_time, now)
     for index, status in failures.by_index.items():

@@ -7,7 +7,7 @@ from typing import Any, cast
 from google.protobuf import empty_pb2
 
 from cloudtask.emulator.api.transcoding import Route, RouteTable, make_route
-from cloudtask.emulator.tasks.api.methods import METHODS
+from cloudtask.emulator.tasks.api.services import METHODS
 
 # How a path may begin, and whether to pass over what tasks_v2 has no field
 # for: v2beta3 has more fields, and Firebase's Admin SDKs, which leave the

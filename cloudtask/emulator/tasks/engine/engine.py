@@ -96,7 +96,7 @@ class Engine:
     @property
     def live_queues(self) -> list[LiveQueue]:
         """All queues, ordered by their paths."""
-        return self._live.sorted()
+        return self._live.list_by_path()
 
     @property
     def is_dirty(self) -> bool:
@@ -138,8 +138,8 @@ class Engine:
         self._load()
 
     def _load(self) -> None:
-        self._live.load(self.launcher.flights.by_queue())
+        self._live.load(self.launcher.flights.count_by_queue())
 
     def _make_queue(self, path: str, now: int) -> None:
         parent, _, _ = path.partition("/queues/")
-        self.queues.create(parent, queues.declared(path, self._defaults), now)
+        self.queues.create(parent, queues.make_declared(path, self._defaults), now)

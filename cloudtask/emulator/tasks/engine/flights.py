@@ -69,7 +69,7 @@ class Flights:
         for serial in list(self._flights):
             self.land(serial)
 
-    def by_queue(self) -> Counter[int]:
+    def count_by_queue(self) -> Counter[int]:
         """Return how many attempts of each queue are under way."""
         return Counter(flight.queue for flight in self._flights.values())
 

@@ -77,7 +77,7 @@ class Launcher:
         queue = self._live.get(dispatch.queue)
         if queue is None or queue.row.id != flight.queue:  # Deleted meanwhile.
             return _verdict_without_task(answer)
-        queue.took(dispatch, answer, now)
+        queue.note_answer(dispatch, answer, now)
         task = self._store.tasks.get(queue.row, dispatch.id)
         if task is None:  # Deleted, purged or finished by another attempt.
             return _verdict_without_task(answer)
@@ -116,7 +116,7 @@ class Launcher:
         return task.message, dispatch
 
     def _take(self, queue: LiveQueue, now: int) -> list[Dispatch]:
-        wanted = min(queue.ready(now), MAX_TAKEN)
+        wanted = min(queue.count_ready(now), MAX_TAKEN)
         started = []
         for task in self._store.tasks.find_due(queue.row, now, wanted):
             if not self._is_held(queue, task, now):
@@ -165,7 +165,7 @@ class Launcher:
         )
         task.in_flight += 1
         self._store.tasks.keep(task)
-        queue.sent(task.id, now)
+        queue.note_sent(task.id, now)
         return dispatch
 
     def _retry_at(
@@ -181,13 +181,13 @@ class Launcher:
         # The queue's policy as it is now; one of the task's own goes on top.
         policy = queue.retry
         if message.HasField("retry_config"):
-            policy = policy.overridden(message.retry_config)
+            policy = policy.override(message.retry_config)
         elapsed = now - instants.read(message.first_attempt.dispatch_time)
         since = dispatch.dispatch_time if dispatch.forced else now
         asked = read_retry_after(answer.retry_after, now) or 0
         retry_at = max(since + policy.delay(attempts), asked)
         expires = instants.read(message.create_time) + limits.RETENTION
-        if policy.exhausted(attempts, elapsed) or retry_at >= expires:
+        if policy.is_exhausted(attempts, elapsed) or retry_at >= expires:
             return None
         return retry_at
 

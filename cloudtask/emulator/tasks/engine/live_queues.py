@@ -146,11 +146,11 @@ class LiveQueue:
         self.next_due = store.tasks.next_due(self.row.lane)
         self._overview.change(self)
 
-    def ready(self, now: int) -> int:
+    def count_ready(self, now: int) -> int:
         """Return how many tasks may be sent now, if so many are due."""
         if not self._may_send or self.next_due is None or self.next_due > now:
             return 0
-        return min(self._free_slots, self.bucket.available(now))
+        return min(self._free_slots, self.bucket.count_tokens(now))
 
     def next_wake(self, now: int) -> int | None:
         """Return when the next task can be sent as things are, if ever."""
@@ -158,14 +158,14 @@ class LiveQueue:
             return None
         return max(self.next_due, self.bucket.next_at(now))
 
-    def sent(self, number: int, now: int) -> None:
+    def note_sent(self, number: int, now: int) -> None:
         """Take note of a dispatch of the task of this number."""
         self.held.pop(number, None)
         self.in_flight += 1
         self.recent.add(now)
         self._overview.change(self)
 
-    def took(self, dispatch: Dispatch, answer: Answer, now: int) -> None:
+    def note_answer(self, dispatch: Dispatch, answer: Answer, now: int) -> None:
         """Take note of what came of a dispatch."""
         self.in_flight -= 1
         if answer.is_success:
@@ -221,7 +221,7 @@ class LiveQueues:
     def __contains__(self, path: str) -> bool:
         return path in self._by_path
 
-    def sorted(self) -> list[LiveQueue]:
+    def list_by_path(self) -> list[LiveQueue]:
         """Return all queues, ordered by their paths."""
         return [self._by_path[path] for path in sorted(self._by_path)]
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.emulator.tasks import limits, names, refusals
 from cloudtask.emulator.tasks.filters.language import parse_filter
-from cloudtask.emulator.tasks.iam import policies
 from cloudtask.emulator.tasks.model import queues
 from cloudtask.emulator.values import errors, instants, locations, paging
 
@@ -70,7 +69,7 @@ class QueueMethods:
 
         It does not matter whether a queue of this name was deleted.
         """
-        message = queues.declared(path, {**self._defaults, **options})
+        message = queues.make_declared(path, {**self._defaults, **options})
         if path not in self._live:
             names.check_queue_path(path)
             queues.fill(message)
@@ -81,6 +80,11 @@ class QueueMethods:
     def get(self, path: str) -> Any:
         names.check_queue_path(path)
         return self._live.require(path).message
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a queue of this path."""
+        names.check_queue_path(path)
+        return path in self._live
 
     def figures(self, path: str, now: int) -> QueueFigures:
         return self._live.require(path).figures(self._store, now)
@@ -114,7 +118,7 @@ class QueueMethods:
         prefix = f"{parent}/queues/"
         found = [
             queue.message
-            for queue in self._live.sorted()
+            for queue in self._live.list_by_path()
             if queue.path.startswith(prefix)
             and queue.path > after
             and matches(queue.message)
@@ -131,7 +135,7 @@ class QueueMethods:
             queues.fill(message)
             self._check_free(message.name, now)
             return self._add(message)
-        updated = queues.updated(queue.message, message, paths)
+        updated = queues.apply_update(queue.message, message, paths)
         self._replace(queue, updated, now)
         return updated
 
@@ -150,7 +154,7 @@ class QueueMethods:
         queue = self._live.require(path)
         expires = now + self._task_tombstone_ttl
         queue.empty(self._store.queues.change_lane(queue.row, expires))
-        message = queues.copied(queue.message)
+        message = queues.copy_message(queue.message)
         instants.write(message.purge_time, now)
         self._replace(queue, message, now)
         return message
@@ -160,26 +164,6 @@ class QueueMethods:
 
     def resume(self, path: str, now: int) -> Any:
         return self._set_state(path, queues.RUNNING, now)
-
-    def get_policy(self, path: str) -> Any:
-        """Return the google.iam.v1.Policy of a queue."""
-        names.check_queue_path(path)
-        return policies.parse(
-            self._store.queues.policy(self._live.require(path).row.id)
-        )
-
-    def set_policy(self, path: str, policy: Any, paths: Sequence[str]) -> Any:
-        names.check_queue_path(path)
-        queue = self._live.require(path)
-        stored = policies.parse(self._store.queues.policy(queue.row.id))
-        updated = policies.updated(stored, policy, paths)
-        self._store.queues.keep_policy(queue.row.id, updated.SerializeToString())
-        return updated
-
-    def test_permissions(self, path: str, permissions: Sequence[str]) -> Sequence[str]:
-        """Return which permissions a caller has: all, if there is a queue."""
-        names.check_queue_path(path)
-        return policies.testable(permissions) if path in self._live else []
 
     def _add(self, message: Any) -> Any:
         self._live.add(self._store.queues.add(message.name, message))
@@ -192,7 +176,7 @@ class QueueMethods:
     def _set_state(self, path: str, state: int, now: int) -> Any:
         names.check_queue_path(path)
         queue = self._live.require(path)
-        message = queues.copied(queue.message)
+        message = queues.copy_message(queue.message)
         message.state = state
         self._replace(queue, message, now)
         return message

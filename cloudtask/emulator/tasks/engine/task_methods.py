@@ -66,7 +66,7 @@ class TaskMethods:
         task_id = self._name(message, parent)
         tasks.check(message, now, require_https=self._require_https)
         if message.HasField("retry_config"):
-            queue.retry.overridden(message.retry_config)  # Raises if not valid.
+            queue.retry.override(message.retry_config)  # Raises if not valid.
         return self._add(queue, task_id, message, now)
 
     def buffer(

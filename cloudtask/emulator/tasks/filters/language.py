@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from google.cloud import tasks_v2
 
 from cloudtask.emulator.values import fields, instants
-from cloudtask.emulator.values.errors import ApiError, invalid_argument, quoted
+from cloudtask.emulator.values.errors import ApiError, invalid_argument, quote
 from cloudtask.emulator.values.instants import SECOND
 
 #: Longest filter, in characters.
@@ -97,7 +97,7 @@ def _tokens(text: str) -> Iterator[_Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise _refusal(f"{quoted(text[position:].lstrip())} cannot be read")
+            raise _refusal(f"{quote(text[position:].lstrip())} cannot be read")
         kind = str(match.lastgroup)
         yield _Token(kind, match[kind])
         position = match.end()
@@ -171,7 +171,7 @@ class _Parser:
     def _take(self, expected: str, *kinds: str) -> _Token:
         token = self._current
         if token.kind not in kinds:
-            found = quoted(token.text) if token != _END else "the end"
+            found = quote(token.text) if token != _END else "the end"
             raise _refusal(f"{expected} is missing before {found}")
         self._position += 1
         return token
@@ -180,18 +180,18 @@ class _Parser:
 def _comparison(path: str, sign: str, value: _Token) -> Predicate:
     found = fields.resolve(_QUEUE, path)
     if found is None:
-        raise _refusal(f"{quoted(path)} is not a field of a queue")
+        raise _refusal(f"{quote(path)} is not a field of a queue")
     if (sign, value) == (":", ("word", "*")):
         return _presence(found)
-    values = _values_of(found[-1])
+    values = _find_values(found[-1])
     if values is None:
-        raise _refusal(f"{quoted(path)} has fields of its own, compare one of them")
-    text = _plain(value)
+        raise _refusal(f"{quote(path)} has fields of its own, compare one of them")
+    text = _unquote(value)
     try:
         wanted = values.parse(text)
     except (ValueError, OverflowError):
         raise _refusal(
-            f"{quoted(path)} takes {values.expected}, not {quoted(text)}"
+            f"{quote(path)} takes {values.expected}, not {quote(text)}"
         ) from None
     compare = _COMPARISONS.get(sign, values.has)
     return lambda queue: any(
@@ -218,7 +218,7 @@ def _items(message: Any, path: Sequence[Any]) -> Iterator[Any]:
             yield item
 
 
-def _values_of(field: Any) -> _Values | None:
+def _find_values(field: Any) -> _Values | None:
     if field.message_type is not None:
         return _VALUES_OF_MESSAGES.get(field.message_type.full_name)
     if field.enum_type is not None:
@@ -260,7 +260,7 @@ _VALUES_OF_MESSAGES = {
 }
 
 
-def _plain(token: _Token) -> str:
+def _unquote(token: _Token) -> str:
     if token.kind == "word":
         return token.text
     return _ESCAPE.sub(r"\1", token.text[1:-1])

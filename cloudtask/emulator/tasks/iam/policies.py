@@ -30,14 +30,14 @@ _VERSIONS = frozenset({0, 1, _CONDITIONAL})
 _Policy: Any = policy_pb2.Policy
 
 
-def parse(serialized: bytes) -> Any:
+def parse_policy(serialized: bytes) -> Any:
     """Return a stored policy, the empty one if nothing is stored."""
     policy = _Policy.FromString(serialized)
     policy.etag = policy.etag or _FIRST_ETAG
     return policy
 
 
-def updated(stored: Any, policy: Any, paths: Sequence[str]) -> Any:
+def apply_update(stored: Any, policy: Any, paths: Sequence[str]) -> Any:
     """
     Return the policy after a SetIamPolicy.
 
@@ -63,7 +63,7 @@ def updated(stored: Any, policy: Any, paths: Sequence[str]) -> Any:
     return result
 
 
-def testable(permissions: Sequence[str]) -> list[str]:
+def check_permissions(permissions: Sequence[str]) -> list[str]:
     """
     Return which permissions a caller has: all, nobody is kept out here.
 
@@ -73,7 +73,7 @@ def testable(permissions: Sequence[str]) -> list[str]:
     for permission in permissions:
         if not permission or "*" in permission:  # Unconfirmed wording.
             raise invalid_argument(
-                f"Permission {errors.quoted(permission)} is not valid."
+                f"Permission {errors.quote(permission)} is not valid."
             )
     return list(permissions)
 
@@ -96,10 +96,10 @@ def _check(policy: Any) -> None:
 
 def _check_binding(binding: Any) -> None:
     if "roles/" not in binding.role:
-        raise invalid_argument(f"Role {errors.quoted(binding.role)} is not valid.")
+        raise invalid_argument(f"Role {errors.quote(binding.role)} is not valid.")
     if not binding.members:
         raise invalid_argument("Binding.members cannot be empty.")
     for member in binding.members:
         kind, _, name = member.partition(":")
         if member not in _ALL_MEMBERS and not (kind and name):
-            raise invalid_argument(f"Member {errors.quoted(member)} is not valid.")
+            raise invalid_argument(f"Member {errors.quote(member)} is not valid.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cloudtask.emulator.tasks.model.tasks import StoredTask
     from cloudtask.emulator.tasks.requests import Outline
 
-Outcome = Literal["done", "retry", "gave up"]
+AttemptOutcome = Literal["done", "retry", "gave up"]
 
 #: What a target's timeout looks like to the next attempt.
 TIMEOUT_RESPONSE = 504
@@ -83,7 +83,7 @@ class Dispatch:
 class Verdict:
     """What the queue made of an answer."""
 
-    outcome: Outcome
+    outcome: AttemptOutcome
     retry_at: int | None = None  # The task's new schedule time.
 
 
@@ -123,7 +123,7 @@ def start_attempt(
         task=message.name,
         queue=task.queue,
         attempt=message.dispatch_count,
-        url=urls.encoded(outline.url),
+        url=urls.encode(outline.url),
         method=outline.method,
         headers=_own_headers(outline) | _task_headers(task),
         body=outline.body,

@@ -44,7 +44,7 @@ def preview(message: Any, policy: RetryPolicy, now: int) -> Preview:
 
     Args:
         message: The stored google.cloud.tasks.v2.Task.
-        policy: The task's, see RetryPolicy.overridden().
+        policy: The task's, see RetryPolicy.override().
         now: When its queue goes on, at the earliest.
     """
     expires = instants.read(message.create_time) + RETENTION
@@ -58,7 +58,7 @@ def preview(message: Any, policy: RetryPolicy, now: int) -> Preview:
     has_begun = message.HasField("first_attempt")
     began = instants.read(message.first_attempt.dispatch_time) if has_begun else time
     for _ in range(_MAX_STEPS):
-        if policy.exhausted(number, time - began):
+        if policy.is_exhausted(number, time - began):
             return Preview(shown, End(number, time, "attempts"))
         following = time + policy.delay(number)
         if following >= expires:

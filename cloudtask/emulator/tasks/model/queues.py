@@ -52,7 +52,7 @@ class QueueOptions(TypedDict, total=False):
     max_concurrent_dispatches: int
 
 
-def declared(path: str, options: QueueOptions) -> Any:
+def make_declared(path: str, options: QueueOptions) -> Any:
     """Return the google.cloud.tasks.v2.Queue that options describe."""
     message = _QueueMessage(name=path)
     for key, value in options.items():
@@ -70,14 +70,14 @@ def fill(message: Any) -> None:
     Check the message of a CreateQueue and fill in what the service fills in.
 
     Raises:
-        ApiError: The configuration is not valid. The name is not looked at.
+        ApiError: The configuration is not valid. The name is not checked.
     """
     _complete(message)
     message.state = RUNNING
     message.ClearField("purge_time")
 
 
-def updated(stored: Any, message: Any, paths: Sequence[str]) -> Any:
+def apply_update(stored: Any, message: Any, paths: Sequence[str]) -> Any:
     """
     Return the queue after an UpdateQueue.
 
@@ -91,7 +91,7 @@ def updated(stored: Any, message: Any, paths: Sequence[str]) -> Any:
     Raises:
         ApiError: The result is not valid, or there is no such field.
     """
-    result = copied(stored)
+    result = copy_message(stored)
     for path in paths or _CONFIGURABLE:
         fields.replace(result, message, path)
     for name in _OUTPUT_ONLY:
@@ -103,7 +103,7 @@ def updated(stored: Any, message: Any, paths: Sequence[str]) -> Any:
     return result
 
 
-def copied(message: Any) -> Any:
+def copy_message(message: Any) -> Any:
     """Return a copy of a queue's message."""
     copy = _QueueMessage()
     copy.CopyFrom(message)
@@ -117,7 +117,7 @@ def retry_policy(message: Any) -> RetryPolicy:
     Raises:
         ApiError: The retry configuration is not valid.
     """
-    return RetryPolicy().overridden(message.retry_config)
+    return RetryPolicy().override(message.retry_config)
 
 
 def _complete(message: Any, cleared: Collection[str] = ()) -> None:

@@ -51,7 +51,7 @@ class TokenBucket:
         """Tokens per second, as slow as the queue is now."""
         return self._rate / (1 << self._halvings)
 
-    def available(self, now: int) -> int:
+    def count_tokens(self, now: int) -> int:
         """Return how many tokens can be taken now."""
         self._refill(now)
         return self._level // _TOKEN

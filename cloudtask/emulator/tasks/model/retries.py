@@ -25,7 +25,7 @@ class RetryPolicy:
     max_backoff: int = 3600 * SECOND
     max_doublings: int = 16
 
-    def overridden(self, config: Any) -> Self:
+    def override(self, config: Any) -> Self:
         """
         Return this policy with what a RetryConfig message sets.
 
@@ -67,7 +67,7 @@ class RetryPolicy:
         steps = max(1, attempts - self.max_doublings)
         return min(self.max_backoff, (self.min_backoff << doublings) * steps)
 
-    def exhausted(self, attempts: int, elapsed: int) -> bool:
+    def is_exhausted(self, attempts: int, elapsed: int) -> bool:
         """
         Tell whether a task that failed `attempts` times is given up.
 

@@ -148,7 +148,7 @@ def _check_http_request(request: Any) -> None:
         raise invalid_argument(
             "HttpTarget.url must start with 'http://' or 'https://'."
         )
-    if len(urls.encoded(request.url)) > MAX_URL_LENGTH:
+    if len(urls.encode(request.url)) > MAX_URL_LENGTH:
         raise invalid_argument(
             f"HttpRequest.url must be at most {MAX_URL_LENGTH} characters long."
         )

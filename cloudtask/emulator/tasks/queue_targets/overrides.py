@@ -109,11 +109,11 @@ def _url(url: str, override: Any) -> str:
         return url
     parts = urls.split(url)
     if url and override.uri_override_enforce_mode == _IF_NOT_EXISTS:
-        return str(_completed(parts, override))
-    return str(_overridden(parts, override))
+        return str(_complete(parts, override))
+    return str(_override(parts, override))
 
 
-def _completed(parts: Url, override: Any) -> Url:
+def _complete(parts: Url, override: Any) -> Url:
     # Unconfirmed: a URL of the task's own always says where to, be it by the
     # default port, so that only the path and the query can be missing.
     return parts._replace(
@@ -121,7 +121,7 @@ def _completed(parts: Url, override: Any) -> Url:
     )
 
 
-def _overridden(parts: Url, override: Any) -> Url:
+def _override(parts: Url, override: Any) -> Url:
     if override.HasField("scheme") or not parts.scheme:
         is_http = override.scheme == _HTTP
         parts = parts._replace(scheme="http" if is_http else "https")

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cloudtask.emulator.targets.messages import Answer, Request
-from cloudtask.emulator.tasks.sending.journal import attempt_of
+from cloudtask.emulator.tasks.sending.journal import make_attempt
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND
 
@@ -82,9 +82,9 @@ class Dispatcher:
             return  # Everything was reset meanwhile.
         task = asyncio.create_task(self._send(dispatch))
         self._sending.add(task)
-        task.add_done_callback(self._sent)
+        task.add_done_callback(self._on_sent)
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Return once nothing is due, nor on its way, nor to be swept."""
         while self._has_work():
             # An answer, too, makes another turn.
@@ -166,7 +166,7 @@ class Dispatcher:
         finally:
             self._unrecorded -= 1
         for answer in answers:
-            attempt = attempt_of(dispatch, headers, answer, verdict, now)
+            attempt = make_attempt(dispatch, headers, answer, verdict, now)
             self._journal.note(self._pending, attempt)
             self._report(attempt)
         self._poked.set()
@@ -219,7 +219,7 @@ class Dispatcher:
             # The hook is the user's; the emulator goes on without it.
             logger.exception("on_attempt failed task=%s", attempt.name)
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _on_sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         self._poked.set()
         error = None if task.cancelled() else task.exception()

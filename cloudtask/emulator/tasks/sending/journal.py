@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cloudtask.emulator.targets.messages import Answer
-    from cloudtask.emulator.tasks.model.dispatch import Dispatch, Outcome, Verdict
+    from cloudtask.emulator.tasks.model.dispatch import (
+        AttemptOutcome,
+        Dispatch,
+        Verdict,
+    )
 
 #: How many attempts are remembered; the oldest are dropped first.
 MAX_ATTEMPTS = 10_000
@@ -32,7 +36,7 @@ class Attempt:
     number: int  # 1 is the first attempt.
     headers: dict[str, str] = field(repr=False)  # As sent, tokens included.
     status: int | None  # The answer's HTTP status; None: there was no answer.
-    outcome: Outcome  # "done", "retry" or "gave up".
+    outcome: AttemptOutcome  # "done", "retry" or "gave up".
     dispatch_time: datetime
     response_time: datetime  # Of the answer, or when the attempt failed.
     retry_time: datetime | None  # The next attempt's schedule time, if any.
@@ -52,7 +56,7 @@ class Attempt:
         return self.name.split("/")[5]
 
 
-def attempt_of(
+def make_attempt(
     dispatch: Dispatch,
     headers: dict[str, str],
     answer: Answer,
@@ -103,7 +107,7 @@ class Journal:
         with self._changed:
             return self._count
 
-    def after(self, count: int) -> list[Attempt]:
+    def list_since(self, count: int) -> list[Attempt]:
         """Return the attempts since there were `count`, oldest first."""
         with self._changed:
             newer = min(max(0, self._count - count), len(self._attempts))
@@ -132,7 +136,7 @@ class Journal:
             self._attempts.clear()
 
     @contextmanager
-    def watched(self) -> Iterator[asyncio.Event]:
+    def watch(self) -> Iterator[asyncio.Event]:
         """Give an event of the emulator's loop that every change sets."""
         event = asyncio.Event()
         self._watchers.add(event)

@@ -79,10 +79,10 @@ class QueueTable:
             "SELECT expires FROM queue_tombstones WHERE path = ?", path
         )
 
-    def policy(self, queue: int) -> bytes:
-        query = "SELECT policy FROM queues WHERE id = ?"
-        policy: bytes = self._file.read(query, queue).fetchone()[0]
+    def policy(self, path: str) -> bytes:
+        query = "SELECT policy FROM queues WHERE path = ?"
+        policy: bytes = self._file.read(query, path).fetchone()[0]
         return policy
 
-    def keep_policy(self, queue: int, policy: bytes) -> None:
-        self._file.write("UPDATE queues SET policy = ? WHERE id = ?", policy, queue)
+    def keep_policy(self, path: str, policy: bytes) -> None:
+        self._file.write("UPDATE queues SET policy = ? WHERE path = ?", policy, path)

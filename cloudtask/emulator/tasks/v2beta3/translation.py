@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import tasks_v2, tasks_v2beta3
 
 from cloudtask.emulator.tasks import limits
-from cloudtask.emulator.tasks.api.methods import SERVICES
+from cloudtask.emulator.tasks.api.services import SERVICES
 from cloudtask.emulator.values import errors, instants
 
 if TYPE_CHECKING:
@@ -103,21 +103,25 @@ def _carry_over(source: Any, target: Any) -> None:
     for field, value in source.ListFields():
         if field.name not in target.DESCRIPTOR.fields_by_name:
             continue
-        place = getattr(target, field.name)
-        if field.message_type is None:
-            if field.is_repeated:
-                place.extend(value)
-            else:
-                setattr(target, field.name, value)
-        elif not field.is_repeated:
+        if field.is_repeated:
+            _carry_over_items(field, value, getattr(target, field.name))
+        elif field.message_type is None:
+            setattr(target, field.name, value)
+        else:
+            place = getattr(target, field.name)
             place.SetInParent()
             _carry_over_message(value, place)
-        elif field.message_type.GetOptions().map_entry:
-            # Of texts, or of messages that are the same in both.
-            place.MergeFrom(value)
-        else:
-            for each in value:
-                _carry_over_message(each, place.add())
+
+
+def _carry_over_items(field: Any, items: Any, place: Any) -> None:
+    if field.message_type is None:
+        place.extend(items)
+    elif field.message_type.GetOptions().map_entry:
+        # Of texts, or of messages that are the same in both.
+        place.MergeFrom(items)
+    else:
+        for each in items:
+            _carry_over_message(each, place.add())
 
 
 def _carry_over_message(source: Any, target: Any) -> None:
