@@ -264,9 +264,9 @@ def test_a_queue_is_created_once(emulator: Emulator) -> None:
 
 
 def test_a_wrong_declaration_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="is no queue name"):
+    with pytest.raises(ValueError, match="is not a queue name"):
         Emulator(["under_score"])
-    with pytest.raises(ValueError, match="is no project and location"):
+    with pytest.raises(ValueError, match="is not a project and a location"):
         Emulator(project="a/b")
 
 
