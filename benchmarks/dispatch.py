@@ -50,7 +50,7 @@ def _compare(connection: http.client.HTTPConnection, token: str) -> Iterator[Res
 
 
 def _payload() -> bytes:
-    from cloudtask.payload import Payload, encode, new_id
+    from cloudtask.wire.payload import Payload, encode, new_id
 
     return encode(
         Payload(

@@ -12,8 +12,8 @@ from django.core.management import call_command
 from benchmarks import peers, results_site  # noqa: F401
 from benchmarks.results import KEPT, PLAIN
 from benchmarks.serving import URL
-from cloudtask.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.results.models import TaskRecord
+from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 
 
 def main(number: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cloudtask.attempts import CloudTaskRequest
-    from cloudtask.decorators import task
+    from cloudtask.enqueue.decorators import task
+    from cloudtask.enqueue.enqueued import EnqueuedTask
+    from cloudtask.enqueue.tasks import Task, TaskDefinition
     from cloudtask.exceptions import Reject, Retry
-    from cloudtask.retry import RetryPolicy
-    from cloudtask.tasks import Task, TaskDefinition
-    from cloudtask.transports.base import EnqueuedTask
+    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CloudTaskRequest": "cloudtask.attempts",
-    "EnqueuedTask": "cloudtask.transports.base",
+    "CloudTaskRequest": "cloudtask.wire.attempts",
+    "EnqueuedTask": "cloudtask.enqueue.enqueued",
     "Reject": "cloudtask.exceptions",
     "Retry": "cloudtask.exceptions",
-    "RetryPolicy": "cloudtask.retry",
-    "Task": "cloudtask.tasks",
-    "TaskDefinition": "cloudtask.tasks",
-    "task": "cloudtask.decorators",
+    "RetryPolicy": "cloudtask.wire.retry",
+    "Task": "cloudtask.enqueue.tasks",
+    "TaskDefinition": "cloudtask.enqueue.tasks",
+    "task": "cloudtask.enqueue.decorators",
 }
 
 

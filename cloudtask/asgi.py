@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import CloudTaskError, MissingCredentials
-from cloudtask.validation import SECRET_HEADER, SIGNATURE_HEADER
+from cloudtask.wire.headers import SECRET_HEADER, SIGNATURE_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,7 +67,7 @@ def _is_dispatch(scope: Message) -> bool:
     from django.urls import Resolver404, resolve
     from django.utils.translation import get_language_from_path, override
 
-    from cloudtask.trial import is_view
+    from cloudtask.checks.trial import is_view
 
     path = scope["path"]
     mount = get_script_prefix(scope).rstrip("/")

@@ -18,10 +18,12 @@ from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from cloudtask import auth, execution
-from cloudtask.admission import BACKEND_KEY, without_signature
-from cloudtask.borders import check_dispatch
-from cloudtask.dispatches import attempt_for, settings_for
+from cloudtask import auth
+from cloudtask.auth.admission import BACKEND_KEY, without_signature
+from cloudtask.backends.borders import check_dispatch
+from cloudtask.dispatch import execution
+from cloudtask.dispatch.dispatches import attempt_for, settings_for
+from cloudtask.dispatch.execution import Attempt, Outcome, Status
 from cloudtask.exceptions import (
     CloudTaskError,
     DecodeError,
@@ -32,15 +34,14 @@ from cloudtask.exceptions import (
     StoreUnavailable,
     TaskNotFound,
 )
-from cloudtask.execution import Attempt, Outcome, Status
-from cloudtask.payload import decode
+from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest
 
-    from cloudtask.admission import Admission
+    from cloudtask.auth.admission import Admission
     from cloudtask.conf import Settings
 
 _View = TypeVar("_View", bound="Callable[..., Any]")

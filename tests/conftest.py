@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from cloudtask import auth, environment, stores
+from cloudtask import auth, stores
+from cloudtask.conf import environment
 from cloudtask.testing import memory_queue
 from tests import settings, tasks
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from cloudtask.transports.base import OutgoingTask, Route
+from cloudtask.wire.outgoing import OutgoingTask, Route
 
 _ROUTE = {field.name for field in fields(Route)}
 

@@ -66,7 +66,12 @@ def test_a_name_is_loaded_when_it_is_asked_for() -> None:
 
     assert before == ["cloudtask"]
     assert cached
-    assert sorted(after) == ["cloudtask", "cloudtask.exceptions", "cloudtask.retry"]
+    assert sorted(after) == [
+        "cloudtask",
+        "cloudtask.exceptions",
+        "cloudtask.wire",
+        "cloudtask.wire.retry",
+    ]
 
 
 @pytest.mark.parametrize("name", ["Tasks", "push_many_", "__wrapped__", ""])

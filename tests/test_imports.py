@@ -139,7 +139,7 @@ def test_a_process_that_only_executes_loads_no_client() -> None:
 def test_no_module_but_the_transport_and_the_emulator_loads_a_client() -> None:
     result = run_fresh(EVERY_MODULE)
 
-    assert {"cloudtask.auth", "cloudtask.tasks", "cloudtask.views"} <= {
+    assert {"cloudtask.auth", "cloudtask.enqueue.tasks", "cloudtask.views"} <= {
         *result["imported"]
     }
     assert loaded(result["modules"], HEAVY) == []
@@ -177,7 +177,7 @@ DYNAMIC_IMPORTS = {
         ("_import_modules", "import_module"),
         ("_load_framework", "import_module"),
     },
-    "conf.py": {("load_class", "import_string")},
+    "conf/__init__.py": {("load_class", "import_string")},
 }
 
 

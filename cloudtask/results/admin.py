@@ -24,11 +24,11 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from cloudtask.payload import as_id
 from cloudtask.results import control
 from cloudtask.results.loaded import payload_of, sensitive_of
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
+from cloudtask.wire.payload import as_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

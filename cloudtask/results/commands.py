@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.payload import as_id
 from cloudtask.results import control
 from cloudtask.results.missing import advise
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, Swept, sweep
+from cloudtask.wire.payload import as_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, router, transaction
 
-from cloudtask.dispatches import backend_of
+from cloudtask.dispatch.dispatches import backend_of
 from cloudtask.exceptions import CloudTaskError
-from cloudtask.payload import DJANGO
 from cloudtask.results.clock import Now
 from cloudtask.results.connections import ask
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import found
 from cloudtask.results.values import text
 from cloudtask.signals import task_failed
+from cloudtask.wire.payload import DJANGO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def _tell_django(row: TaskRecord) -> bool:
     """Send `task_finished`. False where this process lacks what it takes."""
     try:
         backend = backend_of(row.backend)
-        from cloudtask.django_kind import result_of
+        from cloudtask.backends.django_kind import result_of
         from cloudtask.framework import task_finished
 
         result = result_of(found(row.pk))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtask.dispatches import attempt_for
+from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.exceptions import CloudTaskError
-from cloudtask.payload import Payload
-from cloudtask.redaction import ALL_SENSITIVE
+from cloudtask.privacy.redaction import ALL_SENSITIVE
+from cloudtask.wire.payload import Payload
 
 if TYPE_CHECKING:
-    from cloudtask.execution import Attempt
-    from cloudtask.redaction import Sensitive
+    from cloudtask.dispatch.execution import Attempt
+    from cloudtask.privacy.redaction import Sensitive
     from cloudtask.results.models import TaskRecord
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import DecodeError, ResultNotFound
-from cloudtask.payload import as_id, decode
 from cloudtask.results.loaded import payload_of
 from cloudtask.results.missing import advise
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.values import restored
 from cloudtask.stores import Progress, StoredError, StoredResult
+from cloudtask.wire.payload import as_id, decode
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from cloudtask.payload import Payload
+    from cloudtask.wire.payload import Payload
 
 
 def found(task_id: str | UUID) -> StoredResult:

@@ -5,31 +5,38 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudtask import registry
 from cloudtask.conf import get_settings
-from cloudtask.dispatches import backend_of, settings_for
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.dispatches import backend_of, settings_for
+from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
-from cloudtask.payload import decode
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import make_outgoing
+from cloudtask.transports.base import Patience
+from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from cloudtask.payload import Payload
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import OutgoingTask, Patience, Route, Transport
+    from cloudtask.transports.base import Transport
+    from cloudtask.wire.outgoing import OutgoingTask, Route
+    from cloudtask.wire.payload import Payload
 
 logger = logging.getLogger("cloudtask")
 
 
 def send_many(
-    rows: Iterable[TaskRecord],
+    rows: Iterable[TaskRecord], patience: Patience
 ) -> Iterator[list[tuple[TaskRecord, str | Exception]]]:
     """
     Send tasks as they were enqueued, by as few calls as that takes.
+
+    Args:
+        rows: Those of the tasks.
+        patience: For all calls of the caller.
 
     Yields:
         After each call its tasks, with their names at Cloud Tasks, or what
@@ -44,7 +51,6 @@ def send_many(
             # Whatever is wrong with one row, others are sent.
             yield [(row, error)]
     for transport, tasks in sendable.items():
-        patience = transport.patience()
         for start in range(0, len(tasks), transport.batch_size):
             some = tasks[start : start + transport.batch_size]
             answers = _answers(transport, [task for _, task in some], patience)
@@ -86,7 +92,7 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
     )
 
 
-def delete_many(rows: Iterable[TaskRecord]) -> None:
+def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
     """
     Take tasks out of their queues, and log those that may be there still.
 
@@ -100,13 +106,15 @@ def delete_many(rows: Iterable[TaskRecord]) -> None:
         except CloudTaskError as error:
             _log_left(row, error)
     for transport, by_name in named.items():
-        for name, reason in _left(transport, list(by_name)).items():
+        for name, reason in _left(transport, list(by_name), patience).items():
             _log_left(by_name[name], reason)
 
 
-def _left(transport: Transport, names: list[str]) -> Mapping[str, CloudTaskError]:
+def _left(
+    transport: Transport, names: list[str], patience: Patience
+) -> Mapping[str, CloudTaskError]:
     try:
-        return transport.delete_many(names)
+        return transport.delete_many(names, patience)
     except CloudTaskError as error:
         return dict.fromkeys(names, error)
 
@@ -115,27 +123,38 @@ def _log_left(row: TaskRecord, reason: CloudTaskError) -> None:
     logger.warning("task=%s id=%s is in the queue still: %s", row.path, row.pk, reason)
 
 
-def run_now(row: TaskRecord) -> bool:
+def run_now(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
     """
     Have Cloud Tasks dispatch a task now, whenever it is scheduled.
 
     Returns:
-        Whether its queue had it.
-
-    Raises:
-        EnqueueError: Cloud Tasks did not answer, or refused.
+        Whether its queue had it, or why nobody knows.
     """
-    return bool(row.name) and _transport_of(row).run(_full_name(row))
+    return _ask(row, patience, lambda transport: transport.run)
 
 
-def is_queued(row: TaskRecord) -> bool:
-    """
-    Whether Cloud Tasks has a task still.
+def is_queued(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
+    """Whether Cloud Tasks has a task still, or why nobody knows."""
+    return _ask(row, patience, lambda transport: transport.has)
 
-    Raises:
-        EnqueueError: Cloud Tasks did not answer.
-    """
-    return bool(row.name) and _transport_of(row).has(_full_name(row))
+
+def _ask(
+    row: TaskRecord,
+    patience: Patience,
+    question: Callable[[Transport], Callable[[str, float], bool]],
+) -> bool | CloudTaskError:
+    if not row.name:
+        return False
+    try:
+        ask = question(_transport_of(row))
+        return patience.ask(partial(ask, _full_name(row)))
+    except CloudTaskError as error:
+        return error
+
+
+def patience() -> Patience:
+    """For all calls of one caller, to whatever transports."""
+    return Patience(get_settings().rpc_timeout)
 
 
 def _route(payload: Payload, transport: Transport) -> Route:

@@ -35,8 +35,8 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from cloudtask.conf import get_settings
+from cloudtask.dispatch.workers import worker_id
 from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
-from cloudtask.payload import new_id
 from cloudtask.results.clock import Now, after
 from cloudtask.results.connections import Session, ask, is_of_values, may_pass
 from cloudtask.results.leases import (
@@ -55,17 +55,17 @@ from cloudtask.results.statements import Given, Update, given
 from cloudtask.results.sweeping import LOOK_AFTER, note_sent, sweep_by_traffic
 from cloudtask.results.values import storable, text
 from cloudtask.stores import Claim, Ending, ResultStore, Standing
-from cloudtask.workers import worker_id
+from cloudtask.wire.payload import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from django.db.models import QuerySet
 
-    from cloudtask.attempts import CloudTaskRequest
-    from cloudtask.payload import Payload
     from cloudtask.stores import StoredResult
-    from cloudtask.transports.base import OutgoingTask
+    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.outgoing import OutgoingTask
+    from cloudtask.wire.payload import Payload
 
 _T = TypeVar("_T")
 

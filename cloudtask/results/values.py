@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from cloudtask.dumping import Unwritable, dump
-from cloudtask.loading import load
+from cloudtask.wire.dumping import Unwritable, dump
+from cloudtask.wire.loading import load
 
 #: Characters of a return value, as JSON.
 MAX_VALUE = 256 * 1024

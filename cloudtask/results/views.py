@@ -9,8 +9,8 @@ from django.http import Http404, HttpResponseForbidden, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from cloudtask.payload import as_id
 from cloudtask.results.models import TaskRecord
+from cloudtask.wire.payload import as_id
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase

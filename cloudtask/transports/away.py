@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtask import naming
 from cloudtask.exceptions import ServiceUnavailable
-from cloudtask.transports.base import Route, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire import naming
+from cloudtask.wire.outgoing import Route
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.exceptions import MetadataUnavailable
     from cloudtask.stores import ResultStore
-    from cloudtask.transports.base import OutgoingTask
+    from cloudtask.wire.outgoing import OutgoingTask
 
 
 class AwayTransport(Transport):

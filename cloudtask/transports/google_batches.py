@@ -19,8 +19,8 @@ from google.cloud.tasks_v2.types import (
     BatchDeleteTasksRequest,
 )
 
-from cloudtask.transports.base import MAX_STORED_BYTES
-from cloudtask.validation import BATCH_HEADER
+from cloudtask.wire.headers import BATCH_HEADER
+from cloudtask.wire.limits import MAX_STORED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -21,8 +21,8 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
 
+from cloudtask.dispatch.workers import GREEN_THREADS_STOP, green_threads
 from cloudtask.transports.google_credentials import Plugin, no_client
-from cloudtask.workers import GREEN_THREADS_STOP, green_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,7 +180,7 @@ def _googles_channel(plugin: Plugin) -> grpc.Channel:
             CloudTasksGrpcTransport, channel=partial(_secure_channel, plugin)
         ),
     )
-    return cast("grpc.Channel", cast(Any, client.transport).grpc_channel)
+    return cast("grpc.Channel", cast("Any", client.transport).grpc_channel)
 
 
 def _secure_channel(

@@ -16,7 +16,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
 
-from cloudtask import environment
+from cloudtask.conf import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

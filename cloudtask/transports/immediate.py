@@ -5,21 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cloudtask import execution
-from cloudtask.dispatches import attempt_for
-from cloudtask.frames import hide_values
-from cloudtask.payload import decode
-from cloudtask.redaction import NOTHING_SENSITIVE
-from cloudtask.transports.base import (
-    OutgoingTask,
-    Transport,
-    UsedNames,
-    meta_of,
-)
+from cloudtask.dispatch import execution
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.privacy.frames import hide_values
+from cloudtask.privacy.redaction import NOTHING_SENSITIVE
+from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
-    from cloudtask.execution import Attempt, Outcome
+    from cloudtask.dispatch.execution import Attempt, Outcome
+    from cloudtask.wire.outgoing import OutgoingTask
 
 
 class ImmediateTransport(Transport):

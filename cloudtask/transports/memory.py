@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
-from cloudtask import execution
-from cloudtask.dispatches import attempt_for
+from cloudtask.dispatch import execution
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Attempt, Outcome, Status
 from cloudtask.exceptions import Retry
-from cloudtask.execution import Attempt, Outcome, Status
-from cloudtask.payload import Payload, decode
-from cloudtask.transports.base import (
-    OutgoingTask,
-    Transport,
-    UsedNames,
-    meta_of,
-)
+from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.wire.outgoing import OutgoingTask
 
 #: Before a task that another worker has is asked for again.
 BUSY_WAIT = timedelta(seconds=1)
@@ -56,13 +53,13 @@ class MemoryTransport(Transport):
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, timeout: float = inf) -> None:
         self.tasks[:] = [task for task in self.tasks if task.name != name]
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, timeout: float = inf) -> bool:
         return any(task.name == name for task in self.tasks)
 
-    def run(self, name: str) -> bool:
+    def run(self, name: str, timeout: float = inf) -> bool:
         # It is due now, for the next drain().
         found = [task for task in self.tasks if task.name == name]
         for task in found:

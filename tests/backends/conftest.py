@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import auth, django_kind, transports
-from cloudtask.backends import CloudTasksBackend
+from cloudtask import auth, transports
+from cloudtask.backends import CloudTasksBackend, django_kind
 from cloudtask.framework import task_backends
 from tests.backends.samples import TASKS, Told, recorded
 from tests.security.sending import Send, send_asgi, send_wsgi

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from cloudtask import Reject, Retry, RetryPolicy
-from cloudtask.django_kind import CloudTask, CloudTaskContext
+from cloudtask.backends.django_kind import CloudTask, CloudTaskContext
 from cloudtask.framework import task
 from tests.tasks import ran
 

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage
 from django.test import override_settings
 
 from cloudtask.checks import check_cloudtask, check_deployment
-from cloudtask.dispatches import own_backends
+from cloudtask.dispatch.dispatches import own_backends
 from cloudtask.framework import task_backends
 from tests.backends.samples import BACKEND, IS_BACKPORT, TASKS
 

@@ -13,7 +13,7 @@ import pytest
 
 from cloudtask import RetryPolicy
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.django_kind import CloudTask
+from cloudtask.backends.django_kind import CloudTask
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.framework import (
     InvalidTask,
@@ -22,9 +22,9 @@ from cloudtask.framework import (
     task,
     task_backends,
 )
-from cloudtask.payload import Using
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.payload import Using
 from tests.backends import tasks
 from tests.backends.samples import (
     BACKEND,

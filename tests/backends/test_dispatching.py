@@ -13,23 +13,23 @@ import pytest
 from django.http import HttpRequest
 
 from cloudtask import Reject
-from cloudtask.attempts import CloudTaskRequest
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.dispatches import attempt_for
-from cloudtask.django_kind import (
+from cloudtask.backends.django_kind import (
     CloudTaskContext,
     CloudTaskResult,
     DjangoAttempt,
 )
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.workers import worker_id
 from cloudtask.framework import (
     TaskResultStatus,
     task_finished,
     task_started,
 )
-from cloudtask.payload import Payload
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport, StoredTask
-from cloudtask.workers import worker_id
+from cloudtask.wire.attempts import CloudTaskRequest
+from cloudtask.wire.payload import Payload
 from tests.backends import tasks
 from tests.backends.samples import (
     FIRST_SECRET,

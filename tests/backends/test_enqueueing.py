@@ -21,7 +21,7 @@ from django.utils.safestring import mark_safe
 from freezegun import freeze_time
 
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.django_kind import CloudTaskResult
+from cloudtask.backends.django_kind import CloudTaskResult
 from cloudtask.exceptions import ConfigurationError, EncodeError, PayloadTooLarge
 from cloudtask.framework import (
     InvalidTask,
@@ -31,9 +31,9 @@ from cloudtask.framework import (
     default_task_backend,
     task_enqueued,
 )
-from cloudtask.payload import Using
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.payload import Using
 from tests.backends import tasks
 from tests.backends.samples import (
     BACKEND,

@@ -86,7 +86,7 @@ status = send_wsgi(secret, payload(args=[3, 4])).status
 refused = send_wsgi({**secret, "X-Task-Backend": "default"}, payload()).status
 told = [m.id for m in checks.run_checks() if not m.is_silenced()]
 loaded = [name for name in sys.modules if name.startswith(("cloudtask.framework",
-    "cloudtask.django_kind", "cloudtask.backends"))]
+    "cloudtask.backends.django_kind", "cloudtask.backends"))]
 print(json.dumps([ran, status, refused, told, loaded]))
 """
     )

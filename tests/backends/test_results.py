@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 
 from cloudtask import RetryPolicy, stores
 from cloudtask.backends import CloudTasksBackend, ResultsNotKept
-from cloudtask.django_kind import CloudTaskResult, DjangoAttempt
+from cloudtask.backends.django_kind import CloudTaskResult, DjangoAttempt
 from cloudtask.exceptions import (
     EnqueueError,
     ServiceUnavailable,
@@ -24,9 +24,9 @@ from cloudtask.framework import (
     TaskResultStatus,
     task_backends,
 )
-from cloudtask.payload import Payload
 from cloudtask.stores import Ending, Standing, StoredError, StoredResult
 from cloudtask.transports.memory import MemoryTransport, StoredTask
+from cloudtask.wire.payload import Payload
 from tests.backends import tasks
 from tests.backends.samples import (
     BACKEND,

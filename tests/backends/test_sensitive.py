@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudtask.django_kind import CloudTask
+from cloudtask.backends.django_kind import CloudTask
 from cloudtask.framework import InvalidTask, task
 from tests.backends import tasks
 from tests.backends.samples import TAKES_OPTIONS, recorded

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from cloudtask import environment
+from cloudtask.conf import environment
 from cloudtask.framework import BaseTaskBackend, task_backends
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import StoredTask

@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from cloudtask import auth, signing
+from cloudtask import auth
+from cloudtask.auth import signing
 from cloudtask.testing import memory_queue
 from cloudtask.transports.base import meta_of
 from cloudtask.transports.memory import StoredTask

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cloudtask.dispatch.execution import Status
 from cloudtask.exceptions import ConfigurationError, TaskNotFound
-from cloudtask.execution import Status
 from cloudtask.framework import task_backends
 from cloudtask.testing import memory_queue
 from cloudtask.transports import get_transport

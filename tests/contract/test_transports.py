@@ -14,12 +14,12 @@ import pytest
 
 from cloudtask import CloudTaskRequest, EnqueuedTask, Task
 from cloudtask.conf import get_settings
-from cloudtask.decorators import task
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EncodeError, PayloadTooLarge, TaskAlreadyExists
-from cloudtask.payload import Payload, encode, new_id
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.immediate import ImmediateTransport
+from cloudtask.wire.outgoing import OutgoingTask
+from cloudtask.wire.payload import Payload, encode, new_id
 from tests import tasks
 from tests.contract.conftest import Deliver
 from tests.tasks import aadd, add, ran

@@ -24,26 +24,29 @@ from django.urls import path as route
 from django.utils.module_loading import import_string
 
 import cloudtask
-from cloudtask import checks, exceptions, reachability, registry
+from cloudtask import checks, exceptions
+from cloudtask.checks import reachability
 from cloudtask.conf import Settings, get_settings
+from cloudtask.conf.validation import CHECKS, PEERS_KEYS
+from cloudtask.dispatch import registry
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments.option import PREFIX
 from cloudtask.emulator.arguments.table import OPTIONS
 from cloudtask.emulator.tasks.admin.routes import add_routes
 from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
 from cloudtask.emulator.tasks.model.queues import QueueOptions
+from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
-from cloudtask.options import TaskOptions
 from cloudtask.results import admin as results_admin
 from cloudtask.results import checks as results_checks
 from cloudtask.results import leases, store, sweeping, values
 from cloudtask.results.commands import add_actions
 from cloudtask.results.models import TaskRecord
-from cloudtask.retry import RetryPolicy
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
-from cloudtask.validation import CHECKS, PEERS_KEYS, SECRET_HEADER
+from cloudtask.wire.headers import SECRET_HEADER
+from cloudtask.wire.retry import RetryPolicy
 from tests.docs.pages import HAS_TASKS, PAGES, ROOT, Runner, blocks
 
 DOCS = ROOT / "docs"

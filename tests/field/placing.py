@@ -9,7 +9,7 @@ from cloudtask.transports.memory import MemoryTransport
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
-    from cloudtask.transports.base import Target
+    from cloudtask.wire.outgoing import Target
 
 PLACED = f"{__name__}.PlacedTransport"
 

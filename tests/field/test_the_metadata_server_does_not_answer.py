@@ -17,7 +17,9 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
-from cloudtask import auth, django_kind, environment, transports
+from cloudtask import auth, transports
+from cloudtask.backends import django_kind
+from cloudtask.conf import environment
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.framework import task_backends
 from cloudtask.testing import memory_queue

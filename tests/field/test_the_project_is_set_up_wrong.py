@@ -13,8 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.test import override_settings
 
-from cloudtask import installation
-from cloudtask.checks import check_cloudtask
+from cloudtask.checks import check_cloudtask, installation
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import ConfigurationError, StoreUnavailable
 from cloudtask.results.checks import check_apps, check_tables

@@ -14,7 +14,8 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 from freezegun import freeze_time
 
-from cloudtask import CloudTaskRequest, Reject, Retry, registry, task
+from cloudtask import CloudTaskRequest, Reject, Retry, task
+from cloudtask.dispatch import registry
 from cloudtask.exceptions import EncodeError, InvalidTask
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport, StoredTask

@@ -13,12 +13,14 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.test import override_settings
 
-from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, Task, registry
+from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, Task
 from cloudtask.conf import get_settings
-from cloudtask.decorators import task
+from cloudtask.dispatch import registry
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EnqueueError, PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask, check_size, stored_size
+from cloudtask.wire.outgoing import OutgoingTask
+from cloudtask.wire.stored_size import check_size, stored_size
 from tests import tasks
 from tests.live import SERVICE_ACCOUNT, Live, live
 from tests.outgoing import outgoing_task

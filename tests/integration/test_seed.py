@@ -17,8 +17,8 @@ from types import ModuleType
 import pytest
 from django.test import override_settings
 
-from cloudtask import registry
 from cloudtask.conf import get_settings
+from cloudtask.dispatch import registry
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import TaskAlreadyExists
 from cloudtask.transports import get_transport
@@ -59,9 +59,7 @@ urlpatterns += [
 """
 
 ADD = """
-from cloudtask import (
-    CloudTaskRequest,
-    task)
+from cloudtask import CloudTaskRequest, task
 
 @task(queue='default')
 def add(request: CloudTaskRequest, a: int = 5, b: int = 4) -> None:
@@ -265,9 +263,7 @@ send_email('a@a.com').delay()
 
 
 CREATING_AND_PUSH = """
-from cloudtask import (
-    CloudTaskRequest,
-    task)
+from cloudtask import CloudTaskRequest, task
 
 @task()
 def say_yes(rquest) -> None:

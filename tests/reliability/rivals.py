@@ -26,7 +26,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from tests import settings
 
 if TYPE_CHECKING:
-    from cloudtask.payload import Payload
+    from cloudtask.wire.payload import Payload
 
 #: Seconds for anything to happen, and the longest that rows may be locked.
 PATIENCE = 10
@@ -189,8 +189,8 @@ def _default(configured: dict[str, Any]) -> Iterator[None]:
 def keep(payloads: list[Payload], **values: Any) -> None:
     """Make rows of tasks."""
     # Not before the settings are there: processes load this first.
-    from cloudtask.payload import encode
     from cloudtask.results.models import TaskRecord
+    from cloudtask.wire.payload import encode
 
     fields = [
         {

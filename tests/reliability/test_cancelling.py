@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from cloudtask.execution import Status
-from cloudtask.payload import Payload
+from cloudtask.dispatch.execution import Status
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.stores import Ending, Standing
+from cloudtask.wire.payload import Payload
 from tests.reliability.rivals import (
     PATIENCE,
     Rival,

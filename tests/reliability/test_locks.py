@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from cloudtask.payload import Payload
 from cloudtask.results import connections, store
 from cloudtask.results.control import cancel, prune, redrive
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Claim, Ending
+from cloudtask.wire.payload import Payload
 from tests.reliability.rivals import (
     PATIENCE,
     Rival,

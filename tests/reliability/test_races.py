@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from cloudtask.payload import Payload, encode, new_id
 from cloudtask.results import leases
 from cloudtask.results.models import TaskRecord
+from cloudtask.wire.payload import Payload, encode, new_id
 from tests.reliability.rivals import (
     ON_DISK,
     Rival,

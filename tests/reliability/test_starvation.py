@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cloudtask.payload import new_id
 from cloudtask.results import sweeping
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.payload import new_id
 from tests.reliability.rivals import (
     database,  # noqa: F401 - a fixture
     databases,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import django_kind, transports
+from cloudtask import transports
+from cloudtask.backends import django_kind
 from cloudtask.results import leases, store, sweeping
 from tests.backends.samples import TASKS
 

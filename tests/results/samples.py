@@ -13,15 +13,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, task
-from cloudtask.attempts import CloudTaskRequest as Request
 from cloudtask.conf import get_settings
-from cloudtask.dispatches import attempt_for
-from cloudtask.execution import Outcome, run
-from cloudtask.payload import Payload, decode, new_id
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Outcome, run
 from cloudtask.results.models import TaskRecord
 from cloudtask.stores import Claim, get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.attempts import CloudTaskRequest as Request
+from cloudtask.wire.payload import Payload, decode, new_id
 from tests.tasks import ran
 
 SECRET = "a secret for tests of 32 bytes.."

@@ -9,9 +9,9 @@ from asgiref.sync import async_to_sync
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask import results as asking
-from cloudtask.dispatches import attempt_for
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Status, arun
 from cloudtask.exceptions import ResultNotFound
-from cloudtask.execution import Status, arun
 from cloudtask.results import control
 from cloudtask.results.leases import Heart
 from tests.backends import tasks as django_tasks

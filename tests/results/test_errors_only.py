@@ -10,8 +10,8 @@ from django.db import DatabaseError, transaction
 
 from cloudtask import CloudTaskRequest, RetryPolicy, task
 from cloudtask.conf import get_settings
+from cloudtask.dispatch.execution import Status
 from cloudtask.exceptions import ServiceUnavailable
-from cloudtask.execution import Status
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
 from cloudtask.results import store
 from cloudtask.results.control import redrive

@@ -19,7 +19,7 @@ from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
 from cloudtask.transports import google
-from cloudtask.transports.base import OutgoingTask
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.results.samples import (
     add,
     ago,

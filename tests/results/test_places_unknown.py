@@ -12,8 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from cloudtask import environment
-from cloudtask.conf import get_settings
+from cloudtask.conf import environment, get_settings
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
 from cloudtask.transports import get_transport

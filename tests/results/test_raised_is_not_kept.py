@@ -17,7 +17,8 @@ from cloudtask.conf import GOOGLE_TRANSPORT
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.store import DatabaseStore
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.backends import tasks as django_tasks
 from tests.leaks import values_in
 from tests.results.samples import add

@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask.conf import get_settings
-from cloudtask.dispatches import attempt_for
-from cloudtask.execution import Status
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Status
 from cloudtask.results.control import redrive
 from cloudtask.results.leases import Heart
 from cloudtask.results.models import TaskRecord
@@ -190,7 +190,7 @@ def test_a_worker_that_was_only_slow_writes_nothing_any_more(enqueued: Any) -> N
 def test_a_sweeper_that_does_not_know_the_task_has_nobody_run_it_again(
     enqueued: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cloudtask import registry
+    from cloudtask.dispatch import registry
 
     die(enqueued.id)
     queue().clear()

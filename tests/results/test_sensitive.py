@@ -12,9 +12,10 @@ from uuid import UUID
 import pytest
 from asgiref.sync import async_to_sync
 
-from cloudtask import CloudTaskRequest, RetryPolicy, registry, task
-from cloudtask.dispatches import attempt_for
-from cloudtask.execution import Status, arun, run
+from cloudtask import CloudTaskRequest, RetryPolicy, task
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Status, arun, run
 from cloudtask.results.admin import rendered_arguments
 from cloudtask.results.models import TaskError, TaskRecord
 from tests.backends.samples import recorded

@@ -11,10 +11,9 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
-from cloudtask.dispatches import attempt_for
+from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.execution import Status, run
 from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
-from cloudtask.execution import Status, run
-from cloudtask.payload import DJANGO
 from cloudtask.results import store
 from cloudtask.results.control import cancel
 from cloudtask.results.leases import Heart
@@ -23,6 +22,7 @@ from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import Swept, sweep
 from cloudtask.stores import Ending, Progress, Standing, get_store
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.payload import DJANGO
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
     add,
@@ -649,7 +649,7 @@ def test_a_finished_task_is_answered_200_and_not_run_again() -> None:
 def test_a_renamed_task_does_not_strand_a_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cloudtask import registry
+    from cloudtask.dispatch import registry
 
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
     enqueued = add(1, 2).delay()

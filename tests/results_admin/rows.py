@@ -8,8 +8,8 @@ from typing import Any
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from cloudtask.payload import Payload, encode, new_id
 from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.wire.payload import Payload, encode, new_id
 
 QUEUE_PATH = "projects/project/locations/europe-west1/queues/default"
 ENQUEUED = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -18,8 +18,8 @@ from cloudtask.results import commands, control
 from cloudtask.results.commands import Bar, age
 from cloudtask.results.models import TaskRecord
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests import tasks
 
 pytestmark = [

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cloudtask import stores
+from cloudtask.enqueue.enqueued import EnqueuedTask
 from cloudtask.exceptions import ResultNotFound
-from cloudtask.payload import Payload
 from cloudtask.stores import ResultStore, StoredResult
-from cloudtask.transports.base import EnqueuedTask
+from cloudtask.wire.payload import Payload
 
 ID = "0" * 32
 

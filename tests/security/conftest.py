@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cloudtask import auth, keys
+from cloudtask import auth
+from cloudtask.auth import keys
 from tests.security.keyserver import KeyServer, serve
 from tests.security.sending import Send, send_asgi, send_wsgi
 from tests.security.tokens import NOW, SECRET, TOKENS_ONLY

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cloudtask import auth
-from cloudtask.admission import Admission
 from cloudtask.auth import Authenticator
+from cloudtask.auth.admission import Admission
 from cloudtask.checks import check_cloudtask
 from cloudtask.conf import Settings, get_settings
 from cloudtask.exceptions import (

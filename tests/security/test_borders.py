@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import auth, django_kind
-from cloudtask.backends import CloudTasksBackend
+from cloudtask import auth
+from cloudtask.backends import CloudTasksBackend, django_kind
 from cloudtask.checks import check_backend
 from cloudtask.framework import InvalidTask, Task, task_backends
-from cloudtask.payload import decode
 from cloudtask.testing import memory_queue
+from cloudtask.wire.payload import decode
 from tests.security.sending import FORBIDDEN, Answer, Send
 from tests.security.sending import payload as sdk_payload
 from tests.tasks import ran

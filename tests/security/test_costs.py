@@ -15,8 +15,8 @@ from uuid import UUID
 import pytest
 
 from cloudtask.exceptions import DecodeError, EncodeError
-from cloudtask.payload import DJANGO, Payload, Using, decode, encode
-from cloudtask.strict_json import MAX_SAME_HASH
+from cloudtask.wire.payload import DJANGO, Payload, Using, decode, encode
+from cloudtask.wire.strict_json import MAX_SAME_HASH
 from tests.security.sending import payload, send_wsgi
 from tests.security.tokens import SECRET
 

@@ -195,7 +195,11 @@ UNREGISTERED = [
     *(f"{SAMPLES}.undecorated", f"{SAMPLES}.undecorated_without_arguments"),
     *("tests.tasks", "tests", "tests.tasks.ran", "tests.tasks.ran.clear"),
     *("tests.tasks.add.func", "tests.tasks.add.__call__", "tests.tasks:add"),
-    *("cloudtask.task", "cloudtask.views.dispatch", "cloudtask.tasks.TaskDefinition"),
+    *(
+        "cloudtask.task",
+        "cloudtask.views.dispatch",
+        "cloudtask.enqueue.tasks.TaskDefinition",
+    ),
     *("untouched.task", "untouched", "untouched.sub.task", "tests.security.untouched"),
     *("", ".", "..", "...", ".tests.tasks.add", "tests.tasks.add.", "tests..tasks.add"),
     *("add", "tasks.add", "TESTS.TASKS.ADD", " tests.tasks.add", "tests.tasks.add\n"),

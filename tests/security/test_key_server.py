@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cloudtask import auth, keys
+from cloudtask import auth
+from cloudtask.auth import keys
+from cloudtask.auth.keys import KeySet
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidCredentials, KeysUnavailable
-from cloudtask.keys import KeySet
 from tests import tasks
 from tests.security import keyserver
 from tests.security.conftest import Clock

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from cloudtask import auth, signing
+from cloudtask import auth
+from cloudtask.auth import signing
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask
+from cloudtask.wire.outgoing import OutgoingTask
 from tests import tasks
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Unreadable, asend, send_wsgi

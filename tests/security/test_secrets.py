@@ -162,8 +162,8 @@ def test_a_weak_secret_is_an_error_of_the_check_and_not_shown(
 @pytest.mark.parametrize(
     ("module", "call", "word"),
     [
-        ("admission", "hmac.compare_digest(sent, secret)", "secret"),
-        ("signing", "hmac.compare_digest(sent, _mac(key, text, backend))", "mac"),
+        ("auth/admission", "hmac.compare_digest(sent, secret)", "secret"),
+        ("auth/signing", "hmac.compare_digest(sent, _mac(key, text, backend))", "mac"),
     ],
 )
 def test_secrets_are_compared_in_constant_time_only(
@@ -190,7 +190,7 @@ def _names(node: ast.AST) -> list[str]:
 def test_all_secrets_are_compared_whichever_matches(
     settings: Any, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cloudtask import admission
+    from cloudtask.auth import admission
 
     settings.CLOUDTASK = {"SECRET": SECRET, "SECRET_FALLBACKS": [OLD, OLDER]}
     compared = []
@@ -230,11 +230,14 @@ def test_nothing_in_the_package_loads_code_from_data() -> None:
 #: Modules that see a request, and what they get by name: attributes of tasks
 #: that were found, whose names no request brings.
 SEE_A_REQUEST: dict[str, set[str]] = {
-    "admission": set(),
-    "auth": set(),
-    "backends": {"getattr(task, 'retry', None)", "getattr(task, 'timeout', None)"},
-    "dispatches": set(),
-    "django_kind": {
+    "auth/admission": set(),
+    "auth/__init__": set(),
+    "backends/__init__": {
+        "getattr(task, 'retry', None)",
+        "getattr(task, 'timeout', None)",
+    },
+    "dispatch/dispatches": set(),
+    "backends/django_kind": {
         "getattr(task, 'retry', None)",
         "getattr(task, 'sensitive', ())",
         "getattr(task, 'timeout', None)",
@@ -242,11 +245,11 @@ SEE_A_REQUEST: dict[str, set[str]] = {
         "getattr(fresh, name)",
         "getattr(task, field.name)",
     },
-    "execution": set(),
-    "keys": set(),
-    "payload": set(),
-    "registry": set(),
-    "signing": set(),
+    "dispatch/execution": set(),
+    "auth/keys": set(),
+    "wire/payload": set(),
+    "dispatch/registry": set(),
+    "auth/signing": set(),
     "urls": set(),
     "views": set(),
 }
@@ -284,6 +287,6 @@ def test_a_class_is_loaded_for_two_settings_and_from_nothing_else() -> None:
     }
 
     assert found == {
-        "auth.py": ["load_class(settings, 'AUTH', Authenticator)"],
+        "auth/__init__.py": ["load_class(settings, 'AUTH', Authenticator)"],
         "transports/__init__.py": ["load_class(settings, 'TRANSPORT', Transport)"],
     }

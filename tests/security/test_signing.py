@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from cloudtask import auth, signing
-from cloudtask.auth import Authenticator
+from cloudtask import auth
+from cloudtask.auth import Authenticator, signing
 from cloudtask.checks import check_cloudtask
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import ConfigurationError, InvalidCredentials
-from cloudtask.payload import decode
 from cloudtask.testing import memory_queue
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.google import to_message
+from cloudtask.wire.outgoing import OutgoingTask
+from cloudtask.wire.payload import decode
 from tests import tasks
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Send, Stream, Unreadable, payload

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cloudtask import stores
-from cloudtask.payload import decode
 from cloudtask.stores import Ending, Standing
+from cloudtask.wire.payload import decode
 from tests import tasks
 from tests.security.sending import AUTHENTIC, FORBIDDEN, Answer, Send, payload
 from tests.unit.keeping import AWAY, FakeStore

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cloudtask import environment
+from cloudtask.conf import environment
 from cloudtask.transports import get_transport
 from cloudtask.transports.google import GoogleTransport
 from tests.seeds.project import ORIGIN, Project, claims_of

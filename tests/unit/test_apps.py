@@ -7,9 +7,9 @@ import pytest
 from django.apps import apps
 from django.test import override_settings
 
-from cloudtask import registry
 from cloudtask.apps import CloudTaskConfig, _import_modules, _load_framework
 from cloudtask.checks import check_cloudtask
+from cloudtask.dispatch import registry
 from tests.fresh import run_fresh
 
 BAKERY = "tests.apps.bakery"
@@ -22,7 +22,7 @@ from django.conf import settings
 settings.configure(INSTALLED_APPS={installed!r}, CLOUDTASK={raw!r})
 django.setup()
 
-from cloudtask import registry
+from cloudtask.dispatch import registry
 
 print(json.dumps({{
     "paths": sorted(registry._definitions),

@@ -9,7 +9,8 @@ from asgiref.sync import async_to_sync
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask import CloudTaskRequest, attempts
+from cloudtask import CloudTaskRequest
+from cloudtask.wire import attempts
 from tests.unit.keeping import FakeClaim, FakeStore
 
 Dispatch = Callable[..., CloudTaskRequest]

@@ -13,9 +13,10 @@ from django.core.checks import CheckMessage
 from django.test import Client, override_settings
 from django.urls import clear_script_prefix, include, path, set_script_prefix
 
-from cloudtask import registry, task
+from cloudtask import task
 from cloudtask.checks import check_backend, check_cloudtask
-from cloudtask.validation import CHECKS, PROJECT_WIDE
+from cloudtask.conf.validation import CHECKS, PROJECT_WIDE
+from cloudtask.dispatch import registry
 from tests import tasks
 
 SECRET = "a secret of more than 24 bytes"

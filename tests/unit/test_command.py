@@ -20,6 +20,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.conf import Settings
+from cloudtask.conf.validation import QueueConfig
 from cloudtask.emulator import commandline
 from cloudtask.emulator.arguments.values import resolve
 from cloudtask.emulator.tasks.declarations import parse_queue
@@ -28,8 +29,7 @@ from cloudtask.management.commands.cloudtask import (
     emulator_defaults,
     queue_declarations,
 )
-from cloudtask.retry import RetryPolicy
-from cloudtask.validation import QueueConfig
+from cloudtask.wire.retry import RetryPolicy
 
 if TYPE_CHECKING:
     import argparse

@@ -11,16 +11,17 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from cloudtask import RetryPolicy, environment
+from cloudtask import RetryPolicy
 from cloudtask.conf import (
     GOOGLE_TRANSPORT,
     Settings,
+    environment,
     get_backend_settings,
     get_settings,
     load_class,
 )
+from cloudtask.conf.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE
 from cloudtask.exceptions import ConfigurationError, InvalidTask
-from cloudtask.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE
 
 GOOGLE = "cloudtask.transports.google.GoogleTransport"
 EMAIL = "tasks@shop.iam.gserviceaccount.com"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import cloudtask
-from cloudtask import decorators
+from cloudtask.enqueue import decorators
 
 
 def test_the_decorator_is_where_dj_cloud_task_has_it() -> None:

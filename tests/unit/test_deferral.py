@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from cloudtask.deferral import Deferral, _fulfil
+from cloudtask.dispatch.deferral import Deferral, _fulfil
 
 PATIENCE = 10
 

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-from cloudtask import environment
+from cloudtask.conf import environment
 from cloudtask.exceptions import MetadataUnavailable
 from tests.fresh import run_fresh
 from tests.unit.metadata import Answer, MetadataServer

@@ -15,20 +15,21 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest
 
-from cloudtask import (
-    CloudTaskRequest,
-    Reject,
-    Retry,
-    RetryPolicy,
-    TaskDefinition,
-    registry,
-)
+from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, TaskDefinition
 from cloudtask.conf import Settings
-from cloudtask.decorators import task
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.execution import (
+    Attempt,
+    Outcome,
+    Status,
+    arun,
+    make_request,
+    run,
+)
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import StoreUnavailable
-from cloudtask.execution import Attempt, Outcome, Status, arun, make_request, run
-from cloudtask.payload import Payload
 from cloudtask.stores import NO_STORE, Claim, Ending, Standing
+from cloudtask.wire.payload import Payload
 from tests.tasks import aadd, add, fail, ran
 from tests.unit.keeping import AWAY, FakeStore
 
@@ -578,7 +579,7 @@ def test_the_remaining_time_shrinks_and_is_never_negative(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("cloudtask.attempts.monotonic", lambda: now)
+    monkeypatch.setattr("cloudtask.wire.attempts.monotonic", lambda: now)
     request = attempt_of(hurry).request
 
     assert request.remaining() == timedelta(seconds=30)

@@ -18,9 +18,10 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test import TestCase, override_settings
 
 from cloudtask import Task, stores
-from cloudtask import handover as handovers
 from cloudtask.conf import Settings, get_settings
-from cloudtask.decorators import task
+from cloudtask.enqueue import handover as handovers
+from cloudtask.enqueue.decorators import task
+from cloudtask.enqueue.handover import Handover
 from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
@@ -28,12 +29,12 @@ from cloudtask.exceptions import (
     ServiceUnavailable,
     TaskAlreadyExists,
 )
-from cloudtask.handover import Handover
-from cloudtask.payload import Payload, encode
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import OutgoingTask, Patience, Transport
+from cloudtask.transports.base import Patience, Transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.outgoing import OutgoingTask
+from cloudtask.wire.payload import Payload, encode
 from tests import tasks
 from tests.outgoing import outgoing_task
 from tests.tasks import add
@@ -815,6 +816,16 @@ def test_all_tasks_of_a_transaction_are_sent_together(
     assert store.words[7:] == ["unsent", "sent"] * 3
     assert told(store, "sent") == ["abc", "def", "g"]
     # And all are made with the same patience.
+    assert isinstance(enqueue.transport, Batching)
+    assert len(set(enqueue.transport.patiences)) == 1
+
+
+def test_tasks_of_another_database_share_their_patience() -> None:
+    enqueue = Enqueuer(FakeStore("default"))
+    with transaction.atomic(using="other"):
+        enqueue("ab", using="other")
+
+    assert enqueue.calls == ["a", "b"]
     assert isinstance(enqueue.transport, Batching)
     assert len(set(enqueue.transport.patiences)) == 1
 

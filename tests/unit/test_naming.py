@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask import naming
 from cloudtask.exceptions import InvalidTask
+from cloudtask.wire import naming
 
 #: What Cloud Tasks takes as a task id.
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,500}")

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from cloudtask import CloudTaskRequest, RetryPolicy, registry
+from cloudtask import CloudTaskRequest, RetryPolicy
 from cloudtask.conf import ONCE
-from cloudtask.decorators import task
+from cloudtask.dispatch import registry
+from cloudtask.enqueue.decorators import task
+from cloudtask.enqueue.options import TaskOptions, check_options
 from cloudtask.exceptions import InvalidTask
-from cloudtask.options import TaskOptions, check_options
 
 
 @pytest.fixture(autouse=True)

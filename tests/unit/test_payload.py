@@ -27,8 +27,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloudtask.exceptions import DecodeError, EncodeError
-from cloudtask.payload import DJANGO, Payload, Using, decode, encode, new_id
-from cloudtask.strict_json import MAX_DEPTH, load_json
+from cloudtask.wire.payload import DJANGO, Payload, Using, decode, encode, new_id
+from cloudtask.wire.strict_json import MAX_DEPTH, load_json
 
 ID = "0123456789abcdef0123456789abcdef"
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,9 +10,15 @@ from uuid import UUID
 
 import pytest
 
-from cloudtask import CloudTaskRequest, TaskDefinition, registry, task
+from cloudtask import CloudTaskRequest, TaskDefinition, task
+from cloudtask.dispatch import registry
 from cloudtask.exceptions import InvalidTask
-from cloudtask.redaction import ALL_SENSITIVE, MASK, NOTHING_SENSITIVE, Sensitive
+from cloudtask.privacy.redaction import (
+    ALL_SENSITIVE,
+    MASK,
+    NOTHING_SENSITIVE,
+    Sensitive,
+)
 
 
 def pay(request: object, order: int, token: str = "", *, card: object = None) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cloudtask import registry, task
+from cloudtask import task
+from cloudtask.dispatch import registry
+from cloudtask.enqueue.tasks import TaskDefinition
 from cloudtask.exceptions import InvalidTask, TaskNotFound
-from cloudtask.tasks import TaskDefinition
 from cloudtask.transports.memory import MemoryTransport
 from tests.tasks import add
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from cloudtask import RetryPolicy, registry
+from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
-from cloudtask.execution import Attempt, arun, make_request, run
-from cloudtask.payload import Payload
+from cloudtask.dispatch import registry
+from cloudtask.dispatch.execution import Attempt, arun, make_request, run
 from cloudtask.signals import task_failed
+from cloudtask.wire.payload import Payload
 from tests import tasks
 from tests.unit.test_execution import payload
 

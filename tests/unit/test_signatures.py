@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cloudtask.enqueue.signatures import Arguments
 from cloudtask.exceptions import InvalidTask
-from cloudtask.signatures import Arguments
 
 
 def nothing(request: object) -> None: ...

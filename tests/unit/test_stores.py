@@ -8,7 +8,6 @@ import pytest
 
 from cloudtask import CloudTaskRequest, stores
 from cloudtask.conf import Settings
-from cloudtask.payload import Payload
 from cloudtask.stores import (
     NO_CLAIM,
     NO_STORE,
@@ -18,6 +17,7 @@ from cloudtask.stores import (
     StoredResult,
     get_store,
 )
+from cloudtask.wire.payload import Payload
 from tests.outgoing import outgoing_task
 from tests.unit.keeping import FakeStore
 

@@ -13,8 +13,9 @@ from django.test import override_settings
 from django.utils import timezone as django_timezone
 
 import cloudtask.decorators
-from cloudtask import CloudTaskRequest, RetryPolicy, Task, TaskDefinition, registry
-from cloudtask.decorators import task
+from cloudtask import CloudTaskRequest, RetryPolicy, Task, TaskDefinition
+from cloudtask.dispatch import registry
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import (
     ConfigurationError,
     EncodeError,

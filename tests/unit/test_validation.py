@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from cloudtask import RetryPolicy
-from cloudtask.exceptions import ConfigurationError
-from cloudtask.validation import (
+from cloudtask.conf.validation import (
     CHECKS,
-    MAX_URL_LENGTH,
     PEERS_KEYS,
     PROJECT_WIDE,
     QueueConfig,
     deadline_problem,
-    header_problem,
     url_problem,
 )
+from cloudtask.exceptions import ConfigurationError
+from cloudtask.wire.headers import header_problem
+from cloudtask.wire.limits import MAX_URL_LENGTH
 
 MINUTE = timedelta(minutes=1)
 CREDENTIALS = object()

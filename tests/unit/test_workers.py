@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudtask import workers
-from cloudtask.workers import worker_id
+from cloudtask.dispatch import workers
+from cloudtask.dispatch.workers import worker_id
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtask.conf import Settings, get_settings
-from cloudtask.dispatches import own_backends
+from cloudtask.dispatch.dispatches import own_backends
 from cloudtask.emulator import commandline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cloudtask.validation import QueueConfig
+    from cloudtask.conf.validation import QueueConfig
 
 
 #: Dispatches at a time that a development server and its database bear.

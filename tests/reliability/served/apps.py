@@ -37,7 +37,7 @@ def _hasten() -> None:
 
 def _ack_while_running() -> None:
     from cloudtask import views
-    from cloudtask.execution import Status
+    from cloudtask.dispatch.execution import Status
 
     views._STATUS_CODES[Status.BUSY] = 200
 
@@ -94,7 +94,7 @@ def _select_then_update() -> None:
 
 def _refuse_duplicates() -> None:
     from cloudtask import views
-    from cloudtask.execution import Status
+    from cloudtask.dispatch.execution import Status
 
     views._STATUS_CODES[Status.DUPLICATE] = 409
 
@@ -131,9 +131,9 @@ def _trust_connections() -> None:
 def _trust_progress() -> None:
     from django.db import Error
 
-    from cloudtask.attempts import CloudTaskRequest
     from cloudtask.results.connections import primary, renew
     from cloudtask.results.leases import Heart
+    from cloudtask.wire.attempts import CloudTaskRequest
 
     def progress(request: Any, done: Any, total: Any = None, message: Any = "") -> None:
         request._claim.progress(done, total, message)
@@ -159,7 +159,7 @@ def _trust_progress() -> None:
 
 
 def _leave_cancelled() -> None:
-    from cloudtask.deferral import Deferral
+    from cloudtask.dispatch.deferral import Deferral
 
     async def in_thread(deferral: Any, function: Any) -> Any:
         return await sync_to_async(function)()

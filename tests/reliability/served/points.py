@@ -44,7 +44,7 @@ def die() -> NoReturn:
 
 def install() -> None:
     """Put the points around what the package does."""
-    from cloudtask import execution
+    from cloudtask.dispatch import execution
     from cloudtask.results.leases import Heart
     from cloudtask.results.models import TaskError
     from cloudtask.results.store import DatabaseStore, LeaseClaim

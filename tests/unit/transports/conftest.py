@@ -10,10 +10,11 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
-from cloudtask import registry
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
+from cloudtask.dispatch import registry
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.outgoing import outgoing_task
 from tests.unit.transports.service import Batches, Service, serve
 

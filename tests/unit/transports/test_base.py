@@ -12,18 +12,12 @@ from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
 from cloudtask.emulator.tasks.model import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
-from cloudtask.transports.base import (
-    MAX_STORED_BYTES,
-    OidcToken,
-    OutgoingTask,
-    Target,
-    Transport,
-    UsedNames,
-    check_size,
-    stored_size,
-)
+from cloudtask.transports.base import Transport, UsedNames
 from cloudtask.transports.google import to_message
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.limits import MAX_STORED_BYTES
+from cloudtask.wire.outgoing import OidcToken, OutgoingTask, Target
+from cloudtask.wire.stored_size import check_size, stored_size
 from tests.outgoing import outgoing_task
 from tests.unit.transports.conftest import QUEUE_PATH
 

@@ -17,9 +17,9 @@ from google.protobuf.duration_pb2 import Duration
 from cloudtask.conf import Settings
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.transports import google_channel, google_credentials
-from cloudtask.transports.base import OutgoingTask
 from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.google_channel import OPTIONS, Link
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.leaks import values_in
 
 EMAIL = "enqueue@project.iam.gserviceaccount.com"

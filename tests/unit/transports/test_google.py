@@ -26,7 +26,8 @@ from cloudtask.exceptions import (
     TaskAlreadyExists,
 )
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OidcToken, OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OidcToken, OutgoingTask
 from tests.tasks import add, clean
 from tests.unit.transports.conftest import QUEUE_PATH
 from tests.unit.transports.doors import Door

@@ -16,7 +16,8 @@ from grpc.experimental import gevent
 from cloudtask.checks import check_cloudtask
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.transports import google_channel
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.service import Call, Service, refuse, store
 
 Code = grpc.StatusCode

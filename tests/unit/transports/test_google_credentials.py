@@ -19,7 +19,8 @@ from google.oauth2.credentials import Credentials as UserCredentials
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import EnqueueError, PermissionDenied, ServiceUnavailable
 from cloudtask.transports import get_transport, google_credentials
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.service import Batches, Service
 
 Outgoing = Callable[..., OutgoingTask]

@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Retry, Task
 from cloudtask.conf import Settings
-from cloudtask.decorators import task
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EncodeError, TaskAlreadyExists
 from cloudtask.transports.immediate import ImmediateTransport
 from tests import tasks

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy
-from cloudtask.decorators import task
+from cloudtask.dispatch.execution import Outcome, Status
+from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
-from cloudtask.execution import Outcome, Status
 from cloudtask.transports.memory import BUSY_WAIT, MAX_ATTEMPTS, MemoryTransport
 from tests import tasks
 from tests.tasks import add, ran

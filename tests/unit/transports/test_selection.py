@@ -14,10 +14,11 @@ from cloudtask import transports
 from cloudtask.conf import Settings, get_backend_settings, get_settings
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import OutgoingTask, Transport
+from cloudtask.transports.base import Transport
 from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.immediate import ImmediateTransport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.doors import Door
 
 PACKAGE = "cloudtask.transports"

@@ -1,0 +1,1 @@
+"""From a POST of Cloud Tasks to the function."""

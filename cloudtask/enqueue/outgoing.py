@@ -1,0 +1,49 @@
+"""The outgoing task of a payload, with the headers that it alone carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudtask.auth.signing import headers_for
+from cloudtask.wire.outgoing import OutgoingTask
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cloudtask.conf import Settings
+    from cloudtask.wire.outgoing import Route
+    from cloudtask.wire.payload import Payload
+
+
+def make_outgoing(
+    settings: Settings,
+    payload: Payload,
+    route: Route,
+    body: bytes,
+    *,
+    task_id: str | None = None,
+    schedule_time: datetime | None = None,
+) -> OutgoingTask:
+    """
+    The task of a payload, with the headers that it alone carries.
+
+    Args:
+        settings: By which it is enqueued.
+        payload: What `body` says.
+        route: Where it goes.
+        body: The payload, encoded.
+        task_id: See OutgoingTask.
+        schedule_time: See OutgoingTask.
+
+    Raises:
+        ConfigurationError: It cannot be signed.
+    """
+    return OutgoingTask(
+        id=payload.id,
+        path=payload.task,
+        route=route,
+        body=body,
+        task_id=task_id,
+        schedule_time=schedule_time,
+        headers=headers_for(settings, payload, body, schedule_time),
+    )

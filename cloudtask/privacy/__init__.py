@@ -1,0 +1,1 @@
+"""What nobody is to see: sensitive arguments, and values in tracebacks."""

@@ -1,0 +1,1 @@
+"""What Cloud Tasks stores and brings back, as values."""
