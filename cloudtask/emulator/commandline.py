@@ -1,8 +1,8 @@
 """
 The command line of the emulator.
 
-`add_arguments()` and `run()` serve `python -m cloudtask.emulator` and whoever
-wants to offer the same under another name.
+`add_arguments()` and `run()` serve `python -m cloudtask.emulator`, and other
+programs that offer the same under another name.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _write_attempt(attempt: Attempt) -> None:
 
 
 def _write(text: str) -> None:
-    # Flushed line by line: a log that is piped somewhere is read live.
+    # Flushed line by line, so that a log in a pipe can be read as it grows.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

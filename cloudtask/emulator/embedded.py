@@ -139,7 +139,7 @@ class Emulator:
 
     @property
     def pending(self) -> int:
-        """How many tasks are waiting, due or being dispatched."""
+        """How many tasks are waiting, due or in flight."""
         return self._journal.pending
 
     @property
@@ -157,13 +157,13 @@ class Emulator:
         Start the emulator and return it when it serves.
 
         Raises:
-            OSError: An address is not to be had.
-            StoreError: The store is not to be had.
+            OSError: An address cannot be listened on.
+            StoreError: The store cannot be opened.
             ApiError: A declared queue is not valid.
-            RuntimeError: It was started before.
+            RuntimeError: It has been started before.
         """
         if self._thread is not None:
-            raise RuntimeError("An emulator starts once. Make another one.")
+            raise RuntimeError("An emulator can be started once. Create another one.")
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(started)),
@@ -259,7 +259,7 @@ class Emulator:
 
     def reset(self) -> None:
         """
-        Forget queues, tasks, names, attempts and faults; set the clock right.
+        Forget queues, tasks, names, attempts and faults, and reset the clock.
 
         The queues that were declared at the start are there again.
         """
@@ -280,7 +280,7 @@ class Emulator:
         )
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._call(lambda: _on_loop(self._runtime.instrument.clear_faults))
 
     @property
@@ -312,7 +312,7 @@ class Emulator:
     def _call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the emulator's loop and return its result."""
         if self._loop is None or not self._loop.is_running():
-            raise RuntimeError("This emulator does not run.")
+            raise RuntimeError("This emulator is not running.")
         return asyncio.run_coroutine_threadsafe(function(), self._loop).result()
 
 

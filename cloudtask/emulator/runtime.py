@@ -35,13 +35,13 @@ _KEY = "private_key"
 class EmulatorOptions:
     """How an emulator is set up."""
 
-    store: Path | None = None  # The file that keeps all; None keeps nothing.
+    store: Path | None = None  # The file that keeps everything; None keeps nothing.
     host: str = "127.0.0.1"  # Where both servers listen.
     port: int = 0  # gRPC; 0 takes a free one.
     http_port: int = 0  # REST, keys and the page; 0 takes a free one.
     issuer: str = DEFAULT_ISSUER  # The `iss` of its OIDC tokens.
     tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
-    queue_tombstone_ttl: timedelta = timedelta(days=7)  # Likewise queue names.
+    queue_tombstone_ttl: timedelta = timedelta(days=7)  # Used queue names, too.
     create_queues: bool = False  # Make a queue when a task names one.
     concurrency: int | None = None  # Of queues that it makes without a limit.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
@@ -60,9 +60,6 @@ class Runtime:
         options: How it is set up.
         declare: Given the engine and `now`, makes the queues that are there
             from the start and after every reset.
-
-    Raises:
-        StoreError: The store is not to be had.
     """
 
     def __init__(
@@ -83,8 +80,8 @@ class Runtime:
         Start serving.
 
         Raises:
-            OSError: An address is not to be had.
-            StoreError: The store is not to be had.
+            OSError: An address cannot be listened on.
+            StoreError: The store cannot be opened.
             ApiError: A declared queue is not valid.
         """
         # The parts stop in the reverse order: first no more calls come in,

@@ -300,7 +300,7 @@ def test_a_wrong_variable_is_named(
         (
             ["--port", "65535"],
             {},
-            "There is no port after 65535: set --http-port.",
+            "There is no port after 65535. Set --http-port.",
         ),
         (
             [],

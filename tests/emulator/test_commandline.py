@@ -276,7 +276,7 @@ def test_each_attempt_is_a_line(
     [
         (["--queue", "a:max_attempts=-2"], "RetryConfig.maxAttempts must be greater"),
         (["--project", "a/b"], "'projects/a/b/locations/local' is not a project "),
-        (["--port", "65535"], "There is no port after 65535: set --http-port."),
+        (["--port", "65535"], "There is no port after 65535. Set --http-port."),
         (["--store", "s"], "--store and --ephemeral exclude each other"),
     ],
 )

@@ -123,7 +123,7 @@ def test_all_of_a_turn_are_told_if_it_cannot_be_kept(
         assert isinstance(result, ApiError)
         assert result.code == code_pb2.UNAVAILABLE
         assert result.message == (
-            "The emulator cannot write its store, nothing of this call was kept: "
+            "The emulator cannot write its store; nothing of this call is kept: "
             "database or disk is full"
         )
     assert caplog.messages == ["the store cannot be written: database or disk is full"]

@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing(
         assert client.get_task(name=accepted[-1], retry=None).name == accepted[-1]
         assert process.http("GET", f"/v2/{accepted[-1]}")["name"] == accepted[-1]
 
-    words = "The emulator cannot write its store, nothing of this call was kept: "
+    words = "The emulator cannot write its store; nothing of this call is kept: "
     assert reasons
     assert [reason for reason in reasons if not reason.startswith(words)] == []
     if then == "there is room":

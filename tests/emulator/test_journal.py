@@ -154,10 +154,10 @@ def test_a_predicate_may_wait_for_who_writes() -> None:
 @pytest.mark.parametrize(
     ("attempts", "message"),
     [
-        ([], "Still not so after 0 s: 0 attempts recorded, 2 tasks pending."),
+        ([], "Not true within 0 s: 0 attempts recorded, 2 tasks pending."),
         (
             [attempt(7)],
-            "Still not so after 0 s: 1 attempts recorded, 2 tasks pending. "
+            "Not true within 0 s: 1 attempts recorded, 2 tasks pending. "
             "Last: default/t1 attempt 7, status 500, retry.",
         ),
     ],

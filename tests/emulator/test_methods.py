@@ -396,7 +396,7 @@ def test_a_call_on_a_full_disk_is_unavailable_and_leaves_nothing(
                 await create(parts, at(NOW + HOUR, "t1", http={"body": body}))
             assert caught.value.code == code_pb2.UNAVAILABLE
             assert caught.value.message == (
-                "The emulator cannot write its store, nothing of this call was "
+                "The emulator cannot write its store; nothing of this call is "
                 "kept: database or disk is full"
             )
         assert parts.journal.pending == 0

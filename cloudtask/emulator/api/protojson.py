@@ -1,4 +1,4 @@
-"""Messages out of JSON, with the service's words for what is wrong in it."""
+"""Messages from JSON, with the service's words for what is wrong in it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def merge(message: Any, content: Any, path: str = "", *, lenient: bool) -> None:
         message: A raw protobuf.
         content: What loads() returned; names in camelCase or in snake_case.
         path: Where the object is in the request, for refusals.
-        lenient: Pass over what the message has no field for.
+        lenient: Ignore what the message has no field for.
 
     Raises:
         ApiError: The object does not fit the message.

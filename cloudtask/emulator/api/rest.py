@@ -1,4 +1,4 @@
-"""The REST face of the API: JSON over HTTP, for clients that speak no gRPC."""
+"""The REST face of an API: JSON over HTTP, for clients without gRPC."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-REST without HTTP: calls out of requests, JSON out of responses.
+REST without HTTP: from requests to calls, from responses to JSON.
 
 It follows google.api.http: a field that the path binds is what the path says,
 and any other may be in the body or be a query parameter.
@@ -103,7 +103,7 @@ class Call:
     beginning: str  # Of the path: a version, or what comes without one.
     _route: Route
     _segments: tuple[str, ...]
-    _is_lenient: bool  # Whether to pass over fields that are not known.
+    _is_lenient: bool  # Whether to ignore fields that are not known.
 
     @property
     def method(self) -> str:
@@ -157,7 +157,7 @@ class RouteTable:
     Args:
         routes: All of them.
         beginnings: How a path may begin: with a version, or with the first
-            segment of every resource. Each says whether to pass over what the
+            segment of every resource. Each says whether to ignore what the
             messages have no field for.
     """
 
@@ -200,7 +200,7 @@ class RouteTable:
 
 
 def clean_text(text: str) -> str:
-    """Return a text from the wire without what no message can hold."""
+    """Return a text from the wire as a message can hold it."""
     # Bytes that are not UTF-8 came as lone surrogates.
     return text.encode(errors="replace").decode()
 

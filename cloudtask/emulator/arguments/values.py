@@ -30,7 +30,7 @@ def resolve(given: Mapping[str, Any], implied: Mapping[str, Any]) -> dict[str, A
             then those that were given.
 
     Raises:
-        UsageError: An environment variable is wrong, or two things exclude
+        UsageError: An environment variable is wrong, or two options exclude
             each other.
     """
     arguments = {key: given[key] for key in OPTIONS if key in given}
@@ -78,5 +78,5 @@ def _apply_ephemeral(
 
 def _port_after(port: int) -> int:
     if port == HIGHEST_PORT:
-        raise UsageError(f"There is no port after {port}: set --http-port.")
+        raise UsageError(f"There is no port after {port}. Set --http-port.")
     return port + 1 if port else 0

@@ -12,9 +12,9 @@ def join_address(host: str, port: int) -> str:
 
 def check_free(host: str, port: int) -> None:
     """
-    Raise OSError, in words, if an address cannot be listened on.
+    Raise OSError with a readable message if an address cannot be listened on.
 
-    The servers would not say it as well, and gRPC logs on its own.
+    The servers' own messages are less clear, and gRPC logs by itself.
     """
     kind = socket.SOCK_STREAM
     try:
@@ -22,7 +22,7 @@ def check_free(host: str, port: int) -> None:
             host or None, port, type=kind, flags=socket.AI_PASSIVE
         ):
             with socket.socket(family, kind) as probe:
-                # As the servers do; the address of one that ended is free.
+                # As the servers do: the address of one that has ended is free.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:

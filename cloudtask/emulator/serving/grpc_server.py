@@ -18,7 +18,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),
     # A batch of 100 tasks of 1 MiB; more than any client sends.
     ("grpc.max_receive_message_length", 110 * 1024 * 1024),
-    # Clients may ask as often as they like if it is there.
+    # Clients may ping as often as they like.
     ("grpc.http2.max_ping_strikes", 0),
 )
 
@@ -36,13 +36,13 @@ async def start_grpc(
 
     Args:
         handlers: What is served, by the names of the services.
-        host: Where to listen.
-        port: Likewise; 0 takes a free one.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
         grace_seconds: How long calls get to finish in the end.
         stack: Stops the server.
 
     Raises:
-        OSError: The address is not to be had.
+        OSError: The address cannot be listened on.
     """
     check_free(host, port)
     server = grpc.aio.server(options=_CHANNEL_OPTIONS)

@@ -25,13 +25,13 @@ async def start_http(
 
     Args:
         app: What is served.
-        host: Where to listen.
-        port: Likewise; 0 takes a free one.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
         grace_seconds: How long requests get to finish in the end.
         stack: Stops the server.
 
     Raises:
-        OSError: The address is not to be had.
+        OSError: The address cannot be listened on.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_seconds)
     stack.push_async_callback(runner.cleanup)

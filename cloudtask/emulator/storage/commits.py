@@ -18,8 +18,8 @@ logger = logging.getLogger("cloudtask.emulator")
 T = TypeVar("T")
 
 
-# Where several wait, a commit lets so many times as long pass as it takes, for
-# more to come with it. One that waits alone never waits for others.
+# Where several wait, the next commit is put off for this many times as long as
+# one takes, so that more can share it. A single caller never waits for others.
 _LINGER_FACTOR = 4
 _LONGEST_LINGER_SECONDS = 0.005
 
@@ -46,7 +46,7 @@ class Commits:
     Runs actions on a state, and knows when what they did is on disk.
 
     All of it on one event loop. If the store cannot be written, everything
-    since the last commit is undone, and whoever waits for it is told.
+    since the last commit is undone, and all who wait for it get an error.
     """
 
     def __init__(self, state: State) -> None:
@@ -60,8 +60,8 @@ class Commits:
         Run an action on the state; return its result once that is kept.
 
         Raises:
-            ApiError: The action's own, once what led to it is kept; or the
-                store cannot be written, and nothing of it was.
+            ApiError: The action's own, once what it did is kept; or the store
+                cannot be written, and nothing of it is kept.
         """
         try:
             return action()
@@ -85,11 +85,11 @@ class Commits:
             self._waiting = 0
             loop.call_later(self._linger_seconds, self._commit)
         self._waiting += 1
-        # Who gives up waiting does not take the others' answer away.
+        # A caller that gives up must not cancel the wait of the others.
         await asyncio.shield(self._group)
 
     def commit(self) -> None:
-        """Keep everything now, for when the loop ends."""
+        """Keep everything now, since the loop is about to end."""
         try:
             self._state.commit()
         except sqlite3.Error as error:

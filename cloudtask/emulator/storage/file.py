@@ -1,9 +1,9 @@
 """
 The file that keeps everything, in SQLite; or memory, which keeps nothing.
 
-It opens, locks, reads and writes. What the tables mean belongs to whoever has
-them. Nothing is on disk before commit(), and everything since the last commit
-goes with rollback().
+It opens, locks, reads and writes. What the tables mean belongs to their
+service. Nothing is on disk before commit(), and rollback() undoes everything
+since the last one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class StoreFile:
         schema: What it has to be.
 
     Raises:
-        StoreError: The file is not to be had.
+        StoreError: The file cannot be opened.
     """
 
     def __init__(self, path: Path | None, schema: Schema) -> None:
@@ -66,7 +66,7 @@ class StoreFile:
             raise
 
     def close(self) -> None:
-        """Roll back what is open and let go of the file."""
+        """Roll back what is not committed and close the file."""
         self._connection.close()
 
     @property

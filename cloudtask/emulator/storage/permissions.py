@@ -37,7 +37,7 @@ def keep_private(file: Path) -> None:
     Raises:
         StoreError: They cannot be changed.
     """
-    # SQLite gives files that it makes the permissions of the first.
+    # SQLite gives the files that it creates the permissions of the first.
     for ending in ("", "-wal", "-shm", "-journal"):
         each = file.with_name(file.name + ending)
         try:

@@ -1,8 +1,8 @@
 """
-Connections to targets, on which the head of an answer decides.
+Connections to targets that take one answer, whatever bytes follow it.
 
 aiohttp's parser takes the bytes after an answer for the next answer. If they
-are none and came in one packet with the answer, both are lost.
+are not one, and came in one packet with the answer, both are lost.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Connector(TCPConnector):
 
 
 class AnswerHandler(ResponseHandler):
-    """Hands on one answer for each request and drops what follows it."""
+    """Passes on one answer for each request and drops what follows it."""
 
     peer = ""  # The address that it is connected to.
     _has_head = False  # The head of the answer is complete.

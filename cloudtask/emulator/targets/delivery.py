@@ -28,7 +28,7 @@ KEEP_ALIVE_SECONDS = 1.0
 MAX_KEPT_BYTES = 4096
 
 _CHUNK_BYTES = 65_536
-# Longest header of an answer. No reason to call an attempt a failure.
+# Longest header of an answer. A long one does not make an attempt a failure.
 _MAX_HEADER_BYTES = 262_144
 
 

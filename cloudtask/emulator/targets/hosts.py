@@ -1,6 +1,6 @@
 """
-Hosts of URLs: which are of this machine or its network, which serve a cloud's
-credentials.
+Hosts of URLs: which ones belong to this machine or its network, and which ones
+serve a cloud's credentials.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _METADATA = frozenset(
         "fd00:ec2::254",  # Amazon.
         "169.254.170.2",  # Amazon's containers.
         "169.254.170.23",  # Amazon's pods.
-        "fd00:ec2::23",  # Likewise.
+        "fd00:ec2::23",  # Amazon's pods.
         "168.63.129.16",  # Azure.
         "100.100.100.200",  # Alibaba.
         "192.0.0.192",  # Oracle.
         "169.254.0.23",  # Tencent.
         "169.254.42.42",  # Scaleway.
-        "fd00:42::42",  # Likewise.
+        "fd00:42::42",  # Scaleway.
         "169.254.169.250",  # Rancher.
     )
 )
@@ -70,7 +70,7 @@ def is_local_address(address: str) -> bool:
     """
     Tell whether an address is of this machine or a private network.
 
-    Link-local ones are not, but for Podman's host.
+    Link-local addresses are not, except for Podman's host.
 
     Raises:
         ValueError: It is not an address in its full form.
@@ -97,7 +97,7 @@ def is_metadata_name(host: str) -> bool:
 
 def is_address(host: str) -> bool:
     """
-    Tell whether a host is an address, in any spelling that somebody reads.
+    Tell whether a host is an address, in any spelling that a resolver reads.
 
     So is `2852039166`, and `0x7f.1`; ipaddress reads neither.
     """
@@ -109,8 +109,8 @@ def is_local(host: str) -> bool:
     """
     Tell whether a host seems to be of this machine or network.
 
-    Nobody is asked what a name stands for: names of one label, as machines
-    and containers have, and those that the internet does not have are local.
+    The name is not resolved: names of one label, as machines and containers
+    have, and those that the internet does not have count as local.
     """
     if is_metadata_name(host):
         return False

@@ -1,8 +1,8 @@
 """
-Which targets are dispatched to: by default those of this machine or network.
+Which targets may be sent to: by default those of this machine or network.
 
-A queue of a developer's machine is filled by code under test, with URLs that
-may be production's. Servers of credentials are never dispatched to.
+A queue on a developer's machine is filled by code under test, with URLs that
+may be those of production. Servers of credentials are never sent to.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class ForbiddenTarget(OSError):
-    """A target that is not dispatched to; the message says why."""
+    """A target that must not be sent to; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
     """
-    Which targets are dispatched to.
+    Which targets may be sent to.
 
     Args:
         allow_public: Whether those on the internet are, too.
@@ -37,13 +37,13 @@ class TargetRules:
 
     def check_host(self, host: str) -> None:
         """
-        Check what a URL says, before anybody is asked for a name.
+        Check the host in a URL, before a resolver is asked.
 
         What looks like an address is checked as one: no resolver may be asked
         for it.
 
         Raises:
-            ForbiddenTarget: It is not dispatched to.
+            ForbiddenTarget: It must not be sent to.
         """
         if hosts.is_metadata_name(host):
             raise _metadata(host)
@@ -55,7 +55,7 @@ class TargetRules:
         Check an address that a host has.
 
         Raises:
-            ForbiddenTarget: It is not dispatched to.
+            ForbiddenTarget: It must not be sent to.
         """
         try:
             is_metadata = hosts.is_metadata_address(address)
@@ -74,7 +74,7 @@ class TargetRules:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names whose addresses are all dispatched to, and no others."""
+    """Resolves names only if all their addresses may be sent to."""
 
     def __init__(self, rules: TargetRules) -> None:
         self._rules = rules

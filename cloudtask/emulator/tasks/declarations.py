@@ -1,4 +1,4 @@
-"""Queues as a developer declares them: `emails:max_attempts=5`."""
+"""Queues as a developer declares them, such as `emails:max_attempts=5`."""
 
 from __future__ import annotations
 

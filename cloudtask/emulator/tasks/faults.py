@@ -28,7 +28,7 @@ DispatchFaultKind = Literal[
     "duplicate",  # Sent twice at the same time.
     "delay",  # Held back for some time.
     "reorder",  # Held back until another task of the queue was sent.
-    "timeout",  # Sent, and taken to be past its deadline whatever comes back.
+    "timeout",  # Sent; counts as past its deadline, whatever comes back.
     "drop_answer",  # Sent, and the answer is lost.
     "unreachable",  # Not sent, there is no answer.
 ]
@@ -66,9 +66,9 @@ class Fault:
         task: Only to tasks whose id matches this pattern, such as `mail-*`. Of
             calls these are the ones that name a task: get, delete and run.
         method: Only calls of this method, such as `CreateTask`.
-        times: How often, in all; None is until it is removed.
+        times: How often in all; None means until it is removed.
         skip: How many matches go well before.
-        probability: How likely a match goes wrong, above 0 and at most 1.
+        probability: How likely a match is to go wrong, above 0 and at most 1.
         delay: How long a "delay" holds a task back, at most MAX_DELAY.
         id: Given by Faults.add().
 
@@ -94,7 +94,7 @@ class Fault:
         if self.method is not None and self.kind in DISPATCH_KINDS:
             raise ValueError(
                 f"method={self.method!r}: kind {self.kind!r} is about dispatches and "
-                "has no method."
+                "takes no method."
             )
         if self.times is not None:
             _check_count("times", self.times, least=1, otherwise=" or None")
@@ -128,7 +128,7 @@ class Fault:
 
     @property
     def executes(self) -> bool:
-        """Whether the call is carried out all the same."""
+        """Whether the call is carried out nevertheless."""
         return self.kind.startswith(_EXECUTED)
 
     def error(self) -> ApiError:
@@ -172,11 +172,11 @@ class Faults:
         return added
 
     def remove(self, fault_id: int) -> bool:
-        """Take a fault back, and tell whether there was one of this id."""
+        """Remove a fault, and tell whether there was one of this id."""
         return self._faults.pop(fault_id, None) is not None
 
     def clear(self) -> None:
-        """Take all faults back; the random numbers begin anew."""
+        """Remove all faults; the random numbers start again."""
         self._faults.clear()
         self._random.seed(self._seed)
 
@@ -243,7 +243,7 @@ def _check_queue(queue: object) -> None:
     if queue is None or (isinstance(queue, str) and _names_queue(queue)):
         return
     raise ValueError(
-        f"queue={queue!r} has to be a queue's id or projects/P/locations/L/queues/Q."
+        f"queue={queue!r} must be the id of a queue or projects/P/locations/L/queues/Q."
     )
 
 
@@ -255,28 +255,28 @@ def _names_queue(text: str) -> bool:
 
 def _check_text(name: str, value: object, right: str) -> None:
     if value is not None and not (isinstance(value, str) and value):
-        raise ValueError(f"{name}={value!r} has to be {right}.")
+        raise ValueError(f"{name}={value!r} must be {right}.")
 
 
 def _check_count(name: str, value: object, least: int, otherwise: str = "") -> None:
     if type(value) is not int or value < least:
         raise ValueError(
-            f"{name}={value!r} has to be a whole number from {least}{otherwise}."
+            f"{name}={value!r} must be a whole number from {least}{otherwise}."
         )
 
 
 def _check_probability(value: object) -> None:
     if not _is_number(value) or not 0 < value <= 1:
-        raise ValueError(f"probability={value!r} has to be above 0 and at most 1.")
+        raise ValueError(f"probability={value!r} must be above 0 and at most 1.")
 
 
 def _check_delay(kind: str, delay: object) -> None:
     if kind != "delay":
         if delay is not None:
-            raise ValueError(f"delay={delay!r} goes only with kind 'delay'.")
+            raise ValueError(f"delay={delay!r} is allowed only with kind 'delay'.")
     elif not isinstance(delay, timedelta) or not timedelta(0) < delay <= MAX_DELAY:
         raise ValueError(
-            f"delay={delay!r} has to be more than 0 and at most {MAX_DELAY.days} days."
+            f"delay={delay!r} must be more than 0 and at most {MAX_DELAY.days} days."
         )
 
 
@@ -286,7 +286,7 @@ def _seconds(value: object) -> timedelta:
             return timedelta(seconds=value)
     except (OverflowError, ValueError):
         pass
-    raise ValueError(f"delay={value!r} has to be a number of seconds.")
+    raise ValueError(f"delay={value!r} must be a number of seconds.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -1,4 +1,4 @@
-"""What a test can do to an emulator beside calling its API."""
+"""What a test can do to an emulator besides calling its API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Instrument:
     The emulator's clock, faults and records, on its event loop.
 
     Attributes:
-        clock: The time that the queues go by.
+        clock: The time of the queues.
         faults: What is to go wrong on purpose.
         journal: What was sent so far.
     """
@@ -71,13 +71,13 @@ class Instrument:
         return added
 
     def remove_fault(self, number: int) -> bool:
-        """Take a fault back, and tell whether there was one."""
+        """Remove a fault, and tell whether there was one."""
         is_known = self.faults.remove(number)
         self._tell()
         return is_known
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self.faults.clear()
         self._tell()
 
@@ -123,7 +123,7 @@ class Instrument:
 
     async def reset(self) -> None:
         """
-        Forget queues, tasks, names, attempts and faults; set the clock right.
+        Forget queues, tasks, names, attempts and faults, and reset the clock.
 
         The queues that were declared at the start are there again.
         """

@@ -34,7 +34,7 @@ BURST_SIZES = ((500, 100), (50, 20), (1, 10), (0, 5))
 
 #: Most queues on a page of ListQueues, and as many as without a page size.
 MAX_QUEUES_PAGE = 9800
-#: Likewise most tasks on a page of ListTasks.
+#: Most tasks on a page of ListTasks, and as many as without a page size.
 MAX_TASKS_PAGE = 1000
 #: Most tasks that one call of a batch creates and deletes.
 MAX_CREATED = 100

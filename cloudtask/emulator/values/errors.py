@@ -51,7 +51,7 @@ def entity_not_found() -> ApiError:
 def store_failed(reason: str) -> ApiError:
     return ApiError(
         code_pb2.UNAVAILABLE,
-        f"The emulator cannot write its store, nothing of this call was kept: {reason}",
+        f"The emulator cannot write its store; nothing of this call is kept: {reason}",
     )
 
 

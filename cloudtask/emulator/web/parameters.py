@@ -58,7 +58,7 @@ def read_query(request: web.Request, known: Collection[str]) -> Mapping[str, str
 
 
 def require(given: Mapping[str, str], name: str) -> str:
-    """Return a parameter that has to be there."""
+    """Return a parameter that must be there."""
     if not given.get(name):
         raise invalid_argument(f"{name} is missing: add ?{name}= to the URL.")
     return given[name]
@@ -79,7 +79,7 @@ def read_whole_number(
 
 
 def read_number(given: Mapping[str, Any], name: str, default: float) -> float:
-    """Return a member that is a number, none below 0 and none absurd."""
+    """Return a member that is a number, not below 0 and not absurdly large."""
     value = given.get(name, default)
     if type(value) not in (int, float) or not 0 <= value <= _LARGEST:
         raise invalid_argument(

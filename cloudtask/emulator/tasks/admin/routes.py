@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Tasks or attempts of a page, unless the request says how many.
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
-#: How long advancing and draining may take, in seconds, likewise.
+#: How long advancing and draining may take, in seconds, unless it says.
 DEFAULT_TIMEOUT = 10.0
 #: By how much the clock can be moved on at once, in microseconds.
 MAX_ADVANCE = 3660 * 24 * 3600 * SECOND
@@ -246,7 +246,8 @@ def _microseconds(given: Mapping[str, Any]) -> int:
     known = [name for name in _UNITS if name in given]
     if not known:
         raise invalid_argument(
-            f'Say by how much, such as {{"hours": 1}}. Known are: {", ".join(_UNITS)}.'
+            'Give a duration, such as {"hours": 1}. '
+            f"Known units: {', '.join(_UNITS)}."
         )
     duration = sum(
         _UNITS[name] * parameters.read_number(given, name, 0) for name in known

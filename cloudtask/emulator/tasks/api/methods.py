@@ -85,7 +85,7 @@ class Api:
 
     def figures(self, path: str) -> QueueFigures:
         """
-        Return what there is to say of a queue's tasks.
+        Return the figures of a queue's tasks.
 
         Raises:
             ApiError: There is no such queue.

@@ -9,8 +9,8 @@ from google.protobuf import empty_pb2
 from cloudtask.emulator.api.transcoding import Route, RouteTable, make_route
 from cloudtask.emulator.tasks.api.services import METHODS
 
-# How a path may begin, and whether to pass over what tasks_v2 has no field
-# for: v2beta3 has more fields, and Firebase's Admin SDKs, which leave the
+# How a path may begin, and whether to ignore what tasks_v2 has no field for:
+# v2beta3 has more fields, and Firebase's Admin SDKs, which leave the
 # version out, expect an emulator of their own.
 _BEGINNINGS = {"v2": False, "v2beta3": True, "projects": True}
 

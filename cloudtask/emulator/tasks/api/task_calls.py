@@ -1,4 +1,4 @@
-"""Calls about tasks, but for running them."""
+"""Calls about tasks, except for running them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EngineOptions:
     """What the service decides and a developer may change. In microseconds."""
 
     tombstone_ttl: int  # Names of finished and deleted tasks stay blocked.
-    queue_tombstone_ttl: int  # Likewise names of deleted queues.
+    queue_tombstone_ttl: int  # Names of deleted queues, too.
     create_queues: bool = False  # A task makes the queue that it names.
     concurrency: int | None = None  # Of declared queues that are made without.
     app_engine_url: str | None = None  # Where App Engine tasks are sent.
@@ -53,8 +53,8 @@ class Engine:
     Attributes:
         queues: What the API does to queues.
         tasks: What it does to tasks.
-        launcher: Sends them.
-        sweeper: Removing what is over.
+        launcher: Starts their dispatches and takes the answers.
+        sweeper: Removes what is over.
     """
 
     def __init__(

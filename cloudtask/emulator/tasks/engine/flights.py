@@ -65,7 +65,7 @@ class Flights:
         self.commit()
 
     def clear(self) -> None:
-        """Remove all attempts, for whose answers nobody waits any more."""
+        """Remove all attempts: nobody waits for their answers."""
         for serial in list(self._flights):
             self.land(serial)
 

@@ -31,7 +31,7 @@ MAX_REORDERING = 60 * SECOND
 
 class Launcher:
     """
-    Takes due tasks from the queues and takes in what came of them.
+    Starts the dispatches of due tasks, and settles their answers.
 
     Args:
         store: Where tasks are kept.
@@ -71,7 +71,7 @@ class Launcher:
         return [dispatch for queue in ready for dispatch in self._take(queue, now)]
 
     def complete(self, dispatch: Dispatch, answer: Answer, now: int) -> Verdict:
-        """Take in a dispatch's answer: finish the task or reschedule it."""
+        """Finish or reschedule a task by the answer to its dispatch."""
         self._land_stranded()
         flight = self.flights.land(dispatch.serial)
         queue = self._live.get(dispatch.queue)
@@ -137,12 +137,12 @@ class Launcher:
             delay = MAX_REORDERING
         if delay:
             queue.held[task.id] = is_overtaken
-            # Not the schedule time, which the target is told.
+            # Not the schedule time, which the target gets to see.
             self._store.tasks.reschedule(task.id, now + delay)
         return delay > 0
 
     def _release(self, queue: LiveQueue, now: int) -> None:
-        """Let tasks go that another one has overtaken now."""
+        """Release tasks that another one has just overtaken."""
         for number, is_overtaken in queue.held.items():
             if is_overtaken:
                 self._store.tasks.reschedule(number, now)
@@ -192,7 +192,7 @@ class Launcher:
         return retry_at
 
     def _land_stranded(self) -> None:
-        """Set right how many attempts the stranded have, before they count."""
+        """Correct how many attempts the stranded tasks have."""
         if not self.flights.are_stranded:
             return
         for number, in_flight in self.flights.take_stranded().items():

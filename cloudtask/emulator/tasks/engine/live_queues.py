@@ -1,4 +1,4 @@
-"""Queues at work: what is known of them beside what is stored."""
+"""Queues at work: what is known of them besides what is stored."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class RecentCount:
 
 
 class QueueFigures(NamedTuple):
-    """What there is to say of a queue's tasks."""
+    """The figures of a queue's tasks."""
 
     depth: int  # Tasks that are not finished.
     in_flight: int  # Dispatches that have no answer yet.
     oldest: int | None  # When the first that waits is due.
-    effective_rate: float  # Dispatches a second, after 429 and 503 were heeded.
+    effective_rate: float  # Dispatches a second, less than set if slowed.
     dispatched_last_minute: int
 
 
@@ -64,7 +64,7 @@ class LiveQueue:
     Args:
         row: The queue as it is stored.
         depth: How many tasks are not finished.
-        overview: What is told of its changes.
+        overview: Learns of its changes.
 
     Attributes:
         next_due: Nothing that waits is due before; None if nothing waits.
@@ -128,7 +128,7 @@ class LiveQueue:
         self._overview.change(self)
 
     def take_over(self, known: LiveQueue) -> None:
-        """Take over what no store keeps from the same queue as it was."""
+        """Take over what is not stored from this queue's former object."""
         self.recent = known.recent
         self.held = known.held
         if known.message.rate_limits == self.message.rate_limits:
@@ -136,7 +136,7 @@ class LiveQueue:
         self._overview.change(self)
 
     def schedule(self, due: int) -> None:
-        """Take note of a task that waits until then."""
+        """Plan for a task that waits until then."""
         if self.next_due is None or due < self.next_due:
             self.next_due = due
             self._overview.change(self)
@@ -159,14 +159,14 @@ class LiveQueue:
         return max(self.next_due, self.bucket.next_at(now))
 
     def note_sent(self, number: int, now: int) -> None:
-        """Take note of a dispatch of the task of this number."""
+        """Count a dispatch of the task of this number."""
         self.held.pop(number, None)
         self.in_flight += 1
         self.recent.add(now)
         self._overview.change(self)
 
     def note_answer(self, dispatch: Dispatch, answer: Answer, now: int) -> None:
-        """Take note of what came of a dispatch."""
+        """Free the slot of a dispatch and adapt the rate to its answer."""
         self.in_flight -= 1
         if answer.is_success:
             self.bucket.speed_up(now)

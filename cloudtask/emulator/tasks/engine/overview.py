@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
-#: Outdated entries that are kept before the heap is made anew.
+#: Outdated entries that are kept before the heap is rebuilt.
 _MAX_OUTDATED = 1000
 
 S = TypeVar("S", bound="Sender")
@@ -46,7 +46,7 @@ class Overview(Generic[S]):
         self._asked_at = 0
 
     def change(self, queue: S) -> None:
-        """Take note that a queue may send at another time than before."""
+        """Ask a queue again, as it may send at another time than before."""
         self._changed[queue] = None
 
     def remove(self, queue: S) -> None:

@@ -32,7 +32,7 @@ class QueueMethods:
         live: The queues at work.
         task_tombstone_ttl: How long the names of purged tasks stay blocked, in
             microseconds.
-        tombstone_ttl: Likewise the name of a deleted queue.
+        tombstone_ttl: How long the name of a deleted queue stays blocked.
         defaults: Options of declared queues that leave them out.
     """
 
@@ -103,7 +103,7 @@ class QueueMethods:
 
         Args:
             parent: `projects/P/locations/L`.
-            expression: Which ones, see filters.py.
+            expression: A filter, see filters.language.
             size: At most this many; 0 means the maximum.
             token: What the previous page gave.
 

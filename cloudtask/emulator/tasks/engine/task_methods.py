@@ -1,4 +1,4 @@
-"""What the API does to tasks, but for running them."""
+"""What the API does to tasks, except for running them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TaskMethods:
         store: Where they are kept.
         live: The queues at work.
         new_id: Returns a fresh random id for a task without a name.
-        make_queue: Creates the queue that a task names if there is none; None
-            if nobody does.
+        make_queue: Creates a missing queue that a task names; None if that is
+            an error.
         require_https: Whether a task with a token needs an https URL even if
             its host is local.
     """

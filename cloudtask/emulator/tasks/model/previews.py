@@ -33,7 +33,7 @@ class Preview:
     """The next attempts, as instants in microseconds."""
 
     attempts: list[int]  # At most MAX_SHOWN.
-    end: End | None  # None: further away than anyone looks.
+    end: End | None  # None: too far away to be found.
 
 
 def preview(message: Any, policy: RetryPolicy, now: int) -> Preview:

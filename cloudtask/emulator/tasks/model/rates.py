@@ -15,7 +15,7 @@ class TokenBucket:
     A bucket of tokens, one for each dispatch; it starts full.
 
     All instants are microseconds. The clock may jump, even back: what was
-    earned stays, and nothing is earned for time that is lived again.
+    earned stays, and nothing is earned twice for the same time.
 
     Targets that answer 429 or 503 slow a queue. Cloud Tasks publishes no
     formula, this one is the emulator's own: such an answer halves the rate and
@@ -74,7 +74,7 @@ class TokenBucket:
         self._burst = burst
 
     def slow_down(self, now: int) -> None:
-        """Take note of a 429 or 503."""
+        """Slow down after a 429 or 503."""
         self._calm_since = now
         if self._halvings < _MOST_HALVINGS and _is_a_second(self._halved_at, now):
             self._refill(now)
@@ -82,7 +82,7 @@ class TokenBucket:
             self._halved_at = now
 
     def speed_up(self, now: int) -> None:
-        """Take note of a success."""
+        """Speed up after a success, if the queue was slowed."""
         if self._halvings and _is_a_second(self._calm_since, now):
             self._refill(now)
             self._halvings -= 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cloudtask.emulator")
 
-#: What a task for App Engine comes to if nobody said where that is.
+#: Why a task for App Engine is not sent, if nobody said where that is.
 NO_APP_ENGINE = "nowhere to send App Engine tasks to: set --app-engine-url"
 #: How long to wait after a failure, such as a store that cannot be written.
 RETRY_SECONDS = 1.0
@@ -61,7 +61,7 @@ class Dispatcher:
         self._is_turning = False
         self._sleeps_until = 0
         self._pump: asyncio.Task[None] | None = None
-        self._unrecorded = 0  # Flights that ended, and no attempt tells yet.
+        self._unrecorded = 0  # Flights that ended but are not in the journal.
 
     def start(self) -> None:
         """Begin to send."""
@@ -69,7 +69,7 @@ class Dispatcher:
         self.poke()
 
     def poke(self) -> None:
-        """Take note that the engine changed; what is due is sent soon."""
+        """Look for due tasks soon, since the engine has changed."""
         self._journal.note(self._pending)
         now = self._clock.now()
         next_work = self._engine.next_work(now)
@@ -85,7 +85,7 @@ class Dispatcher:
         task.add_done_callback(self._on_sent)
 
     async def wait_until_idle(self) -> None:
-        """Return once nothing is due, nor on its way, nor to be swept."""
+        """Return once nothing is due, on its way or to be swept."""
         while self._has_work():
             # An answer, too, makes another turn.
             self._turned.clear()
@@ -112,7 +112,7 @@ class Dispatcher:
             try:
                 await self._send_due()
             except Exception as error:
-                # Nothing ends the emulator's work but its stop.
+                # Only stop() ends the emulator's work.
                 if not isinstance(error, ApiError):  # That was logged.
                     logger.exception("tasks could not be sent")
                 await asyncio.sleep(RETRY_SECONDS)
@@ -157,7 +157,7 @@ class Dispatcher:
             headers = headers | {"Authorization": token}
         answers = await self._deliver(dispatch, headers)
         now = self._clock.now()
-        # One commit may end several: none counts as done before it is told.
+        # One commit may end several: each counts until it is in the journal.
         self._unrecorded += 1
         try:
             verdict = await self._commits.run(
@@ -179,7 +179,7 @@ class Dispatcher:
     async def _deliver(
         self, dispatch: Dispatch, headers: dict[str, str]
     ) -> list[Answer]:
-        """Send a dispatch, and spoil that if a fault says so."""
+        """Send a dispatch, in the way that its fault asks for."""
         send = functools.partial(self._deliver_once, dispatch, headers)
         match dispatch.fault and dispatch.fault.kind:
             case "unreachable":

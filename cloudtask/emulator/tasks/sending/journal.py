@@ -1,4 +1,4 @@
-"""What happened so far, and waiting for what is to happen, across threads."""
+"""What happened so far, and waiting for more, across threads."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Journal:
 
     @property
     def count(self) -> int:
-        """How many attempts there were, those that were dropped too."""
+        """How many attempts there were, including those that were dropped."""
         with self._changed:
             return self._count
 
@@ -119,7 +119,7 @@ class Journal:
             return self._pending
 
     def note(self, pending: int, attempt: Attempt | None = None) -> None:
-        """Take in a change of state: both facts become visible at once."""
+        """Record a change: both facts become visible at the same time."""
         with self._changed:
             self._pending = pending
             self._changes += 1
@@ -157,7 +157,7 @@ class Journal:
         deadline = time.monotonic() + timeout
         while True:
             seen = self._changes
-            # Without the lock: it may ask the emulator, which takes it, too.
+            # Without the lock, which the emulator takes, too, if it is asked.
             if predicate():
                 return
             if not self._changes_after(seen, deadline - time.monotonic()):
@@ -170,7 +170,7 @@ class Journal:
     def _describe(self, timeout: float) -> str:
         attempts = self.attempts
         text = (
-            f"Still not so after {timeout:g} s: {len(attempts)} attempts recorded, "
+            f"Not true within {timeout:g} s: {len(attempts)} attempts recorded, "
             f"{self.pending} tasks pending."
         )
         if attempts:

@@ -25,7 +25,7 @@ class Store:
         path: The file, created with the first use; None keeps all in memory.
 
     Raises:
-        StoreError: The file is not to be had.
+        StoreError: The file cannot be opened.
     """
 
     def __init__(self, path: Path | None = None) -> None:

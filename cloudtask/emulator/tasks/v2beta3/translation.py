@@ -26,7 +26,7 @@ SERVICE = "google.cloud.tasks.v2beta3.CloudTasks"
 
 _ROUTING = "app_engine_routing_override"
 _APP_ENGINE = "app_engine_http_queue"
-# Of a queue, and in no queue of v2.
+# Fields of a queue that v2 does not have.
 _OWN_FIELDS = frozenset({"type", "type_", "task_ttl", "tombstone_ttl", "stats"})
 _PULL = tasks_v2beta3.Queue.Type.PULL
 _PUSH = tasks_v2beta3.Queue.Type.PUSH
@@ -39,7 +39,7 @@ def _counterpart(kind: Any) -> Any:
     return getattr(tasks_v2beta3, kind.DESCRIPTOR.name).pb()
 
 
-#: The request of each method, as in methods.SERVICES.
+#: The request of each method, as in services.SERVICES.
 METHODS: dict[str, Any] = {
     method: _counterpart(request_type)
     for method, request_type in SERVICES[f"{_V2}CloudTasks"].items()
@@ -78,7 +78,7 @@ def write_response(
     Args:
         request: Of v2beta3.
         response: Of v2.
-        figures: Returns what there is to say of a queue's tasks, by its path.
+        figures: Returns the figures of a queue's tasks, by its path.
     """
     translated = _counterpart(type(response))()
     if type(translated) is type(response):
