@@ -51,6 +51,7 @@ class CloudTask(Task):  # type: ignore[type-arg]
     # As Django's own, but that an argument of the task may be called `self`.
 
     def enqueue(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Have the task's backend enqueue it."""
         # This frame has the arguments, too.
         try:
             backend: Any = self.get_backend()
@@ -96,6 +97,7 @@ class DjangoDefinition:
 
     @classmethod
     def of(cls, task: Task[..., Any]) -> DjangoDefinition:
+        """What an attempt needs to know of a task, of whatever backend."""
         # A task of another backend may have been sent here by using().
         return cls(
             path=task.module_path,

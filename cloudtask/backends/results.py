@@ -40,12 +40,15 @@ class CloudTaskResult(TaskResult):  # type: ignore[misc,type-arg]
 
     @property
     def attempts(self) -> int:
+        """How many attempts there were, the present one included."""
         return self.attempt
 
     def refresh(self) -> None:
+        """Take over what is known of the task by now."""
         self._copy(self.task.get_backend().get_result(self.id))
 
     async def arefresh(self) -> None:
+        """See refresh()."""
         self._copy(await self.task.get_backend().aget_result(self.id))
 
     def _copy(self, fresh: Any) -> None:

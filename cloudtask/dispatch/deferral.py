@@ -34,24 +34,24 @@ class Deferral:
         """
         from asgiref.sync import sync_to_async
 
-        outcome: Future[_T] = Future()
+        future: Future[_T] = Future()
         # In a task, so that a cancellation does not reach what a function
         # runs on the loop by async_to_sync().
-        call = asyncio.ensure_future(sync_to_async(_fulfil)(outcome, function))
+        call = asyncio.ensure_future(sync_to_async(_fulfil)(future, function))
         await self._wait(call)
-        if call.cancelled() and not outcome.cancel():
+        if call.cancelled() and not future.cancel():
             # All tasks of the loop are cancelled, and the thread goes on.
             loop = asyncio.get_running_loop()
-            await self._wait(loop.run_in_executor(None, wait, [outcome]))
+            await self._wait(loop.run_in_executor(None, wait, [future]))
         try:
             if not call.cancelled():
                 call.result()
-            if outcome.cancelled():
+            if future.cancelled():
                 raise asyncio.CancelledError
-            return outcome.result()
+            return future.result()
         finally:
             # An error would refer to itself through this frame.
-            del outcome
+            del future
 
     def let_through(self) -> None:
         """
@@ -72,12 +72,12 @@ class Deferral:
                 self._cancellation = cancellation
 
 
-def _fulfil(outcome: Future[_T], function: Callable[[], _T]) -> None:
-    if not outcome.set_running_or_notify_cancel():
+def _fulfil(future: Future[_T], function: Callable[[], _T]) -> None:
+    if not future.set_running_or_notify_cancel():
         return
     try:
-        outcome.set_result(function())
+        future.set_result(function())
     except BaseException as error:
-        outcome.set_exception(error)
+        future.set_exception(error)
         # It would refer to itself through this frame.
-        del outcome
+        del future

@@ -162,6 +162,7 @@ class Task(Generic[R_co]):
 
     @property
     def url(self) -> str:
+        """Where it will be dispatched."""
         return self._url or get_settings().require_url()
 
     @url.setter

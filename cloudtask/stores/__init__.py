@@ -74,6 +74,7 @@ class StoredResult:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the task is over: it has succeeded or failed."""
         return self.status in ("SUCCESSFUL", "FAILED")
 
     @property
