@@ -149,8 +149,7 @@ class Task(Generic[R_co]):
         kwargs: dict[str, Any],
     ) -> None:
         self.definition = definition
-        self.args = args
-        self.kwargs = kwargs
+        self.args, self.kwargs = args, kwargs
         self._url = definition.options.url
         self._enqueued = False
 
