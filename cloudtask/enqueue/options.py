@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.conf import ONCE
 from cloudtask.conf.validation import deadline_problem, url_problem
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
@@ -36,15 +35,11 @@ class TaskOptions:
     run_once: bool = False  # In place of a policy: never a second time.
     sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
 
-    def __post_init__(self) -> None:
-        if self.run_once and self.retry is None:
-            object.__setattr__(self, "retry", ONCE)
-
 
 _DEFAULTS = TaskOptions()
 #: What options must be, for those that are not looked at more closely.
 _KINDS: Mapping[str, tuple[Any, str]] = {
-    "queue": (str, "a queue's name or alias"),
+    "queue": (str, "the name or alias of a queue"),
     "named": ((bool, str, Callable), "True, an id, or a callable that returns one"),
     "headers": (Mapping, "a dictionary"),
     "retry": (RetryPolicy, "a RetryPolicy"),
@@ -81,7 +76,7 @@ def check_options(path: str, options: TaskOptions) -> None:
         raise InvalidTask(
             f"{path}: priority= chooses the queue; leave queue= out, or the priority."
         )
-    if options.run_once and options.retry is not ONCE:
+    if options.run_once and options.retry is not None:
         raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
     _check_headers(path, options.headers or {})
 

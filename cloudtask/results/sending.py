@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.dispatches import backend_of, settings_for
+from cloudtask.dispatch.kinds import find_kind, find_settings
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
     from cloudtask.results.models import TaskRecord
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import OutgoingTask, Route
-    from cloudtask.wire.payload import Payload
+    from cloudtask.wire.outgoing import OutgoingTask
 
 logger = logging.getLogger("cloudtask")
 
@@ -72,11 +70,11 @@ def _answers(
 
 def _outgoing(row: TaskRecord) -> OutgoingTask:
     transport = _transport_of(row)
-    settings = settings_for(row.backend or None)
+    settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
-    route = _route(payload, transport)
+    route = find_kind(payload.kind).route(payload)
     return make_outgoing(
         settings,
         payload,
@@ -158,18 +156,12 @@ def patience() -> Patience:
     return Patience(get_settings().rpc_timeout)
 
 
-def _route(payload: Payload, transport: Transport) -> Route:
-    if payload.backend is not None:
-        return backend_of(payload.backend).route(payload)
-    return registry.get(payload.task).route(get_settings(), transport)
-
-
 def _full_name(row: TaskRecord) -> str:
     name: str = row.name
     if "/" in name:
         return name
     # Known by its dispatch alone, which tells the last part.
-    target = _transport_of(row).target(settings_for(row.backend or None))
+    target = _transport_of(row).target(find_settings(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
@@ -180,4 +172,4 @@ def _find_queues(row: TaskRecord) -> QueueTransport | None:
 
 
 def _transport_of(row: TaskRecord) -> Transport:
-    return get_transport(settings_for(row.backend or None))
+    return get_transport(find_settings(row.backend or None))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
-from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.privacy.frames import hide_values
 from cloudtask.privacy.redaction import NOTHING_SENSITIVE
 from cloudtask.transports.base import Transport
@@ -15,7 +15,8 @@ from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
-    from cloudtask.dispatch.execution import Attempt, Outcome
+    from cloudtask.dispatch.attempts import Attempt
+    from cloudtask.dispatch.outcomes import Outcome
     from cloudtask.wire.outgoing import OutgoingTask
 
 
@@ -44,7 +45,7 @@ class ImmediateTransport(Transport):
     def _make_attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
         meta = make_meta(task, name, due=datetime.now(UTC))
-        attempt = attempt_for(decode(task.body), meta)
+        attempt = make_attempt(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1
         return attempt, name

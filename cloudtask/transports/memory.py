@@ -8,8 +8,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Attempt, Outcome, Status
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Outcome, Status
 from cloudtask.exceptions import Retry
 from cloudtask.transports.base import QueueTransport
 from cloudtask.transports.in_process import UsedNames, make_meta
@@ -18,6 +18,7 @@ from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.dispatch.attempts import Attempt
     from cloudtask.wire.outgoing import OutgoingTask
 
 #: Before a task that another worker has is asked for again.
@@ -100,7 +101,7 @@ class MemoryTransport(QueueTransport):
         meta = make_meta(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
-        return attempt_for(stored.payload, meta)
+        return make_attempt(stored.payload, meta)
 
     def _next_due(self, now: datetime) -> StoredTask | None:
         due = [task for task in self.tasks if task.due <= now]

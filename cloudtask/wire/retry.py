@@ -120,3 +120,8 @@ def _check_duration(field: str, value: object) -> None:
 
 def _make_error(field: str, value: object, expected: str) -> InvalidTask:
     return InvalidTask(f"RetryPolicy({field}={value!r}): must be {expected}.")
+
+
+#: The policy of what is to run once. That alone does not say what is to
+#: become of a task whose worker died.
+ONE_ATTEMPT = RetryPolicy(max_attempts=1)

@@ -15,7 +15,7 @@ from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, Task
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EnqueueError, PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports import get_transport

@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 
 from cloudtask.conf import GOOGLE_TRANSPORT
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.results import control, sending

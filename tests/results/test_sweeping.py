@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy
-from cloudtask.dispatch.execution import Outcome, Status
+from cloudtask.dispatch.outcomes import Outcome, Status
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
 from cloudtask.transports.memory import BUSY_WAIT, MemoryTransport
