@@ -29,10 +29,11 @@ from cloudtask.checks import reachability
 from cloudtask.conf import Settings, get_settings
 from cloudtask.conf.validation import CHECKS, PEERS_KEYS
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.arguments import OPTIONS, PREFIX
-from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
-from cloudtask.emulator.core.queues import QueueOptions
-from cloudtask.emulator.web import admin
+from cloudtask.emulator.arguments.option import PREFIX
+from cloudtask.emulator.arguments.table import OPTIONS
+from cloudtask.emulator.tasks.admin.routes import add_routes
+from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
+from cloudtask.emulator.tasks.model.queues import QueueOptions
 from cloudtask.enqueue import registry
 from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
@@ -440,7 +441,7 @@ def test_every_fact_about_the_service_has_its_evidence() -> None:
 
 def test_every_route_of_the_emulator_is_listed() -> None:
     app = web.Application()
-    admin.add_routes(app, engine=None, instrument=None)
+    add_routes(app, engine=None, instrument=None)
     routes = {
         re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), path)
         for path in (each.resource.canonical for each in app.router.routes())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
-from cloudtask.emulator.core import tasks as emulated
+from cloudtask.emulator.tasks.model import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports.base import Transport
 from cloudtask.transports.google.messages import to_message
