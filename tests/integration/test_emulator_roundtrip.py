@@ -463,7 +463,7 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     transport = get_transport(get_settings())
     heavy = weigh("x" * (largest + 1))
     route = weigh.route(get_settings(), transport)
-    _, outgoing = heavy._outgoing(get_settings(), route, at)
+    _, outgoing = heavy._make_outgoing(get_settings(), route, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
     assert count_stored_bytes(outgoing) == 1_048_570
