@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from cloudtask.transports.base import Patience
+    from cloudtask.transports.patience import Patience
 
 logger = logging.getLogger("cloudtask")
 

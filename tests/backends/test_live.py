@@ -21,7 +21,7 @@ from cloudtask.emulator.tasks.admin.decoding import decode
 from cloudtask.exceptions import QueueNotFound
 from cloudtask.framework import task_backends
 from cloudtask.transports import get_transport
-from cloudtask.transports import google as google_transport
+from cloudtask.transports.google import transport as google_transport
 from tests import tasks as sdk
 from tests.backends import tasks
 from tests.backends.samples import (

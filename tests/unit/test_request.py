@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask import CloudTaskRequest
-from cloudtask.wire import attempts
 from tests.unit.keeping import FakeClaim, FakeStore
 
 Dispatch = Callable[..., CloudTaskRequest]
@@ -116,7 +115,7 @@ def test_the_remaining_time_counts_down_to_zero(
     monkeypatch: pytest.MonkeyPatch, dispatch: Dispatch, spent: int, remaining: int
 ) -> None:
     clock = iter([1000.0, 1000.0 + spent])
-    monkeypatch.setattr(attempts, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("cloudtask.wire.request.monotonic", lambda: next(clock))
     request = dispatch(deadline=timedelta(minutes=10))
 
     assert request.remaining() == timedelta(seconds=remaining)
@@ -288,7 +287,7 @@ def test_a_request_asks_the_claim_that_holds_it() -> None:
     store = FakeStore()
     claim = FakeClaim(store)
     request = CloudTaskRequest(id="1")
-    request.hold(claim)
+    request.set_hold(claim)
 
     assert (request.cancelled, request.check_cancelled()) == (False, False)
     claim.cancelled = True
@@ -300,7 +299,7 @@ def test_a_request_asks_the_claim_that_holds_it() -> None:
 def test_progress_is_told_to_the_claim() -> None:
     store = FakeStore()
     request = CloudTaskRequest(id="1")
-    request.hold(FakeClaim(store))
+    request.set_hold(FakeClaim(store))
 
     request.progress(1)
     request.progress(2, 10)
@@ -319,7 +318,7 @@ def test_asynchronous_code_can_ask_whether_it_is_cancelled(is_cancelled: bool) -
     claim = FakeClaim(store)
     claim.cancelled = is_cancelled
     request = CloudTaskRequest(id="0" * 32)
-    request.hold(claim)
+    request.set_hold(claim)
 
     assert async_to_sync(request.acheck_cancelled)() is is_cancelled
     assert store.calls == [("look",)]

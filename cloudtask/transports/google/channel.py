@@ -22,10 +22,11 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.dispatch.workers import GREEN_THREADS_STOP, green_threads
-from cloudtask.transports.google_credentials import Plugin, no_client
+from cloudtask.transports.google.credentials import Plugin, make_client_error
+from cloudtask.transports.google.messages import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from cloudtask.conf import Settings
 
@@ -68,9 +69,7 @@ class Connection:
     way when it is replaced end as they would have.
     """
 
-    def __init__(
-        self, channel: grpc.Channel, methods: Mapping[str, tuple[str, Any, Any]]
-    ) -> None:
+    def __init__(self, channel: grpc.Channel) -> None:
         self.pid = os.getpid()
         self.made = monotonic()
         self.channel = channel
@@ -80,9 +79,8 @@ class Connection:
                 request_serializer=request.SerializeToString,
                 response_deserializer=answer.FromString,
             )
-            for method, (service, request, answer) in methods.items()
+            for method, (service, request, answer) in METHODS.items()
         }
-        self.create_task = self.methods["CreateTask"]
 
 
 class Link:
@@ -94,14 +92,10 @@ class Link:
 
     Args:
         settings: CREDENTIALS and EMULATOR_HOST.
-        methods: See Connection.
     """
 
-    def __init__(
-        self, settings: Settings, methods: Mapping[str, tuple[str, Any, Any]]
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._methods = methods
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._plugin: Plugin | None = None
@@ -110,7 +104,7 @@ class Link:
 
     def connect(self) -> Connection:
         """
-        The connection of this process.
+        Return the connection of this process.
 
         Raises:
             ConfigurationError: CREDENTIALS give none.
@@ -121,15 +115,15 @@ class Link:
         with self._lock:
             if self._connection is None or self._connection.pid != os.getpid():
                 self.closing.clear()
-                self._connection = Connection(self._open(), self._methods)
+                self._connection = Connection(self._open())
                 atexit.register(self.close)
             return self._connection
 
-    def reason(
+    def explain(
         self, connection: Connection, error: grpc.RpcError
     ) -> tuple[grpc.StatusCode, str | None]:
         """
-        Why a call failed. What was not answered has its connection replaced.
+        Explain why a call failed, and replace a connection without answers.
 
         Args:
             connection: What it was made over.
@@ -165,25 +159,25 @@ class Link:
         if self._plugin is None:
             self._plugin = Plugin(self._settings)
         try:
-            return _googles_channel(self._plugin)
+            return _make_googles_channel(self._plugin)
         except Exception as error:
             # These are parsed, and not quoted any more.
             problem = f"{type(error).__name__}: {error}".removesuffix(".")
-        raise no_client(self._settings, problem)
+        raise make_client_error(self._settings, problem)
 
 
-def _googles_channel(plugin: Plugin) -> grpc.Channel:
-    """The channel that Google's client makes for some credentials."""
+def _make_googles_channel(plugin: Plugin) -> grpc.Channel:
+    """Make the channel that Google's client has for some credentials."""
     client = CloudTasksClient(
         credentials=plugin.credentials,
         transport=partial(
-            CloudTasksGrpcTransport, channel=partial(_secure_channel, plugin)
+            CloudTasksGrpcTransport, channel=partial(_make_secure_channel, plugin)
         ),
     )
     return cast("grpc.Channel", cast("Any", client.transport).grpc_channel)
 
 
-def _secure_channel(
+def _make_secure_channel(
     plugin: Plugin,
     host: str,
     *,

@@ -44,7 +44,7 @@ class Unusable(Exception):
 
 class Plugin(grpc.AuthMetadataPlugin):
     """
-    Gives each call its token, and remembers why there is none.
+    Gives each call its token, and remembers why one could not be had.
 
     gRPC's own code for that is UNAVAILABLE, as for an outage.
 
@@ -52,7 +52,7 @@ class Plugin(grpc.AuthMetadataPlugin):
         settings: CREDENTIALS.
 
     Raises:
-        ConfigurationError: They are none.
+        ConfigurationError: They are not usable.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -77,16 +77,16 @@ class Plugin(grpc.AuthMetadataPlugin):
         self._host = host
 
     def __call__(self, context: Any, callback: Any) -> None:
-        request = _NotingRequest(self._session)
+        request = _StatusRequest(self._session)
         plugin: Any = AuthMetadataPlugin(self._scoped, request, default_host=self._host)
         try:
             plugin(context, callback)
         except Exception as error:
-            reason = _reason(error)
+            reason = _describe(error)
             self.refusal = None
             if is_refusal(error, request.status):
                 self.refusal = (
-                    f"{self._setting}: these credentials are of no use: {reason}. "
+                    f"{self._setting}: these credentials do not work: {reason}. "
                     "Trying again does not help."
                 )
             callback(None, Unusable(reason))
@@ -94,7 +94,7 @@ class Plugin(grpc.AuthMetadataPlugin):
             self.refusal = None
 
 
-class _NotingRequest(Request):
+class _StatusRequest(Request):
     """Knows the status of the last answer, which errors of it do not tell."""
 
     status: int | None = None
@@ -107,22 +107,23 @@ class _NotingRequest(Request):
 
 def load(settings: Settings) -> Any:
     """
-    The credentials that CREDENTIALS stand for, or else those of the place.
+    Load what CREDENTIALS stand for, or else the credentials of this place.
 
     Raises:
-        ConfigurationError: They are none. Nothing of their content is told.
+        ConfigurationError: They are not usable. Nothing of their content is
+            told.
     """
     try:
         return _load(settings.credentials)
     except Unusable as error:
         problem = str(error)
     except Exception as error:  # A parser of credentials raises all sorts.
-        problem = f"they hold no credentials of Google ({type(error).__name__})"
+        problem = f"they do not hold credentials of Google ({type(error).__name__})"
     # Not within the handler: the frames of the error's context hold keys.
-    raise no_client(settings, problem)
+    raise make_client_error(settings, problem)
 
 
-def no_client(settings: Settings, problem: str) -> ConfigurationError:
+def make_client_error(settings: Settings, problem: str) -> ConfigurationError:
     return settings.error("CREDENTIALS", f"no client can be made: {problem}. {_FORMS}")
 
 
@@ -133,15 +134,16 @@ def _load(value: Any) -> Any:
         # It warns of files that come from others. This one is the settings'.
         warnings.simplefilter("ignore", DeprecationWarning)
         if value is None:
-            return _of_the_place()
+            return _find_default()
         if isinstance(value, dict):
             return google.auth.load_credentials_from_dict(value, _SCOPES)[0]
         if isinstance(value, (str, os.PathLike)):
-            return google.auth.load_credentials_from_file(_readable(value), _SCOPES)[0]
-    raise Unusable(f"a {type(value).__name__} is neither path nor credentials")
+            path = _check_readable(value)
+            return google.auth.load_credentials_from_file(path, _SCOPES)[0]
+    raise Unusable(f"a {type(value).__name__} is neither a path nor credentials")
 
 
-def _of_the_place() -> Any:
+def _find_default() -> Any:
     try:
         return google.auth.default(_SCOPES)[0]
     except exceptions.DefaultCredentialsError:
@@ -156,8 +158,8 @@ def _of_the_place() -> Any:
         raise Unusable("it is not set, and this place has no credentials") from None
 
 
-def _readable(value: str | os.PathLike[str]) -> str:
-    """A path at which there is a file, which is all that is looked at."""
+def _check_readable(value: str | os.PathLike[str]) -> str:
+    """Return a path at which there is a file: nothing else is looked at."""
     path = os.fspath(value)
     try:
         with open(path, "rb"):
@@ -179,13 +181,13 @@ def is_refusal(error: BaseException, status: int | None) -> bool:
     """
     if not isinstance(error, (exceptions.GoogleAuthError, ValueError, TypeError)):
         return False
-    if any(_is_outage(each) for each in _causes(error)):
+    if any(_is_outage(each) for each in _iterate_causes(error)):
         return False
-    # Without a server it is the library that finds them of no use.
+    # Without a server it is the library that cannot use them.
     return status is None or status in _REFUSALS
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     each: BaseException | None = error
     while each is not None:
         yield each
@@ -197,7 +199,7 @@ def _is_outage(error: BaseException) -> bool:
     return isinstance(error, outages) or getattr(error, "retryable", False)
 
 
-def _reason(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     kind = type(error).__name__
     if isinstance(error, exceptions.RefreshError) and error.args:
         return f"{kind}: {str(error.args[0])[:_MAX_REASON]}"

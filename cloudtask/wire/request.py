@@ -8,7 +8,7 @@ from operator import index
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.stores import NO_CLAIM
+from cloudtask.wire.limits import MAX_TASK_ID_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.request import HttpHeaders
 
-    from cloudtask.stores import Claim
-
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _ETA = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,9}))?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,500}", re.ASCII)
+_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_TASK_ID_LENGTH}}}", re.ASCII)
 #: W3C's `00-TRACE-SPAN-01`, and Google's `TRACE/SPAN;o=1`.
 _TRACES = {
     "HTTP_TRACEPARENT": re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-.{1,100}", re.ASCII),
@@ -34,6 +32,25 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_AMOUNT = 2**63 - 1
 
 _PREFIX = "HTTP_X_CLOUDTASKS_"
+
+
+class Hold:
+    """An attempt's hold on its task, as its code may use it. This is none."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the task is to stop: cancelled, or another worker's now."""
+        return False
+
+    def look(self) -> bool:
+        """See `is_cancelled`, as it is at this moment."""
+        return self.is_cancelled
+
+    def progress(self, done: int, total: int | None, message: str) -> None:
+        """Note how far the task is."""
+
+
+_NO_HOLD = Hold()
 
 
 class CloudTaskRequest:
@@ -55,7 +72,7 @@ class CloudTaskRequest:
 
     # Headers are read when task code asks for them: most never does.
     __slots__ = (
-        "_claim",
+        "_hold",
         "_meta",
         "_started",
         "attempt",
@@ -77,7 +94,7 @@ class CloudTaskRequest:
         run_once: bool = False,
     ) -> None:
         self._meta = meta or {}
-        self._claim = NO_CLAIM
+        self._hold = _NO_HOLD
         self._started = monotonic()
         self.id = id
         self.request = request
@@ -151,17 +168,17 @@ class CloudTaskRequest:
 
         Known a few seconds late. Always False without `cloudtask.results`.
         """
-        return self._claim.is_cancelled
+        return self._hold.is_cancelled
 
     def check_cancelled(self) -> bool:
         """See `cancelled`, asking the database now."""
-        return self._claim.look()
+        return self._hold.look()
 
     async def acheck_cancelled(self) -> bool:
         """See check_cancelled()."""
         from asgiref.sync import sync_to_async
 
-        return await sync_to_async(self._claim.look)()
+        return await sync_to_async(self._hold.look)()
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
         """
@@ -184,11 +201,11 @@ class CloudTaskRequest:
             raise TypeError(
                 f"progress(message=) takes a text, not {type(message).__name__}"
             )
-        self._claim.progress(_amount("done", done), counted, _one_line(message))
+        self._hold.progress(_amount("done", done), counted, _one_line(message))
 
-    def hold(self, claim: Claim) -> None:
-        """Be told of by the store; called before the task is."""
-        self._claim = claim
+    def set_hold(self, hold: Hold) -> None:
+        """Say what holds the task; called before its code is."""
+        self._hold = hold
 
     def remaining(self) -> timedelta | None:
         """Time until Cloud Tasks gives this attempt up, never negative."""

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from cloudtask.dispatch.attempts import Definition
 from cloudtask.exceptions import InvalidTask, TaskNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    from collections.abc import Iterator
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import Route
-    from cloudtask.wire.retry import RetryPolicy
-
-
-class Definition(Protocol):
-    """What the executor needs of a task definition."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def func(self) -> Callable[..., Any]: ...
-    @property
-    def is_async(self) -> bool: ...
-    @property
-    def retry(self) -> RetryPolicy | None: ...
-    @property
-    def deadline(self) -> timedelta | None: ...
-    @property
-    def sensitive(self) -> tuple[str, ...]: ...
 
 
 class Registered(Definition, Protocol):
@@ -52,8 +34,8 @@ class Conflict:
 
     def __str__(self) -> str:
         return (
-            f"{origin(self.claimant)}: the task path {self.path!r} belongs to "
-            f"{origin(self.owner)}. Give one of them another path=."
+            f"{find_origin(self.claimant)}: the task path {self.path!r} belongs to "
+            f"{find_origin(self.owner)}. Give one of them another path=."
         )
 
 
@@ -71,11 +53,11 @@ def register(definition: Registered) -> None:
     """
     for path in (definition.path, *definition.aliases):
         owner = _definitions.setdefault(path, definition)
-        if origin(owner) == origin(definition):
+        if find_origin(owner) == find_origin(definition):
             _definitions[path] = definition
         else:
             conflict = Conflict(path, owner, definition)
-            _conflicts[path, origin(definition)] = conflict
+            _conflicts[path, find_origin(definition)] = conflict
 
 
 def check_owner(definition: Registered) -> None:
@@ -85,7 +67,7 @@ def check_owner(definition: Registered) -> None:
     """
     owner = _definitions.get(definition.path)
     if owner is not definition:
-        conflict = _conflicts.get((definition.path, origin(definition)))
+        conflict = _conflicts.get((definition.path, find_origin(definition)))
         raise InvalidTask(
             str(conflict)
             if conflict
@@ -93,7 +75,8 @@ def check_owner(definition: Registered) -> None:
         )
 
 
-def conflicts() -> Iterator[Conflict]:
+def list_conflicts() -> Iterator[Conflict]:
+    """Every claim to a path that another function has."""
     return iter(_conflicts.values())
 
 
@@ -110,11 +93,11 @@ def get(path: str) -> Registered:
         raise TaskNotFound(f"No task is registered as {path!r}.") from None
 
 
-def all_definitions() -> Iterator[Registered]:
+def list_definitions() -> Iterator[Registered]:
     """Every definition, once."""
     return iter(dict.fromkeys(_definitions.values()))
 
 
-def origin(definition: Registered) -> str:
+def find_origin(definition: Registered) -> str:
     """Where the function is defined, as in `shop.tasks.add`."""
     return f"{definition.func.__module__}.{definition.func.__qualname__}"
