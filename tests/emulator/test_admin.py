@@ -486,9 +486,9 @@ def test_a_reset_begins_anew(
 @pytest.mark.parametrize(
     ("path", "content", "words"),
     [
-        ("clock/advance", None, ["by how much", '{"hours": 1}']),
-        ("clock/advance", {}, ["by how much", "weeks, days, hours"]),
-        ("clock/advance", {"timeout": 1}, ["by how much"]),
+        ("clock/advance", None, ["Give a duration", '{"hours": 1}']),
+        ("clock/advance", {}, ["Give a duration", "weeks, days, hours"]),
+        ("clock/advance", {"timeout": 1}, ["Give a duration"]),
         ("clock/advance", {"hour": 1}, ["'hour'", "Did you mean 'hours'?"]),
         ("clock/advance", {"hours": -1}, ["hours is -1", "from 0"]),
         ("clock/advance", {"hours": "1"}, ['hours is "1"', "a number"]),

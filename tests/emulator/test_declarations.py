@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from cloudtask.emulator.tasks.declarations import parse_queue
-from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
+from cloudtask.emulator.tasks.model.queues import QueueOptions, make_declared
 from cloudtask.emulator.values import instants
 from tests.emulator.samples import QUEUE
 
@@ -69,7 +69,7 @@ def test_a_wrong_declaration_says_what_is_right(text: str, message: str) -> None
 
 
 def test_options_become_the_apis_message() -> None:
-    message = declared(
+    message = make_declared(
         QUEUE,
         {
             "max_attempts": 5,

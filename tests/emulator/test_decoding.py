@@ -10,7 +10,7 @@ from cloudtask.emulator.tasks.admin.decoding import (
     MAX_TEXT,
     Call,
     decode,
-    summary,
+    summarize,
 )
 
 PAYLOAD: dict[str, Any] = {
@@ -149,8 +149,8 @@ def test_binary_bodies_are_shown_in_lines_of_16() -> None:
     ids=["empty", "json", "full", "over", "blanks", "large call", "large binary"],
 )
 def test_a_summary_is_one_short_line(body: bytes, expected: str) -> None:
-    assert summary(body).startswith(expected)
-    assert len(summary(body)) <= MAX_SUMMARY
+    assert summarize(body).startswith(expected)
+    assert len(summarize(body)) <= MAX_SUMMARY
 
 
 @given(st.binary() | st.text().map(str.encode))
@@ -159,4 +159,4 @@ def test_every_body_can_be_shown(body: bytes) -> None:
 
     assert decoded.size == len(body)
     assert json.dumps(decoded.to_dict())
-    assert "\n" not in summary(body)
+    assert "\n" not in summarize(body)

@@ -65,7 +65,7 @@ async def streaming(
 def test_a_change_is_told() -> None:
     async def scenario() -> None:
         changes = Changes()
-        async with streaming(EventStreams(changes.watched)) as (_, response):
+        async with streaming(EventStreams(changes.watch)) as (_, response):
             changes.happen()
             first = await response.content.readexactly(len(CHANGED))
             changes.happen()
@@ -80,7 +80,7 @@ def test_many_changes_are_told_as_few() -> None:
 
     async def scenario() -> None:
         changes = Changes()
-        streams = EventStreams(changes.watched, interval=interval)
+        streams = EventStreams(changes.watch, interval=interval)
         async with streaming(streams) as (_, response):
             loop = asyncio.get_running_loop()
             begin = loop.time()
@@ -103,7 +103,7 @@ def test_five_changes_a_second_are_told() -> None:
 def test_a_quiet_stream_shows_that_it_lives() -> None:
     async def scenario() -> None:
         changes = Changes()
-        streams = EventStreams(changes.watched, heartbeat=0.01)
+        streams = EventStreams(changes.watch, heartbeat=0.01)
         async with streaming(streams) as (_, response):
             for _ in range(2):
                 line = await response.content.readuntil(b"\n\n")
@@ -115,7 +115,7 @@ def test_a_quiet_stream_shows_that_it_lives() -> None:
 def test_a_stream_ends_when_the_client_goes() -> None:
     async def scenario() -> None:
         changes = Changes()
-        streams = EventStreams(changes.watched, interval=0, heartbeat=0.01)
+        streams = EventStreams(changes.watch, interval=0, heartbeat=0.01)
         async with streaming(streams) as (_, response):
             assert len(changes.watchers) == 1
             response.close()
@@ -128,7 +128,7 @@ def test_a_stream_ends_when_the_client_goes() -> None:
 def test_streams_end_with_the_server() -> None:
     async def scenario() -> None:
         changes = Changes()
-        streams = EventStreams(changes.watched)
+        streams = EventStreams(changes.watch)
         async with streaming(streams) as (runner, response):
             await runner.cleanup()
             assert await response.content.read() == b""

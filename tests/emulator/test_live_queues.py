@@ -53,11 +53,11 @@ def test_a_recent_count_forgets_what_is_old_without_being_asked() -> None:
 def test_a_queue_sends_nothing_before_something_is_due() -> None:
     idle = live_queue()
 
-    assert (idle.ready(NOW), idle.next_wake(NOW)) == (0, None)
+    assert (idle.count_ready(NOW), idle.next_wake(NOW)) == (0, None)
     idle.schedule(NOW + 5)
     idle.schedule(NOW + 9)
-    assert (idle.ready(NOW + 4), idle.next_wake(NOW)) == (0, NOW + 5)
-    assert idle.ready(NOW + 5) == 100
+    assert (idle.count_ready(NOW + 4), idle.next_wake(NOW)) == (0, NOW + 5)
+    assert idle.count_ready(NOW + 5) == 100
 
 
 def test_a_queue_sends_no_more_than_it_has_slots_and_tokens() -> None:
@@ -65,16 +65,16 @@ def test_a_queue_sends_no_more_than_it_has_slots_and_tokens() -> None:
         rate_limits={"max_concurrent_dispatches": 12, "max_dispatches_per_second": 1}
     )
     limited.schedule(NOW)
-    assert limited.ready(NOW) == 10
+    assert limited.count_ready(NOW) == 10
 
     limited.bucket.take(10, NOW)
-    assert (limited.ready(NOW), limited.next_wake(NOW)) == (0, NOW + SECOND)
+    assert (limited.count_ready(NOW), limited.next_wake(NOW)) == (0, NOW + SECOND)
 
     for number in range(11):
-        limited.sent(number, NOW)
-    assert limited.ready(NOW + 5 * SECOND) == 1
-    limited.sent(11, NOW)
-    assert (limited.ready(NOW + 5 * SECOND), limited.next_wake(NOW)) == (0, None)
+        limited.note_sent(number, NOW)
+    assert limited.count_ready(NOW + 5 * SECOND) == 1
+    limited.note_sent(11, NOW)
+    assert (limited.count_ready(NOW + 5 * SECOND), limited.next_wake(NOW)) == (0, None)
 
 
 def test_a_paused_queue_never_wakes() -> None:
@@ -83,7 +83,7 @@ def test_a_paused_queue_never_wakes() -> None:
 
     paused.message.state = queues.PAUSED
 
-    assert (paused.ready(NOW), paused.next_wake(NOW)) == (0, None)
+    assert (paused.count_ready(NOW), paused.next_wake(NOW)) == (0, None)
 
 
 def test_a_changed_rate_holds_from_then_on() -> None:

@@ -29,14 +29,14 @@ STORE = Option(
     metavar="PATH",
     read=Path,
     default=Path("cloudtask-emulator.sqlite3"),
-    help="file that keeps queues, tasks and keys; it is made if there is none "
+    help="file that keeps queues, tasks and keys, created if it is missing "
     "(default: cloudtask-emulator.sqlite3 in the working directory)",
 )
 EPHEMERAL = Option(
     flag="--ephemeral",
     dest="ephemeral",
     form="switch",
-    help="keep nothing: all is gone when the emulator stops",
+    help="keep nothing: everything is gone when the emulator stops",
 )
 
 GROUPS: dict[str, tuple[Option, ...]] = {
@@ -48,26 +48,26 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             metavar="NAME[:OPTION=VALUE,...]",
             read=read_queue,
             default=["default"],
-            help="queue that has to be there, see below; may be repeated. One "
-            "that the store has keeps its tasks and gets the options, if any "
-            "(default: default)",
+            help="queue that is created if it is missing, see below; may be "
+            "repeated. One that is in the store keeps its tasks and gets the "
+            "options, if there are any (default: default)",
         ),
         Option(
             flag="--create-queues",
             dest="create_queues",
             form="switch",
             default=False,
-            help="make a queue when a task names one that is not there; Cloud "
-            "Tasks answers NOT_FOUND, and so does this without the option",
+            help="create a missing queue when a task names it; without this the answer "
+            "is NOT_FOUND, as in Cloud Tasks",
         ),
         Option(
             flag="--concurrency",
             dest="concurrency",
             metavar="N",
             read=read_count,
-            help="dispatches at a time of each queue that is made at the start, or "
-            "by --create-queues, and declares no limit (default: 1000, as in Cloud "
-            "Tasks; from manage.py 10, which a desk's server and database bear)",
+            help="dispatches at a time of each queue that is created at the start or "
+            "by --create-queues and declares no limit (default: 1000, as in Cloud "
+            "Tasks; 10 from manage.py, which a development server can bear)",
         ),
         Option(
             flag="--project",
@@ -102,7 +102,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             metavar="SECONDS",
             read=read_duration,
             default=timedelta(days=7),
-            help="likewise the name of a deleted queue (default: 604800, a week)",
+            help="how long the name of a deleted queue stays blocked "
+            "(default: 604800, a week)",
         ),
     ),
     "addresses": (
@@ -189,7 +190,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             dest="quiet",
             form="switch",
             default=False,
-            help="write no line for each attempt",
+            help="do not write a line for each attempt",
         ),
     ),
 }
