@@ -73,7 +73,7 @@ def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     Folders of tests about what is kept have a fixture of this name that does
     nothing.
     """
-    monkeypatch.setattr(stores, "_stores", {})
+    monkeypatch.setattr(stores, "_choose", lambda settings: stores.NO_STORE)
 
 
 @pytest.fixture

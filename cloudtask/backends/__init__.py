@@ -26,7 +26,6 @@ from cloudtask.backends.django_kind import (
     result_of,
     task_of,
 )
-from cloudtask.conf.validation import deadline_problem
 from cloudtask.enqueue.handover import Handover
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.enqueue.schedule_time import find_schedule_time
@@ -53,6 +52,7 @@ from cloudtask.wire.outgoing import Route
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from cloudtask.wire.retry import RetryPolicy
 from cloudtask.wire.stored_size import check_size
+from cloudtask.wire.task_fields import deadline_problem
 
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage

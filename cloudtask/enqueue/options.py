@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.conf import ONCE
-from cloudtask.conf.validation import deadline_problem, url_problem
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
 from cloudtask.wire.headers import header_problem
 from cloudtask.wire.limits import MAX_HEADER_BYTES, MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.task_fields import deadline_problem, url_problem
 
 if TYPE_CHECKING:
     from datetime import timedelta

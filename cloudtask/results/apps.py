@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
 
 from cloudtask import stores
+
+if TYPE_CHECKING:
+    from cloudtask.conf import Settings
 
 
 class ResultsConfig(AppConfig):
@@ -15,6 +20,13 @@ class ResultsConfig(AppConfig):
 
     def ready(self) -> None:
         from cloudtask.results import checks  # noqa: F401 - registers them
+        from cloudtask.results.settings import get_results_settings
         from cloudtask.results.store import DatabaseStore, ErrorStore
 
-        stores.register({"all": DatabaseStore(), "errors": ErrorStore()})
+        kept = {"all": DatabaseStore(), "errors": ErrorStore()}
+
+        def choose(settings: Settings) -> stores.ResultStore:
+            word = get_results_settings(settings).results
+            return kept.get(word, stores.NO_STORE)
+
+        stores.register(choose)

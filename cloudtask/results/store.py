@@ -51,6 +51,7 @@ from cloudtask.results.loaded import sensitive_of
 from cloudtask.results.missing import ADVICE, advise, is_missing
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import find
+from cloudtask.results.settings import get_results_settings
 from cloudtask.results.statements import Given, Update, given
 from cloudtask.results.sweeping import LOOK_AFTER, note_sent, sweep_by_traffic
 from cloudtask.results.values import storable, text
@@ -529,7 +530,7 @@ def _keep_error(
     is_short: bool = False,
 ) -> None:
     error = ending.error
-    is_one_too_many = request.attempt > get_settings().max_errors
+    is_one_too_many = request.attempt > get_results_settings(get_settings()).max_errors
     if error is None or (is_one_too_many and not ending.final):
         return
     kind = type(error)

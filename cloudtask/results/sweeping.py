@@ -34,6 +34,7 @@ from cloudtask.results.connections import ask, primary
 from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.settings import get_results_settings
 from cloudtask.results.statements import Update, given
 from cloudtask.transports.base import Patience
 from cloudtask.wire.payload import new_id
@@ -151,7 +152,7 @@ def sweep_by_traffic() -> None:
 
 def _prune() -> None:
     """Delete some of what the settings have pruned."""
-    settings = get_settings()
+    settings = get_results_settings(get_settings())
     if settings.prune_after or settings.prune_failed_after:
         control.prune_some(
             _before(settings.prune_after),

@@ -20,7 +20,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.conf import Settings
-from cloudtask.conf.validation import QueueConfig
+from cloudtask.conf.queues import QueueConfig
 from cloudtask.emulator import commandline
 from cloudtask.emulator.arguments import effective
 from cloudtask.emulator.declarations import parse_queue

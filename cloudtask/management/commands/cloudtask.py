@@ -18,7 +18,7 @@ from cloudtask.emulator import commandline
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cloudtask.conf.validation import QueueConfig
+    from cloudtask.conf.queues import QueueConfig
 
 
 #: Dispatches at a time that a development server and its database bear.
