@@ -1,4 +1,4 @@
-"""The Django app: has its store used."""
+"""The Django app: has its store used, and brings actions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from django.apps import AppConfig
 from cloudtask import stores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudtask.actions import Action
     from cloudtask.conf import Settings
 
 
@@ -30,3 +33,9 @@ class ResultsConfig(AppConfig):
             return kept.get(word, stores.NO_STORE)
 
         stores.register(choose)
+
+    def cloudtask_actions(self) -> Sequence[Action]:
+        """What this app brings to `manage.py cloudtask`."""
+        from cloudtask.results.commands import ACTIONS
+
+        return ACTIONS

@@ -25,6 +25,7 @@ from django.utils.module_loading import import_string
 
 import cloudtask
 from cloudtask import checks, exceptions
+from cloudtask.actions import find_actions
 from cloudtask.checks import reachability
 from cloudtask.conf import Settings, get_settings
 from cloudtask.conf.table import CORE_ROWS, get_all_rows
@@ -39,7 +40,6 @@ from cloudtask.management.commands.cloudtask import Command
 from cloudtask.results import admin as results_admin
 from cloudtask.results import checks as results_checks
 from cloudtask.results import leases, store, sweeping, values
-from cloudtask.results.commands import add_actions
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.settings import ResultsSettings
 from cloudtask.stores import StoredResult
@@ -342,13 +342,10 @@ def test_every_option_of_a_command_is_listed(action: str) -> None:
     table = page("results.md").partition(f"| `{action}` | default |")[2]
     listed = re.findall(r"^\| `(--[a-z-]+)` \|", table.partition("\n\n")[0], re.M)
 
-    actions = argparse.ArgumentParser().add_subparsers()
-    add_actions(actions)
-    flags = {
-        flag
-        for each in actions.choices[action]._actions
-        for flag in each.option_strings
-    }
+    [found] = (each for each in find_actions() if each.name == action)
+    parser = argparse.ArgumentParser()
+    found.add_arguments(parser)
+    flags = {flag for each in parser._actions for flag in each.option_strings}
     assert set(listed) == flags - {"-h", "--help"}
 
 
