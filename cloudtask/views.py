@@ -19,7 +19,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth
-from cloudtask.auth.admission import BACKEND_KEY, without_signature
+from cloudtask.auth.credentials import BACKEND_KEY, remove_signature
 from cloudtask.backends.borders import check_dispatch
 from cloudtask.dispatch import execution
 from cloudtask.dispatch.dispatches import attempt_for, settings_for
@@ -88,7 +88,7 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         admission = auth.authenticate(meta, settings)
         body = _body(request)
         if not admission.allows(body):
-            admission = auth.authenticate(without_signature(meta), settings)
+            admission = auth.authenticate(remove_signature(meta), settings)
         attempt = _attempt(request, body, backend, admission)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)
@@ -112,7 +112,7 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
             admission = await _authenticate_in_thread(meta, settings)
         body = _body(request)
         if not admission.allows(body):
-            admission = await _authenticate_in_thread(without_signature(meta), settings)
+            admission = await _authenticate_in_thread(remove_signature(meta), settings)
         attempt = _attempt(request, body, backend, admission)
     except (CloudTaskError, _Refusal) as error:
         return _refuse(error)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
-from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -28,6 +27,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import InvalidCredentials
 from cloudtask.wire.headers import SIGNATURE_HEADER
 
@@ -90,7 +90,7 @@ def headers_for(
             "is on, and there is no key: SECRET_KEY is empty. Set it, or SIGN_KEYS, "
             "or turn SIGN off.",
         )
-    last = int(time()) + _LIFETIME
+    last = int(clock.now().timestamp()) + _LIFETIME
     if schedule_time is not None:
         last = max(last, int(schedule_time.timestamp()) + _LIFETIME)
     text = f"{VERSION}.{last}.{_hash_of(payload)}.{_hash(body)}"
@@ -122,7 +122,7 @@ def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
     matches = [hmac.compare_digest(sent, _mac(key, text, backend)) for key in keys]
     if not any(matches):
         raise InvalidCredentials("the signature is another's")
-    if int(last) < time():
+    if int(last) < clock.now().timestamp():
         raise InvalidCredentials("the signature has expired")
     return SignedTask(about, body)
 

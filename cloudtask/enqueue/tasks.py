@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -14,7 +14,7 @@ from typing import (
     TypeVar,
 )
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch import execution, registry
 from cloudtask.enqueue.enqueued import EnqueuedTask
 from cloudtask.enqueue.handover import Handover
@@ -349,7 +349,7 @@ class Task(Generic[R_co]):
             task=definition.path,
             args=self.args,
             kwargs=self.kwargs,
-            enqueued_at=datetime.now(UTC),
+            enqueued_at=clock.now(),
         )
         return payload, make_outgoing(
             settings,
@@ -366,7 +366,7 @@ class Task(Generic[R_co]):
         return route if url == route.url else replace(route, url=url, prepared=None)
 
     def _schedule_time(self, at: datetime | None, after: timedelta | None) -> datetime:
-        now = datetime.now(UTC)
+        now = clock.now()
         if (at is None) == (after is None):
             raise self._bad_time("", "takes at= or after=, one of them")
         if after is not None:

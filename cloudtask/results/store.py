@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from time import monotonic
 from traceback import format_exception
@@ -34,7 +34,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.workers import worker_id
 from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.results.clock import Now, after
@@ -218,7 +218,7 @@ class LeaseClaim(Claim):
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
         found = self._session.look(lambda: list(held.all()))
-        [cancelled_at] = found or [datetime.now(UTC)]
+        [cancelled_at] = found or [clock.now()]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -547,7 +547,7 @@ def _keep_error(
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message="" if is_short else shown(text_of(error)),
         traceback="" if is_short else shown("".join(format_exception(error))),
-        happened_at=datetime.now(UTC),
+        happened_at=clock.now(),
     )
 
 

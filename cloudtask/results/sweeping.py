@@ -18,7 +18,7 @@ from django.db import Error
 from django.db.models import Case, DateTimeField, Value, When
 from django.db.models.functions import Coalesce
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.exceptions import (
     CloudTaskError,
     EnqueueError,
@@ -162,7 +162,7 @@ def _prune() -> None:
 
 
 def _before(age: timedelta | None) -> datetime:
-    return datetime.now(UTC) - age if age else _NEVER
+    return clock.now() - age if age else _NEVER
 
 
 _last_pass = monotonic()
@@ -248,7 +248,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _pause_of(row: TaskRecord) -> timedelta:
     """As long as it has waited already, within bounds."""
-    age: timedelta = datetime.now(UTC) - row.enqueued_at
+    age: timedelta = clock.now() - row.enqueued_at
     return min(max(age, PAUSE), MAX_PAUSE)
 
 

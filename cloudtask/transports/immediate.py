@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.dispatch import execution
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.privacy.frames import hide_values
@@ -42,7 +42,7 @@ class ImmediateTransport(Transport):
 
     def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        meta = meta_of(task, name, due=datetime.now(UTC))
+        meta = meta_of(task, name, due=clock.now())
         attempt = attempt_for(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1

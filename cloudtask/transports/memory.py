@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.dispatch import execution
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Attempt, Outcome, Status
@@ -48,7 +49,7 @@ class MemoryTransport(Transport):
 
     def send(self, task: OutgoingTask) -> str:
         name = self._names.claim(task)
-        due = task.schedule_time or datetime.now(UTC)
+        due = task.schedule_time or clock.now()
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
@@ -62,7 +63,7 @@ class MemoryTransport(Transport):
         # It is due now, for the next drain().
         found = [task for task in self.tasks if task.name == name]
         for task in found:
-            task.due = datetime.now(UTC)
+            task.due = clock.now()
         return bool(found)
 
     def clear(self) -> None:
@@ -84,12 +85,12 @@ class MemoryTransport(Transport):
             One outcome for each attempt, in order.
         """
         outcomes = []
-        while (stored := self._next_due(now or datetime.now(UTC))) is not None:
+        while (stored := self._next_due(now or clock.now())) is not None:
             outcome = execution.run(self._attempt(stored))
             outcomes.append(outcome)
             if _asks_again(outcome) and stored.attempt < MAX_ATTEMPTS:
                 stored.attempt += 1
-                stored.due = datetime.now(UTC) + _wait(outcome)
+                stored.due = clock.now() + _wait(outcome)
                 self.tasks.append(stored)
             elif outcome.error is not None:
                 raise outcome.error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.conf import clock
 from cloudtask.results import control
 from cloudtask.results.commands.arguments import add_dry_run, read_age
 from cloudtask.results.commands.bar import Bar
@@ -42,7 +43,7 @@ class PruneAction(ResultsAction):
         add_dry_run(parser)
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
-        now = datetime.now(UTC)
+        now = clock.now()
         rows = control.prunable(
             now - options["older_than"], now - options["failed_older_than"]
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 
+from cloudtask.conf import clock
 from cloudtask.results import control
 from cloudtask.results.commands.arguments import add_dry_run, read_age, read_rate
 from cloudtask.results.commands.bar import Bar
@@ -82,7 +82,5 @@ def _select(options: Mapping[str, Any]) -> QuerySet[TaskRecord]:
         )
     rows = control.redrivable(select_rows(options))
     if options["failed_within"] is not None:
-        rows = rows.filter(
-            finished_at__gte=datetime.now(UTC) - options["failed_within"]
-        )
+        rows = rows.filter(finished_at__gte=clock.now() - options["failed_within"])
     return rows
