@@ -96,9 +96,9 @@ def _look(scope: Message) -> None:
 
 
 def _has_own_auth() -> bool:
-    from cloudtask.checks import all_settings
+    from cloudtask.dispatch.dispatches import find_all_settings
 
-    return any(settings.has_own_auth for settings in all_settings())
+    return any(settings.has_own_auth for settings in find_all_settings())
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -15,7 +15,7 @@ from cloudtask.stores import get_store
 from cloudtask.wire import payload as payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from django.http import HttpRequest
 
@@ -98,3 +98,11 @@ def backend_of(alias: str) -> ConfiguredBackend:
     if not isinstance(backend, ConfiguredBackend):
         raise InvalidCredentials(f"the task backend {alias!r} is another package's")
     return backend
+
+
+def find_all_settings() -> Iterator[Settings]:
+    """CLOUDTASK's, and those of the backends that have their own."""
+    yield get_settings()
+    for backend in own_backends():
+        if backend.settings.backend is not None:
+            yield backend.settings

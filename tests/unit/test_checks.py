@@ -534,7 +534,8 @@ BACKENDS: list[tuple[object, list[str], list[tuple[str, str]]]] = [
         [
             (
                 "E006",
-                f"{PATH}['URL'] is no https:// URL: credentials would travel in clear.",
+                f"{PATH}['URL'] is not an https:// URL: credentials would travel in "
+                "clear.",
             )
         ],
     ),
