@@ -100,10 +100,19 @@ skipped = (
     "cloudtask.transports.google", "cloudtask.emulator", "cloudtask.management"
 )
 imported = []
-for module in pkgutil.walk_packages(cloudtask.__path__, "cloudtask."):
-    if not module.name.startswith(skipped):
-        import_module(module.name)
-        imported.append(module.name)
+
+
+def load(package):
+    # Not by walk_packages(), which loads the packages that are skipped.
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not module.name.startswith(skipped):
+            loaded = import_module(module.name)
+            imported.append(module.name)
+            if module.ispkg:
+                load(loaded)
+
+
+load(cloudtask)
 print(json.dumps({"imported": imported, "modules": [*sys.modules]}))
 """
 
@@ -170,8 +179,8 @@ UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 #: Where a name from outside the source is imported, by which function: the
 #: names of __all__, the modules of IMPORTS, and the classes that settings
-#: name. Never what a payload says. `_load_framework` names its one module, and
-#: `get_all_rows` those of the optional apps of this package.
+#: name. Never what a payload says. `_load_framework` names its two modules,
+#: and `get_all_rows` those of the optional apps of this package.
 DYNAMIC_IMPORTS = {
     "__init__.py": {("__getattr__", "import_module")},
     "apps.py": {
@@ -219,6 +228,16 @@ def sleeps(tree: ast.AST) -> Iterator[str]:
             yield from [called] if called != "asyncio.sleep" else []
 
 
+def other_clocks(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from (alias.name for alias in node.names if alias.name == "time")
+        elif isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            asked = ("datetime.now", "datetime.utcnow", "timezone.now", "time.time")
+            yield from [name] if name.endswith(asked) else []
+
+
 def dynamic_imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         name = getattr(node, "id", None) or getattr(node, "attr", None)
@@ -246,6 +265,10 @@ def places_of_dynamic_imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
         (compared_secrets, "any(sent == s for s in x) or secrets()[0] == y"),
         (sleeps, "from time import sleep"),
         (sleeps, "import time\ntime.sleep(1)"),
+        (other_clocks, "from time import monotonic, time"),
+        (other_clocks, "time.time()"),
+        (other_clocks, "datetime.now(UTC)"),
+        (other_clocks, "django.utils.timezone.now()"),
         (dynamic_imports, "import_string(path)"),
         (dynamic_imports, "importlib.import_module(path)"),
     ],
@@ -267,6 +290,18 @@ def test_no_module_does_what_is_forbidden(find: Find) -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def test_one_module_alone_asks_what_time_it_is() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in SOURCES
+        if any(other_clocks(ast.parse(path.read_text())))
+    }
+
+    assert {each for each in found if not each.startswith("emulator/")} == {
+        "conf/clock.py"
+    }
+
+
 def test_only_settings_and_public_names_are_imported_by_name() -> None:
     found = {
         path.relative_to(PACKAGE).as_posix(): set(
@@ -283,5 +318,7 @@ def test_the_framework_is_imported_by_a_name_in_the_source() -> None:
     (load,) = (n for n in tree.body if getattr(n, "name", "") == "_load_framework")
     calls = [ast.unparse(n) for n in ast.walk(load) if isinstance(n, ast.Call)]
 
-    assert "import_module('cloudtask.framework')" in calls
-    assert sum("import_module(" in call for call in calls) == 1
+    assert [call for call in calls if "import_module(" in call] == [
+        "import_module('cloudtask.framework')",
+        "import_module('cloudtask.backends.kind')",
+    ]

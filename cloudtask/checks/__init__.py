@@ -37,7 +37,7 @@ from cloudtask.checks.places import (
 from cloudtask.checks.process import check_tasks, check_threads
 from cloudtask.checks.reachability import check_route
 from cloudtask.conf import Settings, get_backend_settings, get_settings
-from cloudtask.dispatch.dispatches import find_all_settings, own_backends
+from cloudtask.dispatch.kinds import find_all_settings, find_backends
 from cloudtask.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
 
 def _is_unused(settings: Settings) -> bool:
     """Whether nothing is set but in the OPTIONS of task backends."""
-    backends = own_backends()
+    backends = list(find_backends())
     has_options = bool(backends) and all(each.options for each in backends)
     return settings == Settings() and has_options
 

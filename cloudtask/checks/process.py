@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from django.core import checks
 from django.core.checks import Error
 
-from cloudtask.dispatch import registry
 from cloudtask.dispatch.workers import GREEN_THREADS_STOP, green_threads
+from cloudtask.enqueue import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_tasks() -> Iterator[CheckMessage]:
-    for conflict in registry.conflicts():
+    for conflict in registry.list_conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
 
 

@@ -21,14 +21,12 @@ from cloudtask.conf.current import (
 from cloudtask.conf.settings import (
     EMULATOR_VARIABLE,
     GOOGLE_TRANSPORT,
-    ONCE,
     Settings,
 )
 
 __all__ = [
     "EMULATOR_VARIABLE",
     "GOOGLE_TRANSPORT",
-    "ONCE",
     "OncePerSettings",
     "Settings",
     "get_backend_settings",

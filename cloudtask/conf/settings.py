@@ -25,7 +25,7 @@ from cloudtask.exceptions import (
     MetadataUnavailable,
 )
 from cloudtask.wire import naming
-from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.retry import ONE_ATTEMPT, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,7 +150,7 @@ class Settings:
     @property
     def default_retry(self) -> RetryPolicy | None:
         """The policy of tasks that have none of their own."""
-        return ONCE if self.run_once else self.retry
+        return ONE_ATTEMPT if self.run_once else self.retry
 
     def require_project(self) -> str:
         return (
@@ -321,6 +321,3 @@ def _options_path(backend: str) -> str:
 
 
 _UNSET = Settings()
-#: The policy of what is not to run a second time, even if its worker died.
-#: It is told from others of one attempt by its identity.
-ONCE = RetryPolicy(max_attempts=1)

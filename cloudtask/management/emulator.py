@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.actions import Action
 from cloudtask.conf import get_settings
-from cloudtask.dispatch.dispatches import own_backends
+from cloudtask.dispatch.kinds import find_backends
 from cloudtask.emulator import commandline
 from cloudtask.management.declarations import get_emulator_defaults
 
@@ -40,7 +40,7 @@ class EmulatorAction(Action):
         commandline.add_arguments(parser)
 
     def handle(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
-        backends = [(each.settings, each.queues) for each in own_backends()]
+        backends = [(each.settings, each.queues) for each in find_backends()]
         defaults = get_emulator_defaults(get_settings(), backends)
         defaults["concurrency"] = DESK_CONCURRENCY
         status = commandline.run(argparse.Namespace(**options), defaults)

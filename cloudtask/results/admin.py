@@ -95,7 +95,7 @@ def rendered_arguments(row: TaskRecord) -> str:
     try:
         document = json.loads(row.body)
         sensitive = sensitive_of(payload_of(row))
-        args, kwargs = sensitive.masked(document["args"], document["kwargs"])
+        args, kwargs = sensitive.mask(document["args"], document["kwargs"])
     except (ValueError, KeyError, TypeError, AttributeError):
         # Nobody knows what of it is to be hidden.
         return UNREADABLE

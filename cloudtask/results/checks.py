@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connections, router
 
-from cloudtask.dispatch.dispatches import find_all_settings
+from cloudtask.dispatch.kinds import find_all_settings
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.results.leases import lease_time
 from cloudtask.results.models import TaskError, TaskRecord

@@ -11,7 +11,7 @@ from django.db import router, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from cloudtask.conf import clock
-from cloudtask.exceptions import CloudTaskError, PayloadError
+from cloudtask.exceptions import PayloadError
 from cloudtask.results import sending
 from cloudtask.results.clock import Now
 from cloudtask.results.connections import ask
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.models import QuerySet
+
+    from cloudtask.transports.patience import Patience
 
 _T = TypeVar("_T")
 
@@ -54,7 +56,7 @@ def cancel(id: str | UUID) -> bool:  # noqa: A002
     Returns:
         Whether there was anything to cancel.
     """
-    return _cancel([as_id(id)]) == 1
+    return _cancel([as_id(id)], sending.patience()) == 1
 
 
 async def acancel(id: str | UUID) -> bool:  # noqa: A002
@@ -70,9 +72,10 @@ def cancel_many(ids: Iterable[str | UUID]) -> list[str]:
         The ids of those where there was anything to cancel.
     """
     cancelled: list[str] = []
+    patience = sending.patience()
     for chunk in _chunks([as_id(each) for each in ids], CHUNK):
         found = list(cancellable(_rows(chunk)).values_list("pk", flat=True))
-        _cancel(found)
+        _cancel(found, patience)
         # Some may have finished since they were looked for.
         done = _rows(found).filter(cancelled_at__isnull=False)
         cancelled += done.values_list("pk", flat=True)
@@ -86,7 +89,7 @@ def cancellable(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
     )
 
 
-def _cancel(ids: Sequence[str]) -> int:
+def _cancel(ids: Sequence[str], patience: Patience) -> int:
     # One statement: between two, a task that waits may begin, or end.
     waits = {"status": Status.READY}
     rows = cancellable(_rows(ids))
@@ -103,17 +106,17 @@ def _cancel(ids: Sequence[str]) -> int:
         )
     )
     if cancelled:
-        _leave_queues(ids)
+        _leave_queues(ids, patience)
     return cancelled
 
 
-def _leave_queues(ids: Sequence[str]) -> None:
+def _leave_queues(ids: Sequence[str], patience: Patience) -> None:
     """Take cancelled tasks out of their queues, once they are committed."""
     rows = _rows(ids).filter(status=Status.FAILED)
 
     # Not a partial: Django asks for the name of what fails.
     def delete() -> None:
-        sending.delete_many(rows.defer("body", "return_value"))
+        sending.delete_many(rows.defer("body", "return_value"), patience)
 
     transaction.on_commit(delete, router.db_for_write(TaskRecord), robust=True)
 
@@ -128,15 +131,16 @@ def retry_now(rows: QuerySet[TaskRecord]) -> list[str]:
         The ids of those that are.
     """
     waiting = rows.filter(status=Status.READY, attempt__gt=0).exclude(name="")
-    return [row.pk for row in waiting if _is_dispatched(row)]
+    patience = sending.patience()
+    return [row.pk for row in waiting if _is_dispatched(row, patience)]
 
 
-def _is_dispatched(row: TaskRecord) -> bool:
-    try:
-        return sending.run_now(row)
-    except CloudTaskError as error:
-        logger.warning("task=%s id=%s waits still: %s", row.path, row.pk, error)
-        return False
+def _is_dispatched(row: TaskRecord, patience: Patience) -> bool:
+    answer = sending.run_now(row, patience)
+    if isinstance(answer, bool):
+        return answer
+    logger.warning("task=%s id=%s waits still: %s", row.path, row.pk, answer)
+    return False
 
 
 def redrive(rows: QuerySet[TaskRecord]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, router, transaction
 
 from cloudtask.conf import clock
-from cloudtask.dispatch.dispatches import backend_of
+from cloudtask.dispatch.kinds import find_kind
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.results.clock import Now
 from cloudtask.results.connections import ask
@@ -16,7 +16,6 @@ from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import found
 from cloudtask.results.values import text
 from cloudtask.signals import task_failed
-from cloudtask.wire.payload import DJANGO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,10 +72,9 @@ def _write(
 
 
 def _tell(row: TaskRecord, error: CloudTaskError) -> None:
-    is_told = row.kind == DJANGO and _tell_django(row)
+    is_logged = _tell_finished(row)
     logger.log(
-        # Django's own logger has told.
-        logging.WARNING if is_told else logging.ERROR,
+        logging.WARNING if is_logged else logging.ERROR,
         "task=%s id=%s status=failed reason=%r",
         row.path,
         row.pk,
@@ -85,15 +83,9 @@ def _tell(row: TaskRecord, error: CloudTaskError) -> None:
     task_failed.send_robust(row.path, task_id=row.pk, request=None, error=error)
 
 
-def _tell_django(row: TaskRecord) -> bool:
-    """Send `task_finished`. False where this process lacks what it takes."""
+def _tell_finished(row: TaskRecord) -> bool:
+    """Have its kind tell of it; False if that logs no failure."""
     try:
-        backend = backend_of(row.backend)
-        from cloudtask.backends.django_kind import result_of
-        from cloudtask.framework import task_finished
-
-        result = result_of(found(row.pk))
+        return find_kind(row.kind).tell_finished(found(row.pk))
     except (CloudTaskError, Error):
-        return False
-    task_finished.send_robust(type(backend), task_result=result)
-    return True
+        return False  # This process lacks what it takes.

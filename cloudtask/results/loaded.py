@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.privacy.redaction import ALL_SENSITIVE
 from cloudtask.wire.payload import Payload
 
 if TYPE_CHECKING:
-    from cloudtask.dispatch.execution import Attempt
+    from cloudtask.dispatch.attempts import Attempt
     from cloudtask.privacy.redaction import Sensitive
     from cloudtask.results.models import TaskRecord
 
@@ -41,6 +41,6 @@ def payload_of(row: TaskRecord) -> Payload:
 
 def _attempt_of(payload: Payload) -> Attempt | None:
     try:
-        return attempt_for(payload, {})
-    except (CloudTaskError, ImportError):
-        return None  # No such task, no such backend, or no framework for it.
+        return make_attempt(payload, {})
+    except CloudTaskError:
+        return None  # No such task, or none that may run here.

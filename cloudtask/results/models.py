@@ -15,6 +15,7 @@ from cloudtask.results.fields import (
     JSONBodyField,
     JSONTextField,
 )
+from cloudtask.wire.limits import MAX_URL_LENGTH
 
 _TASKS = "/tasks/"
 
@@ -66,7 +67,7 @@ class TaskRecord(models.Model):
     status = AnyCharField(max_length=10, choices=Status.choices, default=Status.READY)
 
     body = JSONBodyField(blank=True, help_text="The payload, to send it again.")
-    url = AnyCharField(max_length=2083, blank=True, help_text="Its own URL.")
+    url = AnyCharField(max_length=MAX_URL_LENGTH, blank=True, help_text="Its own URL.")
     task_id = AnyCharField(
         max_length=500, blank=True, help_text="The id that a named task was given."
     )

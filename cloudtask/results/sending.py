@@ -5,32 +5,37 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.dispatches import backend_of, settings_for
+from cloudtask.dispatch.kinds import find_kind, find_settings
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import Patience, Transport
-    from cloudtask.wire.outgoing import OutgoingTask, Route
-    from cloudtask.wire.payload import Payload
+    from cloudtask.transports.base import Transport
+    from cloudtask.wire.outgoing import OutgoingTask
 
 logger = logging.getLogger("cloudtask")
 
 
 def send_many(
-    rows: Iterable[TaskRecord],
+    rows: Iterable[TaskRecord], patience: Patience
 ) -> Iterator[list[tuple[TaskRecord, str | Exception]]]:
     """
     Send tasks as they were enqueued, by as few calls as that takes.
+
+    Args:
+        rows: Those of the tasks.
+        patience: For all calls of the caller.
 
     Yields:
         After each call its tasks, with their names at Cloud Tasks, or what
@@ -45,7 +50,6 @@ def send_many(
             # Whatever is wrong with one row, others are sent.
             yield [(row, error)]
     for transport, tasks in sendable.items():
-        patience = transport.patience()
         for start in range(0, len(tasks), transport.batch_size):
             some = tasks[start : start + transport.batch_size]
             answers = _answers(transport, [task for _, task in some], patience)
@@ -66,11 +70,11 @@ def _answers(
 
 def _outgoing(row: TaskRecord) -> OutgoingTask:
     transport = _transport_of(row)
-    settings = settings_for(row.backend or None)
+    settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
-    route = _route(payload, transport)
+    route = find_kind(payload.kind).route(payload)
     return make_outgoing(
         settings,
         payload,
@@ -87,27 +91,29 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
     )
 
 
-def delete_many(rows: Iterable[TaskRecord]) -> None:
+def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
     """
     Take tasks out of their queues, and log those that may be there still.
 
     Such a task is dispatched, and answered as the finished one it is.
     """
-    named: dict[Transport, dict[str, TaskRecord]] = defaultdict(dict)
+    named: dict[QueueTransport, dict[str, TaskRecord]] = defaultdict(dict)
     for row in rows:
         try:
-            if row.name:
-                named[_transport_of(row)][_full_name(row)] = row
+            if (queues := _find_queues(row)) is not None:
+                named[queues][_full_name(row)] = row
         except CloudTaskError as error:
             _log_left(row, error)
     for transport, by_name in named.items():
-        for name, reason in _left(transport, list(by_name)).items():
+        for name, reason in _left(transport, list(by_name), patience).items():
             _log_left(by_name[name], reason)
 
 
-def _left(transport: Transport, names: list[str]) -> Mapping[str, CloudTaskError]:
+def _left(
+    transport: QueueTransport, names: list[str], patience: Patience
+) -> Mapping[str, CloudTaskError]:
     try:
-        return transport.delete_many(names)
+        return transport.delete_many(names, patience)
     except CloudTaskError as error:
         return dict.fromkeys(names, error)
 
@@ -116,33 +122,38 @@ def _log_left(row: TaskRecord, reason: CloudTaskError) -> None:
     logger.warning("task=%s id=%s is in the queue still: %s", row.path, row.pk, reason)
 
 
-def run_now(row: TaskRecord) -> bool:
+def run_now(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
     """
     Have Cloud Tasks dispatch a task now, whenever it is scheduled.
 
     Returns:
-        Whether its queue had it.
-
-    Raises:
-        EnqueueError: Cloud Tasks did not answer, or refused.
+        Whether its queue had it, or why nobody knows.
     """
-    return bool(row.name) and _transport_of(row).run(_full_name(row))
+    return _ask(row, patience, lambda transport: transport.run)
 
 
-def is_queued(row: TaskRecord) -> bool:
-    """
-    Whether Cloud Tasks has a task still.
-
-    Raises:
-        EnqueueError: Cloud Tasks did not answer.
-    """
-    return bool(row.name) and _transport_of(row).has(_full_name(row))
+def is_queued(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
+    """Whether Cloud Tasks has a task still, or why nobody knows."""
+    return _ask(row, patience, lambda transport: transport.has)
 
 
-def _route(payload: Payload, transport: Transport) -> Route:
-    if payload.backend is not None:
-        return backend_of(payload.backend).route(payload)
-    return registry.get(payload.task).route(get_settings(), transport)
+def _ask(
+    row: TaskRecord,
+    patience: Patience,
+    question: Callable[[QueueTransport], Callable[[str, float], bool]],
+) -> bool | CloudTaskError:
+    try:
+        queues = _find_queues(row)
+        if queues is None:
+            return False
+        return patience.ask(partial(question(queues), _full_name(row)))
+    except CloudTaskError as error:
+        return error
+
+
+def patience() -> Patience:
+    """For all calls of one caller, to whatever transports."""
+    return Patience(get_settings().rpc_timeout)
 
 
 def _full_name(row: TaskRecord) -> str:
@@ -150,9 +161,15 @@ def _full_name(row: TaskRecord) -> str:
     if "/" in name:
         return name
     # Known by its dispatch alone, which tells the last part.
-    target = _transport_of(row).target(settings_for(row.backend or None))
+    target = _transport_of(row).target(find_settings(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
+def _find_queues(row: TaskRecord) -> QueueTransport | None:
+    """The transport that knows a task; None where it cannot be in a queue."""
+    transport = _transport_of(row) if row.name else None
+    return transport if isinstance(transport, QueueTransport) else None
+
+
 def _transport_of(row: TaskRecord) -> Transport:
-    return get_transport(settings_for(row.backend or None))
+    return get_transport(find_settings(row.backend or None))

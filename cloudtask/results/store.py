@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from cloudtask.stores import StoredResult
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 _T = TypeVar("_T")
 
@@ -539,7 +539,7 @@ def _keep_error(
     sensitive = sensitive_of(replace(payload, args=args, kwargs=kwargs))
 
     def shown(words: str) -> str:
-        return text(sensitive.scrubbed(words, args, kwargs))
+        return text(sensitive.scrub(words, args, kwargs))
 
     TaskError.objects.create(
         task_id=payload.id,

@@ -36,13 +36,14 @@ from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.settings import get_results_settings
 from cloudtask.results.statements import Update, given
-from cloudtask.transports.base import Patience
 from cloudtask.wire.payload import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from django.db.models import QuerySet
+
+    from cloudtask.transports.patience import Patience
 
 logger = logging.getLogger("cloudtask")
 
@@ -75,12 +76,12 @@ class Swept:
 
 def sweep(limit: int = LIMIT) -> Swept:
     """Make one pass, over the tasks that wait longest."""
-    swept = Swept()
-    for answers in sending.send_many(_taken(_to_send(), limit, send_at=after(PAUSE))):
+    swept, patience = Swept(), sending.patience()
+    unsent = _taken(_to_send(), limit, send_at=after(PAUSE))
+    for answers in sending.send_many(unsent, patience):
         sent = _try(_note, answers)
         swept.sent += sent
         swept.unsent += len(answers) - sent
-    patience = Patience(get_settings().rpc_timeout)
     for row in _taken(_orphans(), limit, lease_expires_at=Now()):
         swept.freed += _try(_free, row, patience)
     for row in _taken(_waiting(), limit, look_at=after(LOOK_AFTER)):
@@ -297,11 +298,7 @@ def _free(row: TaskRecord, patience: Patience) -> bool:
 
 
 def _may_be_queued(row: TaskRecord, patience: Patience) -> bool:
-    answer: bool | CloudTaskError
-    try:
-        answer = patience.ask(sending.is_queued, row)
-    except CloudTaskError as error:
-        answer = error
+    answer = sending.is_queued(row, patience)
     if isinstance(answer, bool):
         return answer
     logger.warning("task=%s id=%s: no answer: %s", row.path, row.pk, answer)

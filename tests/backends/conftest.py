@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from cloudtask import transports
 from cloudtask.auth import authenticator
-from cloudtask.backends import CloudTasksBackend, django_kind
+from cloudtask.backends import CloudTasksBackend, definitions
 from cloudtask.framework import task_backends
 from tests.backends.samples import TASKS, Told, recorded
 from tests.security.sending import Send, send_asgi, send_wsgi
@@ -28,7 +28,7 @@ def _own_tasks(settings: Any) -> Iterator[None]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
     authenticator._get_authenticator._made.clear()
 
 

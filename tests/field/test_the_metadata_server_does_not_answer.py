@@ -19,7 +19,7 @@ from django.test import override_settings
 
 from cloudtask import transports
 from cloudtask.auth import authenticator, tokens
-from cloudtask.backends import django_kind
+from cloudtask.backends import definitions
 from cloudtask.conf import environment
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.framework import task_backends
@@ -121,7 +121,7 @@ def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
     authenticator._get_authenticator._made.clear()
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from cloudtask import transports
-from cloudtask.backends import django_kind
+from cloudtask.backends import definitions
 from cloudtask.results import leases, store, sweeping
 from tests.backends.samples import TASKS
 
@@ -27,7 +27,7 @@ def _results(settings: Any) -> Iterator[None]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
 
 
 @pytest.fixture(autouse=True)

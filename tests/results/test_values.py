@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.results.values import MAX_TEXT, MAX_VALUE, restored, storable, text
 from cloudtask.stores import Ending, StoredResult, get_store
 from tests.backends import tasks as django_tasks

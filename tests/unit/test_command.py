@@ -26,8 +26,8 @@ from cloudtask.actions import Action, find_actions
 from cloudtask.conf import Settings
 from cloudtask.conf.queues import QueueConfig
 from cloudtask.emulator import commandline
-from cloudtask.emulator.arguments import effective
-from cloudtask.emulator.declarations import parse_queue
+from cloudtask.emulator.arguments.values import resolve
+from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.framework import BaseTaskBackend
 from cloudtask.management.declarations import (
     get_emulator_defaults,
@@ -120,7 +120,7 @@ def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
     ((options, implied),) = seen
-    values = effective(vars(options), implied)
+    values = resolve(vars(options), implied)
     assert values["port"] == 9001
     # Of two declarations of a queue the later counts.
     assert values["queues"] == ["default", "other", "default:max_attempts=2"]

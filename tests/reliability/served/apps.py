@@ -25,10 +25,10 @@ class ServedConfig(AppConfig):
 
 
 def _hasten() -> None:
-    from cloudtask import views
+    from cloudtask.dispatch import answers
     from cloudtask.results import leases, store, sweeping
 
-    views._RETRY_AFTER = 1
+    answers.RETRY_AFTER = 1
     leases.LEASE = timedelta(seconds=float(os.environ["RELIABILITY_LEASE"]))
     sweeping.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
     sweeping.PAUSE = timedelta(seconds=1)
@@ -36,10 +36,10 @@ def _hasten() -> None:
 
 
 def _ack_while_running() -> None:
-    from cloudtask import views
-    from cloudtask.dispatch.execution import Status
+    from cloudtask.dispatch.answers import STATUS_CODES
+    from cloudtask.dispatch.outcomes import Status
 
-    views._STATUS_CODES[Status.BUSY] = 200
+    STATUS_CODES[Status.BUSY] = 200
 
 
 def _no_fence() -> None:
@@ -93,10 +93,10 @@ def _select_then_update() -> None:
 
 
 def _refuse_duplicates() -> None:
-    from cloudtask import views
-    from cloudtask.dispatch.execution import Status
+    from cloudtask.dispatch.answers import STATUS_CODES
+    from cloudtask.dispatch.outcomes import Status
 
-    views._STATUS_CODES[Status.DUPLICATE] = 409
+    STATUS_CODES[Status.DUPLICATE] = 409
 
 
 def _no_mark() -> None:
@@ -133,10 +133,10 @@ def _trust_progress() -> None:
 
     from cloudtask.results.connections import primary, renew
     from cloudtask.results.leases import Heart
-    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.request import CloudTaskRequest
 
     def progress(request: Any, done: Any, total: Any = None, message: Any = "") -> None:
-        request._claim.progress(done, total, message)
+        request._hold.progress(done, total, message)
 
     def start(heart: Any) -> None:
         if heart._thread is None:
@@ -168,12 +168,12 @@ def _leave_cancelled() -> None:
 
 
 def _keep_channel() -> None:
-    from cloudtask.transports.google_channel import Link
+    from cloudtask.transports.google.channel import Link
 
-    def reason(link: Any, connection: Any, error: Any) -> Any:
+    def explain(link: Any, connection: Any, error: Any) -> Any:
         return error.code(), error.details()
 
-    Link.reason = reason  # type: ignore[method-assign]
+    Link.explain = explain  # type: ignore[method-assign]
 
 
 #: What the harness has to find out.
