@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,7 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from cloudtask.conf import clock
 from cloudtask.results import control
 from cloudtask.results.loaded import payload_of, sensitive_of
 from cloudtask.results.models import TaskRecord
@@ -340,7 +341,7 @@ class TaskAdmin(_ModelAdmin):
     def duration(self, row: TaskRecord) -> str:
         if row.started_at is None:
             return self.get_empty_value_display()
-        lasted = (row.finished_at or datetime.now(UTC)) - row.started_at
+        lasted = (row.finished_at or clock.now()) - row.started_at
         if lasted < timedelta(minutes=1):
             return f"{lasted.total_seconds():.2f} s"
         return str(timedelta(seconds=round(lasted.total_seconds())))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import router, transaction
 from django.db.models import Case, F, Q, Value, When
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import PayloadError
 from cloudtask.results import sending
 from cloudtask.results.clock import Now
@@ -21,6 +21,7 @@ from cloudtask.wire.payload import as_id, decode, encode, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -207,7 +208,7 @@ def _copy(row: TaskRecord) -> TaskRecord:
     payload = decode(row.body.encode())
     using = payload.using and payload.using._replace(run_after=None)
     again = replace(
-        payload, id=new_id(), enqueued_at=datetime.now(UTC), using=using, body=None
+        payload, id=new_id(), enqueued_at=clock.now(), using=using, body=None
     )
     return TaskRecord(
         id=again.id,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, router, transaction
 
+from cloudtask.conf import clock
 from cloudtask.dispatch.kinds import find_kind
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.results.clock import Now
@@ -66,7 +66,7 @@ def _write(
                 attempt=row.attempt,
                 type=f"{type(error).__module__}.{type(error).__qualname__}",
                 message=text(str(error)),
-                happened_at=datetime.now(UTC),
+                happened_at=clock.now(),
             )
     return bool(is_failed)
 

@@ -24,6 +24,7 @@ from cloudtask.results.connections import ask, may_pass, primary, renew
 from cloudtask.results.failing import fail
 from cloudtask.results.loaded import payload_of, runs_once
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.settings import get_results_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class Lease:
 
 def lease_time() -> timedelta:
     """How long a lease holds without a sign of life."""
-    return get_settings().lease or LEASE
+    return get_results_settings(get_settings()).lease or LEASE
 
 
 def heartbeat() -> float:

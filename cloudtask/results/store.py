@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from time import monotonic
 from traceback import format_exception
@@ -34,7 +34,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.workers import worker_id
 from cloudtask.exceptions import InvalidCredentials, StoreUnavailable, text_of
 from cloudtask.results.clock import Now, after
@@ -51,6 +51,7 @@ from cloudtask.results.loaded import sensitive_of
 from cloudtask.results.missing import ADVICE, advise, is_missing
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.reading import find
+from cloudtask.results.settings import get_results_settings
 from cloudtask.results.statements import Given, Update, given
 from cloudtask.results.sweeping import LOOK_AFTER, note_sent, sweep_by_traffic
 from cloudtask.results.values import storable, text
@@ -217,7 +218,7 @@ class LeaseClaim(Claim):
     def look(self) -> bool:
         held = self._lease.held.values_list("cancelled_at", flat=True)
         found = self._session.look(lambda: list(held.all()))
-        [cancelled_at] = found or [datetime.now(UTC)]
+        [cancelled_at] = found or [clock.now()]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled
@@ -529,7 +530,7 @@ def _keep_error(
     is_short: bool = False,
 ) -> None:
     error = ending.error
-    is_one_too_many = request.attempt > get_settings().max_errors
+    is_one_too_many = request.attempt > get_results_settings(get_settings()).max_errors
     if error is None or (is_one_too_many and not ending.final):
         return
     kind = type(error)
@@ -546,7 +547,7 @@ def _keep_error(
         type=text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message="" if is_short else shown(text_of(error)),
         traceback="" if is_short else shown("".join(format_exception(error))),
-        happened_at=datetime.now(UTC),
+        happened_at=clock.now(),
     )
 
 

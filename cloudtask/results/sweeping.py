@@ -18,7 +18,7 @@ from django.db import Error
 from django.db.models import Case, DateTimeField, Value, When
 from django.db.models.functions import Coalesce
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.exceptions import (
     CloudTaskError,
     EnqueueError,
@@ -34,6 +34,7 @@ from cloudtask.results.connections import ask, primary
 from cloudtask.results.failing import fail
 from cloudtask.results.leases import give_up
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.settings import get_results_settings
 from cloudtask.results.statements import Update, given
 from cloudtask.wire.payload import new_id
 
@@ -152,7 +153,7 @@ def sweep_by_traffic() -> None:
 
 def _prune() -> None:
     """Delete some of what the settings have pruned."""
-    settings = get_settings()
+    settings = get_results_settings(get_settings())
     if settings.prune_after or settings.prune_failed_after:
         control.prune_some(
             _before(settings.prune_after),
@@ -162,7 +163,7 @@ def _prune() -> None:
 
 
 def _before(age: timedelta | None) -> datetime:
-    return datetime.now(UTC) - age if age else _NEVER
+    return clock.now() - age if age else _NEVER
 
 
 _last_pass = monotonic()
@@ -248,7 +249,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _pause_of(row: TaskRecord) -> timedelta:
     """As long as it has waited already, within bounds."""
-    age: timedelta = datetime.now(UTC) - row.enqueued_at
+    age: timedelta = clock.now() - row.enqueued_at
     return min(max(age, PAUSE), MAX_PAUSE)
 
 

@@ -349,15 +349,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another class": (
         {"AUTH": f"{__name__}.Error"},
-        f"['AUTH']: '{__name__}.Error' is no Authenticator class.",
+        f"['AUTH']: '{__name__}.Error' is not a subclass of Authenticator.",
     ),
     "no class": (
         {"AUTH": f"{__name__}.an_authenticator"},
-        f"['AUTH']: '{__name__}.an_authenticator' is no Authenticator class.",
+        f"['AUTH']: '{__name__}.an_authenticator' is not a subclass of Authenticator.",
     ),
     "a function": (
         {"AUTH": "os.getpid"},
-        "['AUTH']: 'os.getpid' is no Authenticator class.",
+        "['AUTH']: 'os.getpid' is not a subclass of Authenticator.",
     ),
 }
 
@@ -391,7 +391,7 @@ def test_what_cannot_be_made_is_named_by_its_path(
 
     for _ in range(2):
         with pytest.raises(ConfigurationError) as caught:
-            auth.authenticate({}, base.overridden("mails", changes))
+            auth.authenticate({}, base.override("mails", changes))
         assert str(caught.value) == f"TASKS['mails']['OPTIONS']{message}"
 
 

@@ -20,8 +20,9 @@ from cloudtask.conf import (
     get_settings,
     load_class,
 )
-from cloudtask.conf.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE
+from cloudtask.conf.table import get_all_rows
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.results.settings import ResultsSettings, get_results_settings
 
 GOOGLE = "cloudtask.transports.google.GoogleTransport"
 EMAIL = "tasks@shop.iam.gserviceaccount.com"
@@ -117,7 +118,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "instance/region": "projects/123/regions/us-central1",
         "instance/service-accounts/default/email": "detected@x.example",
     }
-    monkeypatch.setattr(environment, "metadata", answers.get)
+    monkeypatch.setattr(environment, "ask_metadata", answers.get)
     monkeypatch.setenv("K_SERVICE", "web")
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
     return answers
@@ -125,9 +126,10 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def values(settings: Settings) -> dict[str, Any]:
     return {
-        field.name.upper(): getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name not in ("backend", "base")
+        field.name.upper(): getattr(each, field.name)
+        for each in (settings, settings.get_app_settings(ResultsSettings))
+        for field in dataclasses.fields(each)
+        if field.name not in ("backend", "base", "app_values")
     }
 
 
@@ -135,7 +137,7 @@ def values(settings: Settings) -> dict[str, Any]:
 
 
 def test_every_key_is_a_setting(configure: Configure) -> None:
-    assert set(EVERY_KEY) == set(DEFAULTS) == set(CHECKS)
+    assert set(EVERY_KEY) == set(DEFAULTS) == set(get_all_rows())
     assert values(configure(**TOGETHER)) == EVERY_KEY | {"RUN_ONCE": False}
     assert configure(**TOGETHER).backend is None
 
@@ -185,7 +187,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(
         Settings.from_mapping({key: "canary"})
 
     assert str(caught.value) == (
-        f"CLOUDTASK[{key!r}]: is no setting of cloudtask.{hint} "
+        f"CLOUDTASK[{key!r}]: is not a setting of cloudtask.{hint} "
         f"Known: {', '.join(sorted(EVERY_KEY))}."
     )
 
@@ -195,7 +197,7 @@ def test_a_wrong_value_is_named_by_its_path(configure: Configure) -> None:
         configure(QUEUE="e_mails")
 
     assert str(caught.value) == (
-        "CLOUDTASK['QUEUE']: 'e_mails' is no queue name: 1 to 100 letters, digits "
+        "CLOUDTASK['QUEUE']: 'e_mails' is not a queue name: 1 to 100 letters, digits "
         "or hyphens."
     )
 
@@ -532,7 +534,11 @@ def test_the_default_transport_is_googles() -> None:
 # A task backend's OPTIONS
 
 #: What OPTIONS take, with a value for each.
-OPTIONS = {key: EVERY_KEY[key] for key in EVERY_KEY if key not in PROJECT_WIDE}
+OPTIONS = {
+    key: EVERY_KEY[key] for key, row in get_all_rows().items() if not row.project_wide
+}
+#: What other packages call them, and what we do.
+PEERS = {peer: key for key, row in get_all_rows().items() for peer in row.peers}
 THRICE, TWICE = RetryPolicy(max_attempts=3), RetryPolicy(max_attempts=2)
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -540,7 +546,7 @@ ONCE = RetryPolicy(max_attempts=1)
 def test_options_stand_in_for_what_is_set(configure: Configure) -> None:
     base = configure(QUEUE="default", PROJECT="shop", SAE=EMAIL, SECRET="canary")
 
-    own = base.overridden("mails", {"PROJECT": "mails", "SECRET": "other"})
+    own = base.override("mails", {"PROJECT": "mails", "SECRET": "other"})
 
     assert own.backend == "mails"
     assert values(own) == values(base) | {"PROJECT": "mails", "SECRET": "other"}
@@ -549,21 +555,21 @@ def test_options_stand_in_for_what_is_set(configure: Configure) -> None:
 
 @pytest.mark.parametrize("key", sorted(OPTIONS))
 def test_each_option_sets_nothing_else(configure: Configure, key: str) -> None:
-    own = configure(QUEUE="default").overridden("mails", {key: OPTIONS[key]})
+    own = configure(QUEUE="default").override("mails", {key: OPTIONS[key]})
 
     assert values(own) == DEFAULTS | {"QUEUE": "default", key: OPTIONS[key]}
 
 
 @pytest.mark.parametrize("key", sorted(set(OPTIONS) - {"RUN_ONCE"}))
 def test_an_option_of_none_leaves_what_is_set(configure: Configure, key: str) -> None:
-    own = configure(**TOGETHER).overridden("mails", {key: None})
+    own = configure(**TOGETHER).override("mails", {key: None})
 
     assert values(own) == values(configure(**TOGETHER))
     assert own.backend == "mails"
 
 
 def test_an_option_of_none_leaves_run_once(configure: Configure) -> None:
-    own = configure(RUN_ONCE=True).overridden("mails", {"RUN_ONCE": None})
+    own = configure(RUN_ONCE=True).override("mails", {"RUN_ONCE": None})
 
     assert own.run_once is True
 
@@ -571,7 +577,7 @@ def test_an_option_of_none_leaves_run_once(configure: Configure) -> None:
 def test_an_option_may_take_back_what_is_set(configure: Configure) -> None:
     base = configure(RUN_ONCE=True, SECRET_FALLBACKS=["old"], QUEUE_ALIASES={"a": "b"})
 
-    own = base.overridden(
+    own = base.override(
         "mails", {"RUN_ONCE": False, "SECRET_FALLBACKS": [], "QUEUE_ALIASES": {}}
     )
 
@@ -602,7 +608,7 @@ def test_an_option_takes_along_what_belongs_to_it(
     configure: Configure, options: dict[str, Any], reset: set[str]
 ) -> None:
     base = configure(**TOGETHER)
-    own = values(base.overridden("vault", options))
+    own = values(base.override("vault", options))
 
     assert own == values(base) | {key: DEFAULTS[key] for key in reset} | {
         key: tuple(value) if isinstance(value, list) else value
@@ -611,7 +617,7 @@ def test_an_option_takes_along_what_belongs_to_it(
     }
 
 
-UNKNOWN = "is no setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."
+UNKNOWN = "is not a setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."
 
 
 @pytest.mark.parametrize(
@@ -663,7 +669,7 @@ def test_what_is_wrong_with_options_is_named_by_its_path(
     configure: Configure, options: Any, text: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        configure().overridden("mails", options)
+        configure().override("mails", options)
 
     assert str(caught.value) == f"TASKS['mails']['OPTIONS']{text}"
     assert "canary" not in str(caught.value)
@@ -672,12 +678,12 @@ def test_what_is_wrong_with_options_is_named_by_its_path(
 
 
 @pytest.mark.parametrize("word", [str.upper, str.lower, str.title])
-@pytest.mark.parametrize(("key", "ours"), sorted(PEERS_KEYS.items()))
+@pytest.mark.parametrize(("key", "ours"), sorted(PEERS.items()))
 def test_a_peers_option_is_answered_with_ours(
     configure: Configure, key: str, ours: str, word: Callable[[str], str]
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        configure().overridden("mails", {word(key): "x"})
+        configure().override("mails", {word(key): "x"})
 
     hint = f" Did you mean {ours!r}?"
     assert str(caught.value) == (
@@ -686,7 +692,7 @@ def test_a_peers_option_is_answered_with_ours(
 
 
 def test_a_key_of_the_project_is_known_there(configure: Configure) -> None:
-    own = configure(QUEUE="default", IMPORTS=["shop.jobs"]).overridden("mails", {})
+    own = configure(QUEUE="default", IMPORTS=["shop.jobs"]).override("mails", {})
 
     assert (own.queue, own.imports) == ("default", ("shop.jobs",))
 
@@ -719,7 +725,7 @@ def test_one_policy_is_that_of_tasks_without_their_own(
     options: dict[str, Any],
     policy: RetryPolicy | None,
 ) -> None:
-    own = configure(**raw).overridden("mails", options)
+    own = configure(**raw).override("mails", options)
 
     assert own.default_retry == policy
     if not options:
@@ -740,7 +746,7 @@ def test_run_once_beside_a_policy_is_a_contradiction(configure: Configure) -> No
 
 def test_a_setting_has_a_path(configure: Configure) -> None:
     base = configure()
-    own = base.overridden("mails", {})
+    own = base.override("mails", {})
 
     assert base.path_of("QUEUE") == "CLOUDTASK['QUEUE']"
     assert own.path_of("URL") == "TASKS['mails']['OPTIONS']['URL']"
@@ -776,7 +782,7 @@ def test_what_a_backend_lacks_is_named_by_its_path(
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
 
     with pytest.raises(ConfigurationError) as caught:
-        ask(configure().overridden("mails", {}))
+        ask(configure().override("mails", {}))
 
     assert str(caught.value) == message
 
@@ -852,6 +858,20 @@ def test_a_wrong_setting_is_told_before_an_option() -> None:
         get_backend_settings("mails", {"URL": 1})
 
 
+# What is made of settings
+
+
+def test_an_apps_settings_are_made_once_while_nothing_changes() -> None:
+    own = {"default": {"RESULTS": "errors"}}
+    ours = get_results_settings(get_settings())
+    theirs = get_results_settings(get_backend_settings("default", own["default"]))
+
+    assert get_results_settings(get_settings()) is ours
+    assert (ours.results, theirs.results) == ("none", "errors")
+    with override_settings(CLOUDTASK={"RESULTS": "all"}):
+        assert get_results_settings(get_settings()).results == "all"
+
+
 # Classes that settings name
 
 
@@ -882,9 +902,15 @@ def test_a_setting_names_a_class(name: str) -> None:
             f'Module "{__name__}" does not define a "Mine" attribute/class.',
         ),
         ("Mine", "Mine doesn't look like a module path."),
-        (f"{__name__}.an_object", f"'{__name__}.an_object' is no Base class."),
-        (f"{__name__}.Settings", f"'{__name__}.Settings' is no Base class."),
-        ("os.getpid", "'os.getpid' is no Base class."),
+        (
+            f"{__name__}.an_object",
+            f"'{__name__}.an_object' is not a subclass of Base.",
+        ),
+        (
+            f"{__name__}.Settings",
+            f"'{__name__}.Settings' is not a subclass of Base.",
+        ),
+        ("os.getpid", "'os.getpid' is not a subclass of Base."),
     ],
 )
 @pytest.mark.parametrize(
