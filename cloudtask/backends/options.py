@@ -61,6 +61,8 @@ def find_task_time(task: Task[..., Any]) -> datetime | None:
 
 def check_policies(task: Task[..., Any]) -> None:
     """
+    Check `timeout` and `retry` of a task.
+
     Raises:
         InvalidTask: Django's. A policy of the task is wrong.
     """

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def check_method(method: str | None) -> None:
     """
+    Check the method of a dispatch.
+
     Raises:
         UnfitRequest: It is not POST.
     """
@@ -24,6 +26,8 @@ def check_method(method: str | None) -> None:
 
 def check_length(length: str) -> None:
     """
+    Check the size of a body before it is read.
+
     Raises:
         UnfitRequest: This `Content-Length` announces a body that is too large.
     """
@@ -33,6 +37,8 @@ def check_length(length: str) -> None:
 
 def check_size(size: int) -> None:
     """
+    Check the size of a body.
+
     Raises:
         UnfitRequest: A body of so many bytes is too large.
     """

@@ -54,35 +54,31 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
 
 def check_options(path: str, options: TaskOptions) -> None:
     """
+    Check what the decorator of a task was given.
+
+    Args:
+        path: The task's, for the message.
+        options: What to check.
+
     Raises:
         InvalidTask: An option is wrong, or two contradict each other.
     """
-    for option, (kind, words) in _KINDS.items():
-        value = getattr(options, option)
-        # By identity: 0 equals False, and is neither a name nor a choice.
-        is_default = value is getattr(_DEFAULTS, option)
-        if not is_default and not _is_a(kind, value):
-            raise InvalidTask(f"{path}: {option}= must be {words}, not {value!r}.")
-    for name in (options.path, *options.aliases):
-        if name is not None:
-            _check(path, f"the path {name!r}", _path_problem(name))
+    _check_kinds(path, options)
+    _check_paths(path, options)
     if options.url is not None:
         check_url(path, options.url)
     if isinstance(options.named, str):
         naming.check_key(path, options.named)
     if options.deadline is not None:
         _check(path, "deadline", deadline_problem(options.deadline))
-    if options.priority and options.queue:
-        raise InvalidTask(
-            f"{path}: priority= chooses the queue; leave queue= out, or the priority."
-        )
-    if options.run_once and options.retry is not None:
-        raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
+    _check_pairs(path, options)
     _check_headers(path, options.headers or {})
 
 
 def read_options(options: Mapping[str, Any]) -> TaskOptions:
     """
+    Read the keyword arguments of the decorator.
+
     Raises:
         TypeError: There is no such option.
     """
@@ -97,15 +93,36 @@ def read_options(options: Mapping[str, Any]) -> TaskOptions:
 
 def check_url(path: str, url: object) -> None:
     """
+    Check the target of a task.
+
+    Args:
+        path: The task's, for the message.
+        url: What to check.
+
     Raises:
         InvalidTask: No task can be dispatched to it.
     """
     _check(path, "the URL", url_problem(url))
 
 
+def _check_kinds(path: str, options: TaskOptions) -> None:
+    for option, (kind, words) in _KINDS.items():
+        value = getattr(options, option)
+        # By identity: 0 equals False, and is neither a name nor a choice.
+        is_default = value is getattr(_DEFAULTS, option)
+        if not is_default and not _is_a(kind, value):
+            raise InvalidTask(f"{path}: {option}= must be {words}, not {value!r}.")
+
+
 def _is_a(kind: Any, value: object) -> bool:
     is_misplaced_bool = isinstance(value, bool) and kind is int
     return isinstance(value, kind) and not is_misplaced_bool
+
+
+def _check_paths(path: str, options: TaskOptions) -> None:
+    for name in (options.path, *options.aliases):
+        if name is not None:
+            _check(path, f"the path {name!r}", _path_problem(name))
 
 
 def _path_problem(path: object) -> str | None:
@@ -114,6 +131,16 @@ def _path_problem(path: object) -> str | None:
     if not path.isprintable() or " " in path:
         return "must have neither spaces nor control characters."
     return None
+
+
+def _check_pairs(path: str, options: TaskOptions) -> None:
+    """Refuse options that contradict each other."""
+    if options.priority and options.queue:
+        raise InvalidTask(
+            f"{path}: priority= chooses the queue; leave queue= out, or the priority."
+        )
+    if options.run_once and options.retry is not None:
+        raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
 
 
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:

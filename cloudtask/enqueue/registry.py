@@ -62,6 +62,8 @@ def register(definition: Registered) -> None:
 
 def check_owner(definition: Registered) -> None:
     """
+    Check that a definition is the one that its path stands for.
+
     Raises:
         InvalidTask: Another function would run in this one's place.
     """

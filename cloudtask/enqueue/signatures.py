@@ -60,6 +60,8 @@ class Arguments:
 
 def check_sensitive(func: Callable[..., Any], names: object) -> None:
     """
+    Check the names of the arguments whose values nobody sees.
+
     Raises:
         InvalidTask: The function has no such argument, or cannot be a task.
     """
