@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 class CloudTaskConfig(AppConfig):
+    """The app `cloudtask`."""
+
     name = "cloudtask"
     verbose_name = "Cloud Tasks"
 
     def ready(self) -> None:
+        """Register checks and kinds, and load what defines tasks."""
         from cloudtask import checks  # noqa: F401 - registers them
         from cloudtask.enqueue import kind  # noqa: F401 - registers itself
 

@@ -25,6 +25,7 @@ class DispatchPattern(URLPattern):
     """
 
     def resolve(self, path: str) -> ResolverMatch | None:
+        """Match a path, and choose the view for whoever asks."""
         match = super().resolve(path)
         if match is not None and _is_on_a_loop():
             match.func = views.adispatch

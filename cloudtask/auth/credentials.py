@@ -45,6 +45,12 @@ class Credential(ABC):
         """Whether the settings know it."""
 
     def is_sent(self, meta: Mapping[str, Any]) -> bool:
+        """
+        Whether a request carries it.
+
+        Args:
+            meta: The request's META.
+        """
         return self.key in meta
 
     @abstractmethod
@@ -62,6 +68,8 @@ class Credential(ABC):
 
 
 class SecretCredential(Credential):
+    """The secret, or one of its fallbacks, as a header."""
+
     name, key = "secret", SECRET_KEY
 
     def __init__(self, settings: Settings) -> None:
@@ -69,9 +77,11 @@ class SecretCredential(Credential):
         self._secrets = [secret.encode() for secret in settings.secrets()]
 
     def is_configured(self) -> bool:
+        """Whether SECRET is set."""
         return bool(self._secrets)
 
     def check(self, meta: Mapping[str, Any]) -> None:
+        """Compare what was sent with every secret. See Credential.check()."""
         sent = str(meta[SECRET_KEY]).encode("utf-8", "surrogatepass")
         # As bytes, and every one of them: the time tells nothing.
         matches = [hmac.compare_digest(sent, secret) for secret in self._secrets]
@@ -80,12 +90,16 @@ class SecretCredential(Credential):
 
 
 class SignatureCredential(Credential):
+    """The signature that a task was given when it was enqueued."""
+
     name, key = "signature", SIGNATURE_KEY
 
     def is_configured(self) -> bool:
+        """Whether SIGN is on."""
         return self._settings.sign
 
     def check(self, meta: Mapping[str, Any]) -> SignedTask | None:
+        """Open the signature. See Credential.check()."""
         if not self._settings.sign:
             raise InvalidCredentials("a signature was sent, and SIGN is off")
         sent, backend = str(meta[SIGNATURE_KEY]), str(meta.get(BACKEND_KEY) or "")

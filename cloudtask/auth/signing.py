@@ -59,9 +59,11 @@ class SignedTask:
     body: str = field(repr=False)
 
     def has_body(self, body: bytes) -> bool:
+        """Whether this is the body that was signed."""
         return self.body == _hash(body)
 
     def is_of(self, payload: Payload) -> bool:
+        """Whether a payload has the id and the path that were signed."""
         return self.about == _hash_task(payload)
 
 

@@ -58,12 +58,20 @@ class TokenCredential(Credential):
         self._remembered: dict[bytes, float] = {}
 
     def is_configured(self) -> bool:
+        """
+        Whether it is known who signs dispatches.
+
+        Raises:
+            MetadataUnavailable: Nobody can tell now.
+        """
         return self._settings.service_account() is not None
 
     def is_sent(self, meta: Mapping[str, Any]) -> bool:
+        """Whether a request carries a bearer token."""
         return _find_bearer(meta) is not None
 
     def check(self, meta: Mapping[str, Any]) -> None:
+        """Verify the token, and remember it. See Credential.check()."""
         email = self._settings.service_account()
         if email is None:
             raise InvalidCredentials("a token was sent, and SAE is not set")
@@ -80,6 +88,7 @@ class TokenCredential(Credential):
         self._remember(token, expires)
 
     def is_remembered(self, meta: Mapping[str, Any]) -> bool:
+        """Whether the token of a request was verified before, and holds."""
         expires = self._remembered.get(_hash(str(_find_bearer(meta))))
         return expires is not None and clock.now().timestamp() <= expires
 
@@ -99,13 +108,15 @@ class RememberedTokenCredential(Credential):
         self._token = token
 
     def is_configured(self) -> bool:
-        # Perhaps it is not, but that would have to be asked.
+        """True, since finding out may take a wait."""
         return True
 
     def is_sent(self, meta: Mapping[str, Any]) -> bool:
+        """See TokenCredential.is_sent()."""
         return self._token.is_sent(meta)
 
     def check(self, meta: Mapping[str, Any]) -> None:
+        """Refuse a token that was not verified before."""
         if not self._token.is_remembered(meta):
             raise InvalidCredentials("the token is not known yet")
 

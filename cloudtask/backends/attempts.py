@@ -43,6 +43,7 @@ class DjangoAttempt(Attempt):
     result: CloudTaskResult
 
     def arguments(self) -> tuple[Any, ...]:
+        """What the function gets by position: a context if it takes one."""
         if not self.result.task.takes_context:
             return self.payload.args
         context = CloudTaskContext(task_result=self.result, request=self.request)

@@ -192,20 +192,24 @@ class CloudTasksBackend(ConfiguredBackend):
     def attempt(
         self, payload: Payload, meta: Mapping[str, Any], request: HttpRequest | None
     ) -> Attempt:
+        """The attempt to run a payload, if it may. See Kind.attempt()."""
         attempt = make_attempt(self, payload, meta, request)
         check_border(payload, self.alias)
         return attempt
 
     def tell_finished(self, stored: StoredResult) -> None:
+        """Send `task_finished` for a task that ended without an attempt."""
         TaskSignals(type(self), make_result(stored)).tell_finished()
 
     def route(self, payload: Payload) -> Route:
+        """See ConfiguredBackend.route()."""
         settings = self.settings
         return self._find_route(
             settings, get_transport(settings), restore_task(payload)
         )
 
     def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """Check the backend: what Django does, and its settings."""
         return [
             *super().check(**kwargs),
             *checks.check_backend(self.alias, self.options, self.queues),

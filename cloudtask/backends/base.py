@@ -41,6 +41,12 @@ class ConfiguredBackend(BaseTaskBackend):
         return get_backend_settings(self.alias, self.options)
 
     def validate_task(self, task: Task[..., Any]) -> None:
+        """
+        Refuse a task whose function cannot run as one.
+
+        Raises:
+            InvalidTask: It is a generator, or `sensitive` does not fit it.
+        """
         super().validate_task(task)
         if isgeneratorfunction(task.func) or isasyncgenfunction(task.func):
             raise InvalidTask(

@@ -27,20 +27,25 @@ class DjangoKind(kinds.Kind):
     name = DJANGO
 
     def backends(self) -> list[ConfiguredBackend]:
+        """All backends of this package that TASKS has."""
         return list_backends()
 
     def settings(self, backend: str | None) -> Settings | None:
+        """The settings of the backend, if the dispatch is for one."""
         return None if backend is None else find_backend(backend).settings
 
     def attempt(
         self, payload: Payload, meta: Mapping[str, Any], request: HttpRequest | None
     ) -> Attempt:
+        """The attempt that its backend makes. See Kind.attempt()."""
         return _backend_of(payload).attempt(payload, meta, request)
 
     def route(self, payload: Payload) -> Route:
+        """The route that its backend finds. See Kind.route()."""
         return _backend_of(payload).route(payload)
 
     def tell_finished(self, stored: StoredResult) -> bool:
+        """Have its backend tell of it. See Kind.tell_finished()."""
         _backend_of(stored.payload).tell_finished(stored)
         return True  # Django's own logger does.
 

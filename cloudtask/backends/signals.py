@@ -49,22 +49,27 @@ class TaskSignals(Observer):
         self._result = result
 
     def sent(self, task: OutgoingTask, name: str) -> None:
+        """Note the task's name, and send `task_enqueued`."""
         self._note_sent(name)
         task_enqueued.send_robust(self._sender, task_result=self._result)
 
     async def asent(self, task: OutgoingTask, name: str) -> None:
+        """See sent()."""
         self._note_sent(name)
         await task_enqueued.asend_robust(self._sender, task_result=self._result)
 
     def starting(self, attempt: Attempt) -> None:
+        """Send `task_started`."""
         task_started.send_robust(self._sender, task_result=self._result)
 
     async def astarting(self, attempt: Attempt) -> None:
+        """See starting()."""
         await task_started.asend_robust(self._sender, task_result=self._result)
 
     def ended(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """Note the end, and send `task_finished` if no attempt follows."""
         self._note_end(attempt, outcome, error)
         if self._result.is_finished:
             self._tell_finished(attempt, error)
@@ -72,6 +77,7 @@ class TaskSignals(Observer):
     async def aended(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """See ended()."""
         self._note_end(attempt, outcome, error)
         if self._result.is_finished:
             # Not by asend_robust(), which before Django 6.1 hides from

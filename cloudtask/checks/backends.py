@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 def check_queues(
     settings: Settings, alias: str, queues: Iterable[str]
 ) -> Iterator[CheckMessage]:
+    """
+    Check that each queue of a backend is one of Cloud Tasks.
+
+    Args:
+        settings: The backend's.
+        alias: Its key in TASKS.
+        queues: Its QUEUES; empty allows any.
+    """
     names = sorted(queues)
     for name in names:
         try:
@@ -38,6 +46,7 @@ def check_queues(
 
 
 def check_bands(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that PRIORITY_QUEUES has only priorities that a task can have."""
     beyond = [band for band in settings.priority_queues if not -100 <= band <= 100]
     if beyond:
         yield Error(
@@ -49,6 +58,7 @@ def check_bands(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_borders(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that ACCEPTS_TASKS_OF names backends of TASKS."""
     known = getattr(django_settings, "TASKS", {})
     unknown = [name for name in settings.accepts_tasks_of if name not in known]
     if unknown:
@@ -61,6 +71,7 @@ def check_borders(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_app() -> Iterator[CheckMessage]:
+    """Warn that the app is not installed. Called only where it is not."""
     yield checks.Warning(
         "'cloudtask' is not in INSTALLED_APPS: a process that has not loaded the "
         "module of a task cannot run it.",

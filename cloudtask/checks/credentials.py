@@ -27,6 +27,7 @@ _HOW_TO_MAKE_ONE = (
 
 
 def check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that there is any way to prove where a dispatch comes from."""
     if settings.sign or settings.secrets() or settings.sae or environment.is_google():
         return
     if settings.has_own_auth:
@@ -42,6 +43,7 @@ def check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_secrets(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that no secret is short, or is SECRET_KEY."""
     # On a desk a weak secret is no reason to refuse to start.
     level = checks.Warning if django_settings.DEBUG else Error
     for secret in settings.secrets():
@@ -56,6 +58,7 @@ def check_secrets(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_sign_keys(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that no key of SIGN_KEYS is short."""
     level = checks.Warning if django_settings.DEBUG else Error
     # SECRET_KEY may be among them: none is ever sent.
     if any(len(key) < MIN_SECRET_BYTES for key in settings.sign_keys):
@@ -68,6 +71,7 @@ def check_sign_keys(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_signer(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that a secret is not all that a dispatch needs."""
     if not settings.secrets() or settings.sae or environment.is_google():
         return
     if not (settings.auth == "all" and settings.sign):

@@ -22,6 +22,7 @@ _OWN = f"{__name__.replace('.', '/')}.py"
 
 
 def check_installation() -> Iterator[CheckMessage]:
+    """Check that no other distribution has overwritten this one."""
     for name in find_strangers():
         yield checks.Warning(
             f"The distribution {name!r} has installed modules in the package "

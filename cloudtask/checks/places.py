@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_places(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that project, location, URL and audience are known."""
     if settings.transport != GOOGLE_TRANSPORT or environment.is_google():
         return
     for key, value, example in (
@@ -44,6 +45,7 @@ def check_places(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_url(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that credentials do not travel in clear to the view."""
     parts = urlsplit(settings.url or "")
     if parts.scheme != "http" or django_settings.DEBUG:
         return
@@ -57,6 +59,7 @@ def check_url(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that the emulator is not on a public network."""
     emulator = settings.emulator()
     if emulator is not None and not is_local(urlsplit(f"//{emulator}").hostname or ""):
         yield checks.Warning(
@@ -68,6 +71,7 @@ def check_emulator(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_no_emulator(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that production does not use an emulator."""
     if settings.emulator_host is not None and not django_settings.DEBUG:
         yield Error(
             f"{settings.path_of('EMULATOR_HOST')} is set while DEBUG is off: no task "
@@ -79,6 +83,7 @@ def check_no_emulator(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def check_on_commit(settings: Settings) -> Iterator[CheckMessage]:
+    """Check that tasks wait for the commit."""
     if not settings.on_commit:
         yield checks.Warning(
             f"{settings.path_of('ON_COMMIT')} is off: tasks may run before the data "

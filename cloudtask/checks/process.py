@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def check_tasks() -> Iterator[CheckMessage]:
+    """Check that no two functions claim one task path."""
     for conflict in registry.list_conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
 
 
 def check_threads() -> Iterator[CheckMessage]:
+    """Check that gRPC can work with the threads of this process."""
     kind = green_threads()
     if kind not in (None, "gevent"):
         yield checks.Warning(

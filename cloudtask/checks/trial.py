@@ -64,6 +64,7 @@ class Dispatch:
 
     @property
     def headers(self) -> dict[str, str]:
+        """What Cloud Tasks, and a proxy in front, would send with it."""
         headers = {
             "host": self.host,
             "user-agent": USER_AGENT,

@@ -61,6 +61,7 @@ class OncePerSettings(Generic[_Made]):
         self._made: dict[str | None, tuple[Settings, _Made]] = {}
 
     def __call__(self, settings: Settings) -> _Made:
+        """Return what was made of these settings, or make it."""
         # By identity: settings are one object as long as nothing changes.
         made = self._made.get(settings.backend)
         if made is None or made[0] is not settings:

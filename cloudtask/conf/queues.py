@@ -25,6 +25,7 @@ class QueueConfig:
 
 
 def check_retry(key: str, value: object) -> RetryPolicy:
+    """Accept a RetryPolicy, or a dictionary of its fields."""
     if isinstance(value, RetryPolicy):
         return value
     if not isinstance(value, Mapping):
@@ -44,6 +45,7 @@ def check_retry(key: str, value: object) -> RetryPolicy:
 
 
 def check_priority_queues(key: str, value: object) -> Mapping[int, str]:
+    """Accept names of queues by the lowest priority that each serves."""
     bands = check_mapping(key, value)
     for priority in bands:
         if isinstance(priority, bool) or not isinstance(priority, int):
@@ -54,6 +56,7 @@ def check_priority_queues(key: str, value: object) -> Mapping[int, str]:
 
 
 def check_queue_aliases(key: str, value: object) -> Mapping[str, str]:
+    """Accept names of queues by their aliases."""
     aliases = check_mapping(key, value)
     return {
         check_text(key, a): check_queue_name(key, queue) for a, queue in aliases.items()
@@ -61,6 +64,7 @@ def check_queue_aliases(key: str, value: object) -> Mapping[str, str]:
 
 
 def check_queues(key: str, value: object) -> Mapping[str, QueueConfig]:
+    """Accept the fields of QueueConfig by the names of queues."""
     return {
         check_queue_name(key, name): _check_queue(key, name, config)
         for name, config in check_mapping(key, value).items()

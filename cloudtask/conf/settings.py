@@ -153,6 +153,13 @@ class Settings:
         return ONE_ATTEMPT if self.run_once else self.retry
 
     def require_project(self) -> str:
+        """
+        The project's id: the setting, or what Google Cloud tells.
+
+        Raises:
+            ConfigurationError: It is not known.
+            MetadataUnavailable: Nobody can tell now.
+        """
         return (
             self.project
             or self._detect("PROJECT", environment.find_project)
@@ -160,6 +167,13 @@ class Settings:
         )
 
     def require_location(self) -> str:
+        """
+        The queues' region: the setting, or what Google Cloud tells.
+
+        Raises:
+            ConfigurationError: It is not known.
+            MetadataUnavailable: Nobody can tell now.
+        """
         return (
             self.location
             or self._detect("LOCATION", environment.find_location)
@@ -167,6 +181,13 @@ class Settings:
         )
 
     def require_url(self) -> str:
+        """
+        The URL of the dispatch view. See find_url().
+
+        Raises:
+            ConfigurationError: It is not known.
+            MetadataUnavailable: Nobody can tell now.
+        """
         return self.find_url() or self._missing("URL")
 
     def find_url(self) -> str | None:

@@ -29,19 +29,32 @@ class Definition(Protocol):
     """What an attempt needs to know of a task's function."""
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """The path that payloads name it by."""
+
     @property
-    def func(self) -> Callable[..., Any]: ...
+    def func(self) -> Callable[..., Any]:
+        """The function itself."""
+
     @property
-    def is_async(self) -> bool: ...
+    def is_async(self) -> bool:
+        """Whether calling the function returns a coroutine."""
+
     @property
-    def retry(self) -> RetryPolicy | None: ...
+    def retry(self) -> RetryPolicy | None:
+        """Its own policy; None leaves it to the settings."""
+
     @property
-    def run_once(self) -> bool: ...
+    def run_once(self) -> bool:
+        """Whether its tasks never run again once they began."""
+
     @property
-    def deadline(self) -> timedelta | None: ...
+    def deadline(self) -> timedelta | None:
+        """Time for one attempt; None leaves it to the settings."""
+
     @property
-    def sensitive(self) -> tuple[str, ...]: ...
+    def sensitive(self) -> tuple[str, ...]:
+        """Names of the arguments whose values nobody sees."""
 
 
 class Observer:

@@ -34,6 +34,7 @@ class LogObserver(Observer):
     def ended(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """Log the end of an attempt, at the level that fits its outcome."""
         status = outcome.status
         if status is Status.DONE:
             _log(logging.INFO, attempt, status)
@@ -50,9 +51,11 @@ class LogObserver(Observer):
             _log(logging.WARNING, attempt, status, error=error)
 
     def refused(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Log why an attempt never starts."""
         _log(logging.INFO, attempt, outcome.status)
 
     def lost(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Log that the end of an attempt counts for nothing."""
         _log(logging.WARNING, attempt, outcome.status, "the lease was lost meanwhile")
 
     def _log_failure(
@@ -70,6 +73,7 @@ class FailureSignal(Observer):
     def ended(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """Send the signal, if the task has failed for good."""
         if outcome.status in FAILURES:
             task_failed.send_robust(
                 attempt.definition.path,
@@ -81,6 +85,7 @@ class FailureSignal(Observer):
     async def aended(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """See ended()."""
         if outcome.status in FAILURES and task_failed.has_listeners():
             # Receivers may wait.
             await sync_to_async(self.ended)(attempt, outcome, error)

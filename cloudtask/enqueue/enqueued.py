@@ -36,6 +36,7 @@ class EnqueuedTask:
     schedule_time: datetime | None = None  # Aware; None is "at once".
 
     def note_sent(self, name: str) -> None:
+        """Note the full resource name that Cloud Tasks gave the task."""
         self.name = name
 
     def result(self, timeout: float | None = None) -> StoredResult:

@@ -33,11 +33,13 @@ class OwnKind(kinds.Kind):
     name = CLOUDTASK
 
     def settings(self, backend: str | None) -> Settings | None:
+        """CLOUDTASK's own settings, if the dispatch is for no backend."""
         return get_settings() if backend is None else None
 
     def attempt(
         self, payload: Payload, meta: Mapping[str, Any], request: HttpRequest | None
     ) -> Attempt:
+        """The attempt to run a registered definition. See Kind.attempt()."""
         if payload.backend is not None:
             raise TaskNotFound(f"Payloads of kind {self.name!r} have no backend.")
         definition = registry.get(payload.task)
@@ -51,6 +53,7 @@ class OwnKind(kinds.Kind):
         )
 
     def route(self, payload: Payload) -> Route:
+        """The route of its definition. See Kind.route()."""
         settings = get_settings()
         transport = get_transport(settings)
         return registry.get(payload.task).route(settings, transport)

@@ -39,9 +39,16 @@ class KeptDelivery(Delivery):
     """
 
     def prepare(self) -> None:
+        """Connect, before anything is kept. See Delivery.prepare()."""
         self.transport.connect()
 
     def send(self) -> None:
+        """
+        Keep the task and send it now, or leave it for later.
+
+        Raises:
+            EnqueueError: It was refused for good, and is not kept.
+        """
         try:
             self._keep()
             name = self.transport.send(self.task)
@@ -53,6 +60,7 @@ class KeptDelivery(Delivery):
                 raise
 
     async def asend(self) -> None:
+        """See send()."""
         try:
             await sync_to_async(self._keep)()
             name = await self.transport.asend(self.task)
@@ -64,6 +72,12 @@ class KeptDelivery(Delivery):
                 raise
 
     def send_at_commit(self, connection: Any) -> None:
+        """
+        Keep the task in the transaction, and send it at the commit.
+
+        In another database than the store's it is kept at the commit. See
+        Delivery.send_at_commit().
+        """
         is_shared = connection.alias == self._store.alias()
         if is_shared:
             self._keep()
@@ -75,6 +89,7 @@ class KeptDelivery(Delivery):
             raise
 
     def drop(self) -> None:
+        """Never send the task, and have the store forget it."""
         super().drop()
         try:
             self._store.drop(self._payload)
@@ -83,6 +98,7 @@ class KeptDelivery(Delivery):
             self._warn("task=%s id=%s may be kept, and sent later: %r", error)
 
     async def adrop(self) -> None:
+        """See drop()."""
         # At once: a transaction may commit before the thread gets to it.
         self._is_dropped = True
         # After what that thread is still doing when this is cancelled.

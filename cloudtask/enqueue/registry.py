@@ -20,8 +20,11 @@ class Registered(Definition, Protocol):
     """What is needed of a definition that is looked up by its path."""
 
     @property
-    def aliases(self) -> tuple[str, ...]: ...
-    def route(self, settings: Settings, transport: Transport) -> Route: ...
+    def aliases(self) -> tuple[str, ...]:
+        """Former paths, which payloads may still name."""
+
+    def route(self, settings: Settings, transport: Transport) -> Route:
+        """Where its tasks go, by these settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,11 @@ class EmulatorAction(Action):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of `python -m cloudtask.emulator`."""
         commandline.add_arguments(parser)
 
     def handle(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """Run the emulator until it is told to stop."""
         backends = [(each.settings, each.queues) for each in find_backends()]
         defaults = get_emulator_defaults(get_settings(), backends)
         defaults["concurrency"] = DESK_CONCURRENCY

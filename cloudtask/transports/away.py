@@ -48,6 +48,7 @@ class AwayTransport(Transport):
         return Route(queue_path=queue_path, url="", headers={})
 
     def send(self, task: OutgoingTask) -> str:
+        """Refuse the task, as an outage does."""
         raise self._refusal(task.path, task.route.queue_path)
 
     def _refusal(self, path: str, queue_path: str) -> ServiceUnavailable:

@@ -173,6 +173,13 @@ class QueueTransport(Transport):
 
 
 def make_duplicate_error(task: OutgoingTask, name: str) -> TaskAlreadyExists:
+    """
+    Make the error for a named task whose name is taken.
+
+    Args:
+        task: What was to be enqueued.
+        name: Its full resource name.
+    """
     return TaskAlreadyExists(
         f"{task.path} is enqueued already as {name}, or was within the last 24 "
         "hours. Wait, or give it another id with named=.",

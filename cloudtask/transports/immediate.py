@@ -33,11 +33,13 @@ class ImmediateTransport(Transport):
         self._names = UsedNames()
 
     def send(self, task: OutgoingTask) -> str:
+        """Run the task, and raise what it raises."""
         attempt, name = self._make_attempt(task)
         _surface(attempt, execution.run(attempt))
         return name
 
     async def asend(self, task: OutgoingTask) -> str:
+        """See send()."""
         attempt, name = self._make_attempt(task)
         _surface(attempt, await execution.arun(attempt))
         return name

@@ -40,6 +40,7 @@ class UsedNames:
         return name
 
     def clear(self) -> None:
+        """Forget all names."""
         with self._lock:
             self._names.clear()
 

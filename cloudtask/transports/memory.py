@@ -50,19 +50,27 @@ class MemoryTransport(QueueTransport):
         self.tasks: list[StoredTask] = []
 
     def send(self, task: OutgoingTask) -> str:
+        """
+        Put the task at the end of `tasks`.
+
+        Raises:
+            TaskAlreadyExists: Its name is in use.
+        """
         name = self._names.claim(task)
         due = task.schedule_time or clock.now()
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
     def delete(self, name: str, timeout: float = inf) -> None:
+        """Take a task out of `tasks`."""
         self.tasks[:] = [task for task in self.tasks if task.name != name]
 
     def has(self, name: str, timeout: float = inf) -> bool:
+        """Whether a task is in `tasks` still."""
         return any(task.name == name for task in self.tasks)
 
     def run(self, name: str, timeout: float = inf) -> bool:
-        # It is due now, for the next drain().
+        """Have a task run by the next drain(), whenever it is scheduled."""
         found = [task for task in self.tasks if task.name == name]
         for task in found:
             task.due = clock.now()

@@ -20,18 +20,22 @@ _LOCATION = re.compile(r"[a-z0-9-]{1,63}")
 
 
 def is_queue_name(name: str) -> bool:
+    """Whether Cloud Tasks takes a text as the name of a queue."""
     return _QUEUE.fullmatch(name) is not None
 
 
 def is_project(name: str) -> bool:
+    """Whether a text has the form of a project's id or number."""
     return _PROJECT.fullmatch(name) is not None
 
 
 def is_location(name: str) -> bool:
+    """Whether a text has the form of a region's name."""
     return _LOCATION.fullmatch(name) is not None
 
 
 def make_queue_path(project: str, location: str, queue: str) -> str:
+    """Make the full resource name of a queue."""
     return f"projects/{project}/locations/{location}/queues/{queue}"
 
 
@@ -63,6 +67,17 @@ def make_task_id(path: str, key: str | None = None) -> str:
 
 
 def check_key(path: str, key: object) -> None:
+    """
+    Check what makes a named task unique.
+
+    Args:
+        path: The task's, for the message.
+        key: What to check.
+
+    Raises:
+        InvalidTask: It is too long, or has other characters than Cloud Tasks
+            allows.
+    """
     if not isinstance(key, str) or _KEY.fullmatch(key) is None:
         raise InvalidTask(
             f"{path}: the task id {key!r} must be 1 to {MAX_KEY_LENGTH} letters, "

@@ -60,6 +60,7 @@ class OutgoingTask:
 
     @property
     def name(self) -> str | None:
+        """Its full resource name; None where Cloud Tasks chooses one."""
         if self.task_id is None:
             return None
         return f"{self.route.queue_path}/tasks/{self.task_id}"
@@ -76,4 +77,5 @@ class Target:
     oidc: OidcToken | None = None
 
     def queue_path(self, queue: str) -> str:
+        """The full resource name of a queue in this place."""
         return naming.make_queue_path(self.project, self.location, queue)

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
+    """`manage.py cloudtask`, which runs one of the actions."""
+
     help = "What a project with cloudtask needs beside its code."
     # The emulator is wanted most while the settings are not complete yet.
     requires_system_checks: list[str] = []  # noqa: RUF012 - as Django has it
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Add a parser for each action."""
         self._actions: dict[str, Action] = {}
         parsers = parser.add_subparsers(dest="action", required=True)
         for action in find_actions():
@@ -30,6 +33,7 @@ class Command(BaseCommand):
             )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Run the action that was named."""
         try:
             self._actions[options["action"]].handle(options, self.stdout)
         except ConfigurationError as error:

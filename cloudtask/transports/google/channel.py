@@ -143,6 +143,7 @@ class Link:
         return code, details
 
     def close(self) -> None:
+        """Close the connection, and cut short the waits of its calls."""
         self.closing.set()
         atexit.unregister(self.close)
         with self._lock:

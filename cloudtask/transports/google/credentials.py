@@ -77,6 +77,7 @@ class Plugin(grpc.AuthMetadataPlugin):
         self._host = host
 
     def __call__(self, context: Any, callback: Any) -> None:
+        """Give gRPC the token of a call, or say why there is none."""
         request = _StatusRequest(self._session)
         plugin: Any = AuthMetadataPlugin(self._scoped, request, default_host=self._host)
         try:
@@ -124,6 +125,13 @@ def load(settings: Settings) -> Any:
 
 
 def make_client_error(settings: Settings, problem: str) -> ConfigurationError:
+    """
+    Make the error for credentials of which no client can be made.
+
+    Args:
+        settings: Whose CREDENTIALS they are.
+        problem: What is wrong with them, without anything of their content.
+    """
     return settings.error("CREDENTIALS", f"no client can be made: {problem}. {_FORMS}")
 
 

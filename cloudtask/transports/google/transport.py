@@ -61,6 +61,14 @@ class GoogleTransport(QueueTransport):
         self._operations = Operations(self._link)
 
     def target(self, settings: Settings) -> Target:
+        """
+        Where tasks of some settings go, and what proves who sent them.
+
+        Raises:
+            ConfigurationError: Something is not known, or the dispatch view
+                would refuse every task.
+            MetadataUnavailable: Nobody can tell now.
+        """
         email = settings.service_account()
         if not (email or settings.secret or settings.sign or settings.has_own_auth):
             raise settings.error(
@@ -79,14 +87,17 @@ class GoogleTransport(QueueTransport):
         )
 
     def connect(self) -> None:
+        """Connect to the service or the emulator. See Transport.connect()."""
         self._link.connect()
 
     def close(self) -> None:
+        """See Transport.close()."""
         self._link.close()
 
     # One task
 
     def send(self, task: OutgoingTask) -> str:
+        """Call CreateTask. Only for a named task may the call be repeated."""
         return self._send_within(task, inf)
 
     def _send_within(self, task: OutgoingTask, timeout: float) -> str:
@@ -102,6 +113,7 @@ class GoogleTransport(QueueTransport):
             raise
 
     async def asend(self, task: OutgoingTask) -> str:
+        """See send()."""
         try:
             request, calls = to_message(task), self._prepare_calls(task, inf)
             try:
@@ -123,6 +135,11 @@ class GoogleTransport(QueueTransport):
     def send_many(
         self, tasks: Sequence[OutgoingTask], patience: Patience | None = None
     ) -> list[str | EnqueueError]:
+        """
+        Enqueue tasks, up to 100 of one queue by one call.
+
+        See Transport.send_many().
+        """
         patience = patience or self.patience()
         answers: dict[int, str | EnqueueError] = {}
         try:
@@ -193,12 +210,15 @@ class GoogleTransport(QueueTransport):
     # What is in a queue
 
     def delete(self, name: str, timeout: float = inf) -> None:
+        """See QueueTransport.delete()."""
         self._ask("DeleteTask", DeleteTask(name=name), timeout)
 
     def has(self, name: str, timeout: float = inf) -> bool:
+        """See QueueTransport.has()."""
         return self._ask("GetTask", GetTask(name=name), timeout)
 
     def run(self, name: str, timeout: float = inf) -> bool:
+        """See QueueTransport.run()."""
         return self._ask("RunTask", RunTask(name=name), timeout)
 
     def _ask(self, method: str, request: Any, timeout: float) -> bool:
@@ -218,6 +238,11 @@ class GoogleTransport(QueueTransport):
     def delete_many(
         self, names: Sequence[str], patience: Patience | None = None
     ) -> dict[str, EnqueueError]:
+        """
+        Delete tasks, up to 1,000 of one queue by one call.
+
+        See QueueTransport.delete_many().
+        """
         patience = patience or self.patience()
         left: dict[str, EnqueueError | None] = {}
         for chunk in batches.chunk_deletions(names):
