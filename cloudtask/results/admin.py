@@ -24,10 +24,12 @@ from django.db import connections, router, transaction
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from cloudtask.results import control
-from cloudtask.results.loaded import payload_of, sensitive_of
-from cloudtask.results.models import TaskRecord
+from cloudtask.results import control, pruning
+from cloudtask.results.declarations import find_sensitive
+from cloudtask.results.models import FINISHED, TaskRecord
+from cloudtask.results.records import make_bare_payload, select_rows
 from cloudtask.results.sweeping import sweep
+from cloudtask.results.verbs.redrive import select_redrivable
 from cloudtask.wire.payload import as_id
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def rendered_arguments(row: TaskRecord) -> str:
     """A task's arguments, as the text that people get to see of them."""
     try:
         document = json.loads(row.body)
-        sensitive = sensitive_of(payload_of(row))
+        sensitive = find_sensitive(make_bare_payload(row))
         args, kwargs = sensitive.masked(document["args"], document["kwargs"])
     except (ValueError, KeyError, TypeError, AttributeError):
         # Nobody knows what of it is to be hidden.
@@ -246,7 +248,7 @@ class TaskAdmin(_ModelAdmin):
         self, request: HttpRequest, obj: TaskRecord | None = None
     ) -> bool:
         # Without its row, a task that is not over would run unseen.
-        if obj is not None and obj.status not in control.FINISHED:
+        if obj is not None and obj.status not in FINISHED:
             return False
         return super().has_delete_permission(request, obj)
 
@@ -382,16 +384,16 @@ class TaskAdmin(_ModelAdmin):
     @admin.action(permissions=["retry"], description="Retry selected tasks now")
     def retry(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
         def retry(ids: list[str]) -> list[str]:
-            return control.retry_now(_rows(ids))
+            return control.retry_now(select_rows(ids))
 
         self._act(request, queryset, "retry", "retried", retry, limit=MAX_SENT)
 
     @admin.action(permissions=["redrive"], description="Redrive selected failed tasks")
     def redrive(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
         def redrive(ids: list[str]) -> list[str]:
-            failed = control.redrivable(_rows(ids)).values_list("pk", flat=True)
+            failed = select_redrivable(select_rows(ids)).values_list("pk", flat=True)
             redriven = list(failed)
-            control.redrive(_rows(redriven))
+            control.redrive(select_rows(redriven))
             self._send(len(redriven))
             return redriven
 
@@ -400,7 +402,7 @@ class TaskAdmin(_ModelAdmin):
     @admin.action(permissions=["rerun"], description="Run selected tasks again")
     def run_again(self, request: HttpRequest, queryset: QuerySet[TaskRecord]) -> None:
         def run_again(ids: list[str]) -> list[str]:
-            copied = list(control.run_again(_rows(ids)))
+            copied = list(control.run_again(select_rows(ids)))
             self._send(len(copied))
             return copied
 
@@ -412,7 +414,7 @@ class TaskAdmin(_ModelAdmin):
     ) -> HttpResponse | None:
         if not self.has_delete_permission(request):
             raise PermissionDenied
-        over = queryset.filter(status__in=control.FINISHED)
+        over = queryset.filter(status__in=FINISHED)
         ids = self._chosen(request, over, MAX_ACTION)
         if ids is None:
             return None
@@ -420,15 +422,13 @@ class TaskAdmin(_ModelAdmin):
             text = "None of the selected tasks is over."
             self.message_user(request, text, messages.WARNING)
             return None
-        rows = self.get_queryset(request).filter(
-            pk__in=ids, status__in=control.FINISHED
-        )
+        rows = self.get_queryset(request).filter(pk__in=ids, status__in=FINISHED)
         return delete_selected(self, request, rows.defer("body", "return_value"))
 
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[TaskRecord]
     ) -> None:
-        control.delete(queryset)
+        pruning.delete(queryset)
 
     def get_deleted_objects(
         self, objs: Iterable[TaskRecord], request: HttpRequest
@@ -456,7 +456,7 @@ class TaskAdmin(_ModelAdmin):
         if changed:
             LogEntry.objects.log_actions(
                 str(request.user.pk),
-                _rows(changed).only("pk", "path"),
+                select_rows(changed).only("pk", "path"),
                 CHANGE,
                 change_message=f"{done.capitalize()}.",
             )
@@ -488,10 +488,6 @@ class TaskAdmin(_ModelAdmin):
             request, f"Select at most {limit} tasks at once.", messages.ERROR
         )
         return None
-
-
-def _rows(ids: list[str]) -> QuerySet[TaskRecord]:
-    return TaskRecord.objects.filter(pk__in=ids)
 
 
 def _preformatted(text: str) -> str:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.results import control
-from cloudtask.results.missing import advise
+from cloudtask.results import control, pruning
+from cloudtask.results.database.errors import explain_missing_tables
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, Swept, sweep
+from cloudtask.results.verbs.cancel import select_cancellable
+from cloudtask.results.verbs.redrive import select_redrivable
 from cloudtask.wire.payload import as_id
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def add_actions(actions: Any) -> None:
 def run(options: dict[str, Any], stdout: OutputWrapper) -> None:
     """Do what the command line says."""
     try:
-        with advise():
+        with explain_missing_tables():
             _ACTIONS[options["action"]](options, stdout)
     except ConfigurationError as error:
         raise CommandError(str(error)) from error
@@ -193,7 +195,7 @@ def _sweep(options: dict[str, Any], stdout: OutputWrapper) -> None:
 def _cancel(options: dict[str, Any], stdout: OutputWrapper) -> None:
     if not _are_chosen(options):
         raise CommandError("Say which tasks: --id, --path, --queue or --status.")
-    rows = control.cancellable(_chosen(options))
+    rows = select_cancellable(_chosen(options))
     if options["status"] is not None:
         rows = rows.filter(status=options["status"])
     count = rows.count()
@@ -212,7 +214,7 @@ def _redrive(options: dict[str, Any], stdout: OutputWrapper) -> None:
             "Say which tasks: --id, --path, --queue or --failed-within; or --all "
             "without any of them."
         )
-    rows = control.redrivable(_chosen(options))
+    rows = select_redrivable(_chosen(options))
     if options["failed_within"] is not None:
         rows = rows.filter(
             finished_at__gte=datetime.now(UTC) - options["failed_within"]
@@ -260,7 +262,7 @@ def _chunks(rows: QuerySet[TaskRecord], size: int) -> Iterator[list[str]]:
 
 def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
     now = datetime.now(UTC)
-    rows = control.prunable(
+    rows = pruning.select_prunable(
         now - options["older_than"], now - options["failed_older_than"]
     )
     count = rows.count()
@@ -268,7 +270,7 @@ def _prune(options: dict[str, Any], stdout: OutputWrapper) -> None:
         stdout.write(f"{count} tasks would be deleted.")
         return
     bar = Bar(stdout, count)
-    for deleted in control.prune(rows):
+    for deleted in pruning.prune(rows):
         bar.add(deleted)
     bar.end("deleted")
 

@@ -1,4 +1,4 @@
-"""Sends kept tasks to Cloud Tasks once more, and takes them out of there."""
+"""Calls to Cloud Tasks about kept tasks: send, delete, run, look for them."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def send_many(
     Send tasks as they were enqueued, by as few calls as that takes.
 
     Yields:
-        After each call its tasks, with their names at Cloud Tasks, or what
-        kept them from being sent.
+        After each call its tasks, each with its name at Cloud Tasks, or with
+        what kept it from being sent.
     """
     sendable: dict[Transport, list[tuple[TaskRecord, OutgoingTask]]]
     sendable = defaultdict(list)
     for row in rows:
         try:
-            sendable[_transport_of(row)].append((row, _outgoing(row)))
+            sendable[_find_transport(row)].append((row, _make_task(row)))
         except Exception as error:
-            # Whatever is wrong with one row, others are sent.
+            # Whatever is wrong with one row, the others are sent.
             yield [(row, error)]
     for transport, tasks in sendable.items():
         patience = transport.patience()
         for start in range(0, len(tasks), transport.batch_size):
             some = tasks[start : start + transport.batch_size]
-            answers = _answers(transport, [task for _, task in some], patience)
+            answers = _send_batch(transport, [task for _, task in some], patience)
             yield [(row, each) for (row, _), each in zip(some, answers, strict=True)]
 
 
-def _answers(
+def _send_batch(
     transport: Transport, tasks: list[OutgoingTask], patience: Patience
 ) -> Sequence[str | Exception]:
     try:
@@ -61,22 +61,22 @@ def _answers(
         if len(tasks) == 1 or isinstance(error, CloudTaskError):
             return [error] * len(tasks)
     # One of them is broken.
-    return [_answers(transport, [task], patience)[0] for task in tasks]
+    return [_send_batch(transport, [task], patience)[0] for task in tasks]
 
 
-def _outgoing(row: TaskRecord) -> OutgoingTask:
-    transport = _transport_of(row)
+def _make_task(row: TaskRecord) -> OutgoingTask:
+    transport = _find_transport(row)
     settings = settings_for(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
-    route = _route(payload, transport)
+    route = _find_route(payload, transport)
     return make_outgoing(
         settings,
         payload,
         replace(
             route,
-            # It has none where nobody could tell it when it was enqueued.
+            # The row has none if nobody knew it when the task was enqueued.
             url=row.url or route.url or settings.require_url(),
             queue_path=queue_path,
             prepared=None,
@@ -89,31 +89,33 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
 
 def delete_many(rows: Iterable[TaskRecord]) -> None:
     """
-    Take tasks out of their queues, and log those that may be there still.
+    Take tasks out of their queues, and log those that may still be there.
 
-    Such a task is dispatched, and answered as the finished one it is.
+    Such a task is dispatched, and then answered as one that is over.
     """
     named: dict[Transport, dict[str, TaskRecord]] = defaultdict(dict)
     for row in rows:
         try:
             if row.name:
-                named[_transport_of(row)][_full_name(row)] = row
+                named[_find_transport(row)][_make_full_name(row)] = row
         except CloudTaskError as error:
-            _log_left(row, error)
+            _log_leftover(row, error)
     for transport, by_name in named.items():
-        for name, reason in _left(transport, list(by_name)).items():
-            _log_left(by_name[name], reason)
+        for name, reason in _delete_batch(transport, list(by_name)).items():
+            _log_leftover(by_name[name], reason)
 
 
-def _left(transport: Transport, names: list[str]) -> Mapping[str, CloudTaskError]:
+def _delete_batch(
+    transport: Transport, names: list[str]
+) -> Mapping[str, CloudTaskError]:
     try:
         return transport.delete_many(names)
     except CloudTaskError as error:
         return dict.fromkeys(names, error)
 
 
-def _log_left(row: TaskRecord, reason: CloudTaskError) -> None:
-    logger.warning("task=%s id=%s is in the queue still: %s", row.path, row.pk, reason)
+def _log_leftover(row: TaskRecord, reason: CloudTaskError) -> None:
+    logger.warning("task=%s id=%s is still in the queue: %s", row.path, row.pk, reason)
 
 
 def run_now(row: TaskRecord) -> bool:
@@ -126,33 +128,33 @@ def run_now(row: TaskRecord) -> bool:
     Raises:
         EnqueueError: Cloud Tasks did not answer, or refused.
     """
-    return bool(row.name) and _transport_of(row).run(_full_name(row))
+    return bool(row.name) and _find_transport(row).run(_make_full_name(row))
 
 
 def is_queued(row: TaskRecord) -> bool:
     """
-    Whether Cloud Tasks has a task still.
+    Whether Cloud Tasks still has a task.
 
     Raises:
         EnqueueError: Cloud Tasks did not answer.
     """
-    return bool(row.name) and _transport_of(row).has(_full_name(row))
+    return bool(row.name) and _find_transport(row).has(_make_full_name(row))
 
 
-def _route(payload: Payload, transport: Transport) -> Route:
+def _find_route(payload: Payload, transport: Transport) -> Route:
     if payload.backend is not None:
         return backend_of(payload.backend).route(payload)
     return registry.get(payload.task).route(get_settings(), transport)
 
 
-def _full_name(row: TaskRecord) -> str:
+def _make_full_name(row: TaskRecord) -> str:
     name: str = row.name
     if "/" in name:
         return name
-    # Known by its dispatch alone, which tells the last part.
-    target = _transport_of(row).target(settings_for(row.backend or None))
+    # Nothing but its dispatch was known, which has only the last part.
+    target = _find_transport(row).target(settings_for(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
-def _transport_of(row: TaskRecord) -> Transport:
+def _find_transport(row: TaskRecord) -> Transport:
     return get_transport(settings_for(row.backend or None))

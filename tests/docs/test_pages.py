@@ -38,9 +38,11 @@ from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
 from cloudtask.results import admin as results_admin
 from cloudtask.results import checks as results_checks
-from cloudtask.results import leases, store, sweeping, values
+from cloudtask.results import heartbeat, leases, sweeping
+from cloudtask.results.columns import texts, values
 from cloudtask.results.commands import add_actions
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.sweeping import recovery, traffic
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
@@ -363,14 +365,14 @@ def test_every_permission_of_the_admin_is_listed() -> None:
 
 LIMITS = {
     "| a lease holds | {:.0f} seconds |": leases.LEASE.total_seconds(),
-    "| it is prolonged every | {:.1f} seconds |": leases.heartbeat(),
-    "| workers that may die with one task | {} |": store.MAX_INTERRUPTIONS,
+    "| it is prolonged every | {:.1f} seconds |": heartbeat.get_interval(),
+    "| workers that may die with one task | {} |": leases.MAX_INTERRUPTIONS,
     "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
-    "its traceback | {:,} characters each": values.MAX_TEXT,
-    "up to {} tasks with each of its": sweeping.TRAFFIC_PRUNED,
+    "its traceback | {:,} characters each": texts.MAX_TEXT,
+    "up to {} tasks with each of its": traffic.PRUNED,
     "whose errors are kept | the first {}, and the last;": Settings().max_errors,
-    "sends it again, {:.0f} minutes after": sweeping.GRACE.total_seconds() / 60,
-    "none for a minute, over {} tasks": sweeping.TRAFFIC_LIMIT,
+    "sends it again, {:.0f} minutes after": recovery.GRACE.total_seconds() / 60,
+    "none for a minute, over {} tasks": traffic.LIMIT,
     "| `--limit` | {} |": sweeping.LIMIT,
     "it counts to {:,} and no further": results_admin.MAX_COUNT,
     "An action takes up to {:,} tasks": results_admin.MAX_ACTION,

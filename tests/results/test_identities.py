@@ -13,7 +13,7 @@ from django.db import transaction
 
 from cloudtask.dispatch.execution import Status
 from cloudtask.exceptions import InvalidCredentials
-from cloudtask.results import control, store
+from cloudtask.results import control, error_claims, records
 from cloudtask.results.leases import MAX_INTERRUPTIONS
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
@@ -235,11 +235,11 @@ def test_a_failure_that_two_attempts_write_at_once_is_kept(settings: Any) -> Non
     found = row(wanted.id)
     found.attempt = 7
     # As it is for one that looked before the other wrote.
-    same = store._rows_of(wanted)
+    same = records.select_row_of(wanted)
     answers = iter([0])
     first = same.update
     same.update = lambda **values: next(answers, None) or first(**values)  # type: ignore[method-assign]
 
     with transaction.atomic():
-        assert store._is_written(found, same)
+        assert error_claims.write_row(found, same)
     assert row(wanted.id).attempt == 7

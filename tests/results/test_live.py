@@ -436,6 +436,6 @@ def test_a_queue_that_does_not_answer_is_an_error_of_ours(
     with pytest.raises(ServiceUnavailable, match="UNAVAILABLE"):
         sending.is_queued(found)
     sending.delete_many([found])
-    assert f"id={found.pk} is in the queue still" in caplog.text
+    assert f"id={found.pk} is still in the queue" in caplog.text
     assert "UNAVAILABLE" in caplog.text
     assert sending.is_queued(found) is True

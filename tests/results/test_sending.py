@@ -190,10 +190,10 @@ def test_what_cannot_be_deleted_is_logged(
     assert [each.payload.id for each in queue().tasks] == [one.id, gone.id]
     no_backend, refused = caplog.messages
     assert no_backend.startswith(
-        f"task={add.path} id={gone.id} is in the queue still: no task backend 'gone' "
+        f"task={add.path} id={gone.id} is still in the queue: no task backend 'gone' "
         "here: InvalidTaskBackend"
     )
-    assert refused == f"task={add.path} id={one.id} is in the queue still: not you"
+    assert refused == f"task={add.path} id={one.id} is still in the queue: not you"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
@@ -209,7 +209,7 @@ def test_tasks_that_no_client_can_delete_are_logged(
     sending.delete_many(row(each.id) for each in (one, two))
 
     assert caplog.messages == [
-        f"task={add.path} id={each.id} is in the queue still: "
+        f"task={add.path} id={each.id} is still in the queue: "
         "CLOUDTASK['CREDENTIALS']: no client can be made"
         for each in (one, two)
     ]

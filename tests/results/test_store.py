@@ -14,12 +14,13 @@ from django.db.models import QuerySet
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Status, run
 from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
-from cloudtask.results import store
+from cloudtask.results import claims, heartbeat
+from cloudtask.results.claims import LeaseClaim
 from cloudtask.results.control import cancel
-from cloudtask.results.leases import Heart
+from cloudtask.results.heartbeat import Heart
 from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import Swept, sweep
+from cloudtask.results.verbs import claim as claiming
 from cloudtask.stores import Ending, Progress, Standing, get_store
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import DJANGO
@@ -403,16 +404,16 @@ def test_of_two_claims_of_an_unknown_task_one_is_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unknown = payload()
-    found_row = store._found_row
+    found_row = claiming.make_dispatched_row
 
     def after_another(*args: Any) -> TaskRecord:
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_found_row", found_row)
+            patch.setattr(claiming, "make_dispatched_row", found_row)
             assert claim(unknown).standing is Standing.FREE
         return found_row(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_found_row", after_another)
+        patch.setattr(claiming, "make_dispatched_row", after_another)
         assert claim(unknown).standing is Standing.BUSY
     assert TaskRecord.objects.count() == 1
 
@@ -431,7 +432,7 @@ def test_a_task_whose_third_worker_died_is_given_up() -> None:
     [error] = found.errors.all()
     assert (error.type, error.message, error.attempt) == (
         "cloudtask.exceptions.WorkerDied",
-        "3 workers died with this task.",
+        "3 workers died while they ran this task.",
         3,
     )
     assert str(error) == "cloudtask.exceptions.WorkerDied in attempt 3"
@@ -554,7 +555,7 @@ ENDINGS: dict[str, Callable[[Any], object]] = {
 
 
 def write_progress() -> None:
-    store.HEART.write_progress()
+    heartbeat.HEART.write_progress()
 
 
 LATE: dict[str, Callable[[Any], object]] = {
@@ -677,7 +678,7 @@ def test_without_a_database_a_dispatch_is_answered_503(
 
     with monkeypatch.context() as patch:
         if call == "claim":
-            patch.setattr(store, "_claim", away)
+            patch.setattr(claims, "claim_row", away)
         else:
             patch.setattr(LeaseClaim, "_end", away)
         response = post(enqueued.id)
@@ -699,10 +700,10 @@ def test_the_error_of_a_database_names_its_cause(
     def away(*args: Any, **kwargs: Any) -> int:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(store, "_claim", away)
+    monkeypatch.setattr(claims, "claim_row", away)
     with pytest.raises(StoreUnavailable) as caught:
         claim(wanted)
-    assert str(caught.value) == "The database of results: DatabaseError('away')"
+    assert str(caught.value) == "The database of results failed: DatabaseError('away')"
 
 
 # Progress

@@ -18,11 +18,11 @@ from cloudtask.exceptions import (
     QueueNotFound,
     ServiceUnavailable,
 )
-from cloudtask.results import sweeping
 from cloudtask.results.control import cancel
+from cloudtask.results.leases import MAX_INTERRUPTIONS
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.store import MAX_INTERRUPTIONS
-from cloudtask.results.sweeping import GRACE, Swept, sweep
+from cloudtask.results.sweeping import Swept, recovery, sweep, traffic
+from cloudtask.results.sweeping.recovery import GRACE
 from cloudtask.stores import Ending, Standing
 from cloudtask.transports import base
 from cloudtask.transports.memory import MemoryTransport
@@ -465,7 +465,9 @@ def test_an_orphan_is_kept_while_its_queue_is_silent(
     monkeypatch.setattr(MemoryTransport, "has", silent)
     assert sweep() == Swept()
     assert row(lost).status == "RUNNING"
-    assert caplog.messages == [f"task={add.path} id={lost}: no answer: UNAVAILABLE"]
+    assert caplog.messages == [
+        f"task={add.path} id={lost}: Cloud Tasks did not answer: UNAVAILABLE"
+    ]
 
 
 def test_a_worker_that_was_only_slow_writes_nothing_after_it_was_freed() -> None:
@@ -559,11 +561,11 @@ def test_a_task_that_waits_for_its_next_attempt_is_left_alone() -> None:
 
 def test_traffic_makes_a_pass_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(sweeping, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(sweeping, "_last_pass", 1000.0)
+    monkeypatch.setattr(traffic, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(traffic, "_last_pass", 1000.0)
     waiting = [unsent() for _ in range(11)]
     busy = [add().delay() for _ in range(3)]
-    clock[0] += sweeping.TRAFFIC_SECONDS - 0.1
+    clock[0] += traffic.SECONDS - 0.1
     dispatch(busy[0].id)
     assert not any(row(each).name for each in waiting)
     clock[0] += 0.2
@@ -581,8 +583,8 @@ def test_traffic_prunes_what_the_settings_have_pruned(
     monkeypatch: pytest.MonkeyPatch, settings: Any, key: str, pruned: str
 ) -> None:
     settings.CLOUDTASK = {**settings.CLOUDTASK, key: 24 * HOUR}
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    monkeypatch.setattr(sweeping, "TRAFFIC_PRUNED", 1)
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    monkeypatch.setattr(traffic, "PRUNED", 1)
     old = {}
     for status in ("SUCCESSFUL", "FAILED"):
         old[status] = [add().delay().id for _ in range(2)]
@@ -603,8 +605,8 @@ def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(
     def away(*args: Any) -> Swept:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    monkeypatch.setattr(sweeping, "sweep", away)
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    monkeypatch.setattr(traffic, "sweep", away)
     enqueued = add().delay()
     assert dispatch(enqueued.id).status is Status.DONE
     assert caplog.messages == [f"no pass of the sweeper: {DatabaseError('away')!r}"]
@@ -621,7 +623,7 @@ def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(
         TaskRecord.objects.filter(pk=found.pk).update(status="RUNNING")
         return False
 
-    monkeypatch.setattr(sweeping.sending, "is_queued", is_queued)
+    monkeypatch.setattr(recovery, "is_queued", is_queued)
 
     assert sweep().freed == 0
     assert row(enqueued.id).status == "RUNNING"

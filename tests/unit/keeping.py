@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
 
-AWAY = "The database of results: away"
+AWAY = "The database of results failed: away"
 
 
 class FakeClaim(Claim):

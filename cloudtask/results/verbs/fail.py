@@ -1,20 +1,19 @@
-"""Final failures of tasks that no attempt is there to tell of."""
+"""A task fails, and there is no attempt that could say so."""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import Error, router, transaction
+from django.db import Error, transaction
 
 from cloudtask.dispatch.dispatches import backend_of
 from cloudtask.exceptions import CloudTaskError
-from cloudtask.results.clock import Now
-from cloudtask.results.connections import ask
-from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.results.reading import found
-from cloudtask.results.values import text
+from cloudtask.results.columns.moments import Now
+from cloudtask.results.database.connections import ask, get_alias
+from cloudtask.results.models import TaskRecord
+from cloudtask.results.reading import get_result
+from cloudtask.results.verbs.keep_error import add_error
 from cloudtask.signals import task_failed
 from cloudtask.wire.payload import DJANGO
 
@@ -26,25 +25,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cloudtask")
 
 
-def fail(
+def fail_row(
     row: TaskRecord, rows: QuerySet[TaskRecord], error: CloudTaskError, **values: Any
 ) -> bool:
     """
-    Have a task failed, and tell of it as the end of its last attempt would.
+    Fail a task, and report it as the end of its last attempt would.
 
     Args:
-        row: The task, as it was.
-        rows: The same, if it is still as it has to be.
-        error: Why.
+        row: The task, as it was read.
+        rows: Rows that may fail. The task does not if it is none of them.
+        error: Why it fails.
         values: What else is written.
 
     Returns:
-        Whether it was.
+        Whether it failed.
     """
-    is_failed = ask(lambda: _write(row, rows, error, values))
-    if is_failed:
-        _tell(row, error)
-    return is_failed
+    has_failed = ask(lambda: _write(row, rows, error, values))
+    if has_failed:
+        _report(row, error)
+    return has_failed
 
 
 def _write(
@@ -53,30 +52,24 @@ def _write(
     error: CloudTaskError,
     values: Mapping[str, Any],
 ) -> bool:
-    with transaction.atomic(router.db_for_write(TaskRecord)):
-        is_failed = rows.filter(pk=row.pk).update(
+    with transaction.atomic(get_alias()):
+        has_failed = rows.filter(pk=row.pk).update(
             status=TaskRecord.Status.FAILED,
             finished_at=Now(),
             send_at=None,
             look_at=None,
             **values,
         )
-        if is_failed:
-            TaskError.objects.create(
-                task_id=row.pk,
-                attempt=row.attempt,
-                type=f"{type(error).__module__}.{type(error).__qualname__}",
-                message=text(str(error)),
-                happened_at=datetime.now(UTC),
-            )
-    return bool(is_failed)
+        if has_failed:
+            add_error(row.pk, row.attempt, error, message=str(error))
+    return bool(has_failed)
 
 
-def _tell(row: TaskRecord, error: CloudTaskError) -> None:
-    is_told = row.kind == DJANGO and _tell_django(row)
+def _report(row: TaskRecord, error: CloudTaskError) -> None:
+    is_logged = row.kind == DJANGO and _tell_django(row)
     logger.log(
-        # Django's own logger has told.
-        logging.WARNING if is_told else logging.ERROR,
+        # Django's own logger has logged the error.
+        logging.WARNING if is_logged else logging.ERROR,
         "task=%s id=%s status=failed reason=%r",
         row.path,
         row.pk,
@@ -92,7 +85,7 @@ def _tell_django(row: TaskRecord) -> bool:
         from cloudtask.backends.django_kind import result_of
         from cloudtask.framework import task_finished
 
-        result = result_of(found(row.pk))
+        result = result_of(get_result(row.pk))
     except (CloudTaskError, Error):
         return False
     task_finished.send_robust(type(backend), task_result=result)
