@@ -36,9 +36,9 @@ from cloudtask.emulator.core.queues import QueueOptions
 from cloudtask.emulator.web import admin
 from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
-from cloudtask.results import admin as results_admin
 from cloudtask.results import checks as results_checks
 from cloudtask.results import heartbeat, leases, sweeping
+from cloudtask.results.admin import actions, changelist
 from cloudtask.results.columns import texts, values
 from cloudtask.results.commands import add_actions
 from cloudtask.results.models import TaskRecord
@@ -374,9 +374,9 @@ LIMITS = {
     "sends it again, {:.0f} minutes after": recovery.GRACE.total_seconds() / 60,
     "none for a minute, over {} tasks": traffic.LIMIT,
     "| `--limit` | {} |": sweeping.LIMIT,
-    "it counts to {:,} and no further": results_admin.MAX_COUNT,
-    "An action takes up to {:,} tasks": results_admin.MAX_ACTION,
-    '"Retry now" up to {}, and': results_admin.MAX_SENT,
+    "it counts to {:,} and no further": changelist.MAX_COUNT,
+    "An action takes up to {:,} tasks": actions.MAX_ACTION,
+    '"Retry now" up to {}, and': actions.MAX_SENT,
 }
 
 

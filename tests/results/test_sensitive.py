@@ -16,7 +16,7 @@ from cloudtask import CloudTaskRequest, RetryPolicy, task
 from cloudtask.dispatch import registry
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Status, arun, run
-from cloudtask.results.admin import rendered_arguments
+from cloudtask.results.admin.detail import render_arguments
 from cloudtask.results.models import TaskError, TaskRecord
 from tests.backends.samples import recorded
 from tests.backends.tasks import with_options
@@ -142,7 +142,7 @@ def test_a_task_that_changes_its_arguments_shows_nothing_of_what_they_were(
 
 
 def shown(id: str) -> Any:  # noqa: A002
-    return json.loads(rendered_arguments(row(id)))
+    return json.loads(render_arguments(row(id)))
 
 
 def test_the_task_gets_what_nobody_sees() -> None:

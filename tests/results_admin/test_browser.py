@@ -113,7 +113,7 @@ def test_tasks_are_found_read_cancelled_retried_and_redriven(
 
         page.click("#result_list .field-path a")
         see(page, '"order": 42', ".field-arguments")
-        see(page, "No stock.", ".field-raised details[open]")
+        see(page, "No stock.", ".field-failures details[open]")
 
         page.go(f"{origin}{URL}")
         choose(page, "queue", "default")
