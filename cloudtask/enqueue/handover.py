@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloudtask.stores import ResultStore
-    from cloudtask.transports.base import Patience, Transport
+    from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
 
@@ -149,19 +149,17 @@ class Handover:
     def _callback(self, connection: Any, is_shared: bool) -> Callable[[], None]:
         if not self._store.keeps:
             return self._send
+        batch = _batch_of(connection, self._transport, self._store)
         if not is_shared:
-            return self._add_and_send
+            return partial(self._add_and_send, batch)
         if self._transport.batch_size == 1:
-            return self._send_kept
-        return _batch_of(connection, self._transport, self._store).callback(self)
+            return partial(batch.send, [self])
+        return batch.callback(self)
 
-    def _add_and_send(self) -> None:
+    def _add_and_send(self, batch: _Batch) -> None:
         # The store is in another database, where nothing is rolled back.
         self._add()
-        self._send_kept()
-
-    def _send_kept(self) -> None:
-        _send_all([self], self._transport, self._store, self._transport.patience())
+        batch.send([self])
 
     def _send(self) -> None:
         name = self._transport.send(self.task)
@@ -244,6 +242,7 @@ class _Batch:
         self._store = store
         self._handovers: list[Handover] = []
         self._done = 0  # How many of them are over.
+        self._patience = transport.patience()
 
     def callback(self, handover: Handover) -> Callable[[], None]:
         self._handovers.append(handover)
@@ -253,13 +252,26 @@ class _Batch:
         if first < self._done:
             return
         self._done = len(self._handovers)
-        patience = self._transport.patience()
         for start in range(first, self._done, self._transport.batch_size):
             some = self._handovers[start : start + self._transport.batch_size]
             if start > first or len(some) > 1:
                 unsent = self._store.unsent([each.task.id for each in some])
                 some = [each for each in some if each.task.id in unsent]
-            _send_all(some, self._transport, self._store, patience)
+            self.send(some)
+
+    def send(self, handovers: Sequence[Handover]) -> None:
+        """Send tasks that are kept and committed. None is lost by it."""
+        tasks = [each.task for each in handovers]
+        answers = self._transport.send_many(tasks, self._patience)
+        names = {
+            each.task.id: answer
+            for each, answer in zip(handovers, answers, strict=True)
+            if isinstance(answer, str)
+        }
+        if names:
+            self._store.sent(names)
+        for each, answer in zip(handovers, answers, strict=True):
+            each.answered(answer)
 
 
 #: Those of transactions that are open, for as long as Django has a callback.
@@ -275,22 +287,3 @@ def _batch_of(connection: Any, transport: Transport, store: ResultStore) -> _Bat
     if batch is None:
         batch = _batches[key] = _Batch(transport, store)
     return batch
-
-
-def _send_all(
-    handovers: Sequence[Handover],
-    transport: Transport,
-    store: ResultStore,
-    patience: Patience,
-) -> None:
-    """Send tasks that are kept and committed. None that is refused is lost."""
-    answers = transport.send_many([each.task for each in handovers], patience)
-    names = {
-        each.task.id: answer
-        for each, answer in zip(handovers, answers, strict=True)
-        if isinstance(answer, str)
-    }
-    if names:
-        store.sent(names)
-    for each, answer in zip(handovers, answers, strict=True):
-        each.answered(answer)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from cloudtask.exceptions import CloudTaskError
 from cloudtask.results import sending
 from cloudtask.results.database.connections import get_alias
 from cloudtask.results.models import TaskRecord
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.models import QuerySet
+
+    from cloudtask.transports.base import Patience
 
 _T = TypeVar("_T")
 
@@ -47,7 +48,7 @@ def cancel(id: str | UUID) -> bool:  # noqa: A002
     Returns:
         Whether there was anything to cancel.
     """
-    return _cancel([as_id(id)]) == 1
+    return _cancel([as_id(id)], sending.make_patience()) == 1
 
 
 async def acancel(id: str | UUID) -> bool:  # noqa: A002
@@ -63,30 +64,31 @@ def cancel_many(ids: Iterable[str | UUID]) -> list[str]:
         The ids of those where there was anything to cancel.
     """
     cancelled: list[str] = []
+    patience = sending.make_patience()
     for chunk in _split([as_id(each) for each in ids], CHUNK):
         found = select_cancellable(select_rows(chunk)).values_list("pk", flat=True)
         cancellable = list(found)
-        _cancel(cancellable)
+        _cancel(cancellable, patience)
         # Some may have finished since they were looked for.
         done = select_rows(cancellable).filter(cancelled_at__isnull=False)
         cancelled += done.values_list("pk", flat=True)
     return cancelled
 
 
-def _cancel(ids: Sequence[str]) -> int:
+def _cancel(ids: Sequence[str], patience: Patience) -> int:
     cancelled = cancel_rows(select_rows(ids))
     if cancelled:
-        _take_out_of_queues(ids)
+        _take_out_of_queues(ids, patience)
     return cancelled
 
 
-def _take_out_of_queues(ids: Sequence[str]) -> None:
+def _take_out_of_queues(ids: Sequence[str], patience: Patience) -> None:
     """Take cancelled tasks out of their queues, once that is committed."""
     rows = select_rows(ids).filter(status=Status.FAILED)
 
     # Not a partial: Django asks for the name of what fails.
     def delete() -> None:
-        sending.delete_many(rows.defer("body", "return_value"))
+        sending.delete_many(rows.defer("body", "return_value"), patience)
 
     transaction.on_commit(delete, get_alias(), robust=True)
 
@@ -101,15 +103,16 @@ def retry_now(rows: QuerySet[TaskRecord]) -> list[str]:
         The ids of those that are.
     """
     waiting = rows.filter(status=Status.READY, attempt__gt=0).exclude(name="")
-    return [row.pk for row in waiting if _run_now(row)]
+    patience = sending.make_patience()
+    return [row.pk for row in waiting if _run_now(row, patience)]
 
 
-def _run_now(row: TaskRecord) -> bool:
-    try:
-        return sending.run_now(row)
-    except CloudTaskError as error:
-        logger.warning("task=%s id=%s still waits: %s", row.path, row.pk, error)
-        return False
+def _run_now(row: TaskRecord, patience: Patience) -> bool:
+    answer = sending.run_now(row, patience)
+    if isinstance(answer, bool):
+        return answer
+    logger.warning("task=%s id=%s still waits: %s", row.path, row.pk, answer)
+    return False
 
 
 def redrive(rows: QuerySet[TaskRecord]) -> int:

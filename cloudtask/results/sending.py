@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudtask.conf import get_settings
@@ -13,13 +14,14 @@ from cloudtask.dispatch.dispatches import backend_of, settings_for
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
+from cloudtask.transports.base import Patience
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cloudtask.results.models import TaskRecord
-    from cloudtask.transports.base import Patience, Transport
+    from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import OutgoingTask, Route
     from cloudtask.wire.payload import Payload
 
@@ -27,10 +29,14 @@ logger = logging.getLogger("cloudtask")
 
 
 def send_many(
-    rows: Iterable[TaskRecord],
+    rows: Iterable[TaskRecord], patience: Patience
 ) -> Iterator[list[tuple[TaskRecord, str | Exception]]]:
     """
     Send tasks as they were enqueued, by as few calls as that takes.
+
+    Args:
+        rows: The tasks.
+        patience: For all calls of the caller.
 
     Yields:
         After each call its tasks, each with its name at Cloud Tasks, or with
@@ -45,7 +51,6 @@ def send_many(
             # Whatever is wrong with one row, the others are sent.
             yield [(row, error)]
     for transport, tasks in sendable.items():
-        patience = transport.patience()
         for start in range(0, len(tasks), transport.batch_size):
             some = tasks[start : start + transport.batch_size]
             answers = _send_batch(transport, [task for _, task in some], patience)
@@ -87,7 +92,7 @@ def _make_task(row: TaskRecord) -> OutgoingTask:
     )
 
 
-def delete_many(rows: Iterable[TaskRecord]) -> None:
+def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
     """
     Take tasks out of their queues, and log those that may still be there.
 
@@ -101,15 +106,15 @@ def delete_many(rows: Iterable[TaskRecord]) -> None:
         except CloudTaskError as error:
             _log_leftover(row, error)
     for transport, by_name in named.items():
-        for name, reason in _delete_batch(transport, list(by_name)).items():
+        for name, reason in _delete_batch(transport, list(by_name), patience).items():
             _log_leftover(by_name[name], reason)
 
 
 def _delete_batch(
-    transport: Transport, names: list[str]
+    transport: Transport, names: list[str], patience: Patience
 ) -> Mapping[str, CloudTaskError]:
     try:
-        return transport.delete_many(names)
+        return transport.delete_many(names, patience)
     except CloudTaskError as error:
         return dict.fromkeys(names, error)
 
@@ -118,27 +123,38 @@ def _log_leftover(row: TaskRecord, reason: CloudTaskError) -> None:
     logger.warning("task=%s id=%s is still in the queue: %s", row.path, row.pk, reason)
 
 
-def run_now(row: TaskRecord) -> bool:
+def run_now(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
     """
     Have Cloud Tasks dispatch a task now, whenever it is scheduled.
 
     Returns:
-        Whether its queue had it.
-
-    Raises:
-        EnqueueError: Cloud Tasks did not answer, or refused.
+        Whether its queue had it, or why nobody knows.
     """
-    return bool(row.name) and _find_transport(row).run(_make_full_name(row))
+    return _ask(row, patience, lambda transport: transport.run)
 
 
-def is_queued(row: TaskRecord) -> bool:
-    """
-    Whether Cloud Tasks still has a task.
+def is_queued(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
+    """Whether Cloud Tasks still has a task, or why nobody knows."""
+    return _ask(row, patience, lambda transport: transport.has)
 
-    Raises:
-        EnqueueError: Cloud Tasks did not answer.
-    """
-    return bool(row.name) and _find_transport(row).has(_make_full_name(row))
+
+def _ask(
+    row: TaskRecord,
+    patience: Patience,
+    question: Callable[[Transport], Callable[[str, float], bool]],
+) -> bool | CloudTaskError:
+    if not row.name:
+        return False
+    try:
+        ask = question(_find_transport(row))
+        return patience.ask(partial(ask, _make_full_name(row)))
+    except CloudTaskError as error:
+        return error
+
+
+def make_patience() -> Patience:
+    """Make what all calls of one caller share, whatever their transports."""
+    return Patience(get_settings().rpc_timeout)
 
 
 def _find_route(payload: Payload, transport: Transport) -> Route:

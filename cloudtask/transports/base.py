@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import threading
 from abc import ABC, abstractmethod
+from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.wire.outgoing import OutgoingTask
 
-_T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
@@ -94,39 +95,63 @@ class Transport(ABC):
             For each task its full resource name, or why it was not accepted.
         """
         patience = patience or self.patience()
-        return [patience.ask(self.send, task) for task in tasks]
+        return [patience.ask(partial(self._send_within, task)) for task in tasks]
 
-    def delete(self, name: str) -> None:  # noqa: B027 - most keep no tasks
+    def _send_within(self, task: OutgoingTask, timeout: float) -> str:
+        # Those without batches have nobody to wait for.
+        return self.send(task)
+
+    def delete(  # noqa: B027 - most keep no tasks
+        self, name: str, timeout: float = inf
+    ) -> None:
         """
         Take a task out of its queue. One that is not there is no error.
+
+        Args:
+            name: Its full resource name.
+            timeout: Seconds to wait, if less than RPC_TIMEOUT.
 
         Raises:
             EnqueueError: Nobody answered.
         """
 
-    def delete_many(self, names: Sequence[str]) -> dict[str, EnqueueError]:
+    def delete_many(
+        self, names: Sequence[str], patience: Patience | None = None
+    ) -> dict[str, EnqueueError]:
         """
         Take tasks out of their queues, as delete() does with one.
+
+        Args:
+            names: Of tasks in any queues.
+            patience: For several calls of one caller.
 
         Returns:
             Why, for each that may be there still.
         """
-        patience = self.patience()
-        answers = {name: patience.ask(self.delete, name) for name in names}
+        patience = patience or self.patience()
+        answers = {name: patience.ask(partial(self.delete, name)) for name in names}
         return {name: why for name, why in answers.items() if why is not None}
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, timeout: float = inf) -> bool:
         """
         Whether a task is in its queue still.
+
+        Args:
+            name: Its full resource name.
+            timeout: Seconds to wait, if less than RPC_TIMEOUT.
 
         Raises:
             EnqueueError: Nobody answered.
         """
         return False
 
-    def run(self, name: str) -> bool:
+    def run(self, name: str, timeout: float = inf) -> bool:
         """
         Have a task dispatched now, whenever it is scheduled.
+
+        Args:
+            name: Its full resource name.
+            timeout: Seconds to wait, if less than RPC_TIMEOUT.
 
         Returns:
             Whether it was in its queue.
@@ -138,8 +163,7 @@ class Transport(ABC):
 
     def patience(self) -> Patience:
         """For calls one after the other."""
-        # A call that is given up took longer: repeats end before the timeout.
-        return Patience(self.settings.rpc_timeout / 2)
+        return Patience(self.settings.rpc_timeout)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Give back connections. Calling it twice does no harm."""
@@ -150,26 +174,37 @@ class Patience:
     Makes calls until those without an answer have taken too long together.
 
     So an outage costs one timeout, however many calls there are to make. What
-    is refused at once holds up nothing.
+    is answered, or refused at once, holds up nothing.
+
+    Args:
+        wait: For all calls that are not answered.
     """
 
     def __init__(self, wait: timedelta) -> None:
         self._seconds = wait.total_seconds()
+        # With less, a call has no fair chance of an answer. Repeats of one
+        # call end before its timeout, and after this.
+        self._least = self._seconds / 2
         self._outage: EnqueueError | None = None
 
-    def ask(self, call: Callable[[_T], _R], about: _T) -> _R | EnqueueError:
-        """What a call returns, or its error, or the one that ended it all."""
+    def ask(self, call: Callable[[float], _R]) -> _R | EnqueueError:
+        """
+        What a call returns, or its error, or the one that ended it all.
+
+        Args:
+            call: It is given the seconds that are left for it.
+        """
         if self._outage is not None:
             return self._outage
         started = monotonic()
         try:
-            return call(about)
+            return call(self._seconds)
         except EnqueueError as error:
             # It is kept, and may be raised elsewhere.
             hide_values(error, of_others=True)
             if error.retryable:
                 self._seconds -= monotonic() - started
-                self._outage = error if self._seconds <= 0 else None
+                self._outage = error if self._seconds <= self._least else None
             return error
 
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from functools import partial
+from math import inf
 from random import uniform
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -139,17 +141,21 @@ class GoogleTransport(Transport):
         self._link.connect()
 
     def send(self, task: OutgoingTask) -> str:
+        return self._send_within(task, self._timeout)
+
+    def _send_within(self, task: OutgoingTask, timeout: float) -> str:
         try:
             connection, request = self._link.connect(), to_message(task)
             metadata = _prepared(task.route).metadata
-            calls, timeout, started = None, self._timeout, monotonic()
+            calls, started = None, monotonic()
+            seconds = timeout = min(timeout, self._timeout)
             while True:
                 try:
                     answer = connection.create_task(
                         request, timeout=timeout, metadata=metadata
                     )
                 except grpc.RpcError as error:
-                    calls = calls or _calls_for(task, started, self._timeout)
+                    calls = calls or _calls_for(task, started, seconds)
                     if calls.was_accepted(error):
                         return str(request.task.name)
                     reason = self._link.reason(connection, error)
@@ -209,13 +215,16 @@ class GoogleTransport(Transport):
         self, some: Sequence[tuple[OutgoingTask, Any]], patience: Patience
     ) -> list[str | EnqueueError]:
         """Send tasks of one queue by one call, or by one for each."""
-        together = patience.ask(self._create, some) if len(some) > 1 else None
+        alone = len(some) == 1
+        together = None if alone else patience.ask(partial(self._create, some))
         if isinstance(together, EnqueueError):
             return [together] * len(some)
-        return together or [patience.ask(self.send, task) for task, _ in some]
+        if together is not None:
+            return together
+        return [patience.ask(partial(self._send_within, task)) for task, _ in some]
 
     def _create(
-        self, some: Sequence[tuple[OutgoingTask, Any]]
+        self, some: Sequence[tuple[OutgoingTask, Any]], timeout: float
     ) -> list[str | EnqueueError] | None:
         """
         Send tasks of one queue by one call.
@@ -231,7 +240,7 @@ class GoogleTransport(Transport):
         # Of one id, a call is carried out once, however often it is made.
         request = batches.create_request(parent, messages, str(uuid.uuid4()))
         try:
-            operation = self._operate("BatchCreateTasks", request)
+            operation = self._operate("BatchCreateTasks", request, timeout)
         except _Refused as refused:
             if refused.singles_may_do:
                 return None
@@ -244,11 +253,13 @@ class GoogleTransport(Transport):
             for index, task in enumerate(tasks)
         ]
 
-    def delete(self, name: str) -> None:
-        self._ask("DeleteTask", _DeleteRequest(name=name), name)
+    def delete(self, name: str, timeout: float = inf) -> None:
+        self._ask("DeleteTask", _DeleteRequest(name=name), timeout)
 
-    def delete_many(self, names: Sequence[str]) -> dict[str, EnqueueError]:
-        patience = self.patience()
+    def delete_many(
+        self, names: Sequence[str], patience: Patience | None = None
+    ) -> dict[str, EnqueueError]:
+        patience = patience or self.patience()
         left: dict[str, EnqueueError | None] = {}
         for chunk in batches.deletions(names):
             left.update(self._delete_chunk(chunk, patience))
@@ -258,19 +269,22 @@ class GoogleTransport(Transport):
         self, names: Sequence[str], patience: Patience
     ) -> Mapping[str, EnqueueError | None]:
         """Delete tasks of one queue by one call, or by one for each."""
-        together = patience.ask(self._delete, names) if len(names) > 1 else None
+        alone = len(names) == 1
+        together = None if alone else patience.ask(partial(self._delete, names))
         if isinstance(together, EnqueueError):
             return dict.fromkeys(names, together)
         if together is not None:
             return together
-        return {name: patience.ask(self.delete, name) for name in names}
+        return {name: patience.ask(partial(self.delete, name)) for name in names}
 
-    def _delete(self, names: Sequence[str]) -> Mapping[str, EnqueueError] | None:
+    def _delete(
+        self, names: Sequence[str], timeout: float
+    ) -> Mapping[str, EnqueueError] | None:
         """See _create(). Returns those that may be there still."""
         parent = batches.queue_path_of(names[0])
         request = batches.DeleteRequest(parent=parent, names=names)
         try:
-            operation = self._operate("BatchDeleteTasks", request)
+            operation = self._operate("BatchDeleteTasks", request, timeout)
         except _Refused as refused:
             if refused.code is grpc.StatusCode.NOT_FOUND:
                 return {}  # The queue is gone, and they with it.
@@ -284,28 +298,27 @@ class GoogleTransport(Transport):
             if code is not grpc.StatusCode.NOT_FOUND
         }
 
-    def has(self, name: str) -> bool:
-        return self._ask("GetTask", _GetRequest(name=name), name)
+    def has(self, name: str, timeout: float = inf) -> bool:
+        return self._ask("GetTask", _GetRequest(name=name), timeout)
 
-    def run(self, name: str) -> bool:
-        return self._ask("RunTask", _RunRequest(name=name), name)
+    def run(self, name: str, timeout: float = inf) -> bool:
+        return self._ask("RunTask", _RunRequest(name=name), timeout)
 
-    def _ask(self, method: str, request: Any, name: str) -> bool:
+    def _ask(self, method: str, request: Any, timeout: float) -> bool:
         """Whether Cloud Tasks has the task that a call is for."""
         connection = self._link.connect()
-        metadata = (to_grpc_metadata({"name": name}),)
+        metadata = (to_grpc_metadata({"name": request.name}),)
+        seconds = min(timeout, self._timeout)
         try:
-            connection.methods[method](
-                request, timeout=self._timeout, metadata=metadata
-            )
+            connection.methods[method](request, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
             code, details = self._link.reason(connection, error)
             if code is grpc.StatusCode.NOT_FOUND:
                 return False
-            raise _unanswered(name, code, details) from error
+            raise _unanswered(request.name, code, details) from error
         return True
 
-    def _operate(self, method: str, request: Any) -> Any:
+    def _operate(self, method: str, request: Any, timeout: float) -> Any:
         """
         Make a batch call, and wait for its operation.
 
@@ -314,7 +327,8 @@ class GoogleTransport(Transport):
         """
         if monotonic() < self._unbatched.get((method, request.parent), 0):
             raise _Refused(grpc.StatusCode.UNIMPLEMENTED, None)
-        calls = _Calls(monotonic(), self._timeout, may_repeat=True)
+        seconds = min(timeout, self._timeout)
+        calls = _Calls(monotonic(), seconds, may_repeat=True)
         try:
             operation = self._call(calls, method, request, parent=request.parent)
             while not operation.done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
@@ -52,13 +53,13 @@ class MemoryTransport(Transport):
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, timeout: float = inf) -> None:
         self.tasks[:] = [task for task in self.tasks if task.name != name]
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, timeout: float = inf) -> bool:
         return any(task.name == name for task in self.tasks)
 
-    def run(self, name: str) -> bool:
+    def run(self, name: str, timeout: float = inf) -> bool:
         # It is due now, for the next drain().
         found = [task for task in self.tasks if task.name == name]
         for task in found:

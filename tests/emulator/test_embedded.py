@@ -229,6 +229,7 @@ def test_stopping_cuts_a_request_that_takes_too_long(
 
 
 def test_stopping_twice_or_before_the_start_does_nothing() -> None:
+    before = set(threading.enumerate())
     emulator = Emulator()
     emulator.stop()
 
@@ -236,11 +237,8 @@ def test_stopping_twice_or_before_the_start_does_nothing() -> None:
         emulator.stop()
     emulator.stop()
 
-    assert not [
-        thread
-        for thread in threading.enumerate()
-        if thread.name == "cloudtask-emulator"
-    ]
+    left = set(threading.enumerate()) - before
+    assert "cloudtask-emulator" not in {thread.name for thread in left}
 
 
 def test_an_emulator_starts_once(emulator: Emulator) -> None:

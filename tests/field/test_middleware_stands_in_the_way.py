@@ -298,6 +298,8 @@ def test_a_trial_leaves_nothing_behind(
     finally:
         got_request_exception.disconnect(tell)
 
-    assert (told, posted, mail.outbox, caplog.records) == ([], [], [], [])
+    # Event loops of other threads may log as well.
+    logged = [r for r in caplog.records if r.name.startswith(("cloudtask", "django"))]
+    assert (told, posted, mail.outbox, logged) == ([], [], [], [])
     assert cache.get("count") is None
     assert logging.root.manager.disable == logging.NOTSET

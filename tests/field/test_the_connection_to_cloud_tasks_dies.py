@@ -127,6 +127,33 @@ def test_packets_vanish_on_a_connection_that_seems_fine(
     assert len(took) == 2
 
 
+SEVERAL: dict[str, Callable[[Transport], object]] = {
+    "send_many": lambda transport: transport.send_many(
+        [outgoing_task(queue_path=f"{QUEUE_PATH}-{n}") for n in range(3)]
+    ),
+    "delete_many": lambda transport: transport.delete_many(
+        [f"{QUEUE_PATH}-{n}/tasks/1" for n in range(3)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_calls_together_wait_no_longer_than_one_may(
+    connect: Callable[[str], Transport], proxy: Proxy, name: str
+) -> None:
+    transport = connect(f"127.0.0.1:{proxy.port}")
+    transport.send(a_task())
+    proxy.blacken(new_ones=True)
+
+    # The first call fails slowly, and those after it are not answered.
+    cut = threading.Timer(0.45 * RPC_TIMEOUT, proxy.cut)
+    started = monotonic()
+    cut.start()
+    SEVERAL[name](transport)
+    assert monotonic() - started < RPC_TIMEOUT + SLACK
+    cut.join()
+
+
 def test_those_who_wait_share_one_new_connection(
     connect: Callable[[str], Transport], proxy: Proxy
 ) -> None:

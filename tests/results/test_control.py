@@ -17,7 +17,7 @@ from cloudtask.conf import GOOGLE_TRANSPORT
 from cloudtask.dispatch.execution import Status
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
-from cloudtask.results import control, pruning
+from cloudtask.results import control, pruning, sending
 from cloudtask.results.control import (
     acancel,
     cancel,
@@ -28,10 +28,11 @@ from cloudtask.results.control import (
 )
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.pruning import prune, prune_some, select_prunable
-from cloudtask.results.sending import is_queued
 from cloudtask.results.sweeping import sweep
 from cloudtask.results.verbs import add_copies
 from cloudtask.stores import Ending, Standing
+from cloudtask.transports import base
+from cloudtask.transports.base import Patience
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from tests.backends import tasks as django_tasks
@@ -267,9 +268,13 @@ def test_many_tasks_are_cancelled_by_few_statements_and_calls(
     monkeypatch.setattr(control, "CHUNK", 3)
     enqueued = [add().delay() for _ in range(5)]
     calls: list[int] = []
+    patiences: list[Patience] = []
 
-    def delete_many(self: Any, names: Any) -> dict[str, EnqueueError]:
+    def delete_many(
+        self: Any, names: Any, patience: Patience
+    ) -> dict[str, EnqueueError]:
         calls.append(len(names))
+        patiences.append(patience)
         return {}
 
     monkeypatch.setattr(MemoryTransport, "delete_many", delete_many)
@@ -278,6 +283,8 @@ def test_many_tasks_are_cancelled_by_few_statements_and_calls(
 
     assert verbs(queries) == ["SELECT", "UPDATE", "SELECT", "SELECT"] * 2
     assert calls == [3, 2]
+    # An outage is waited for once.
+    assert patiences[0] is patiences[1]
 
 
 def test_a_task_that_ends_while_many_are_cancelled_is_not_told_of(
@@ -287,9 +294,9 @@ def test_a_task_that_ends_while_many_are_cancelled_is_not_told_of(
     held = claim(ends.id)
     cancel_them = control._cancel
 
-    def cancel_after_its_end(ids: Any) -> int:
+    def cancel_after_its_end(ids: Any, patience: Patience) -> int:
         held.end(Ending(succeeded=True, value=1))
-        return cancel_them(ids)
+        return cancel_them(ids, patience)
 
     monkeypatch.setattr(control, "_cancel", cancel_after_its_end)
     assert cancel_many([ends.id, waits.id]) == [waits.id]
@@ -317,7 +324,8 @@ def test_many_tasks_leave_cloud_tasks_by_one_call(wire: Calls) -> None:
 
     assert len(cancel_many(each.id for each in enqueued)) == 5
     assert wire.methods == ["BatchDeleteTasks"]
-    assert not any(is_queued(each) for each in TaskRecord.objects.all())
+    patience = sending.make_patience()
+    assert not any(sending.is_queued(r, patience) for r in TaskRecord.objects.all())
 
 
 # Retrying
@@ -382,6 +390,27 @@ def test_a_task_whose_queue_does_not_answer_waits_still(
     assert retry_now(TaskRecord.objects.all()) == []
     assert caplog.messages[-1] == f"task={add.path} id={waits} still waits: UNAVAILABLE"
     assert row(waits).status == "READY"
+
+
+def test_many_are_retried_in_no_longer_than_a_call_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(3):
+        waiting_again()
+    asked: list[float] = []
+    clock = [0.0]
+
+    def run(self: Any, name: str, timeout: float) -> bool:
+        asked.append(timeout)
+        clock[0] += 4
+        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+
+    monkeypatch.setattr(MemoryTransport, "run", run)
+    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+    assert retry_now(TaskRecord.objects.all()) == []
+
+    # The third one would not be answered either.
+    assert asked == [10, 6]
 
 
 # Redriving

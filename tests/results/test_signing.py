@@ -71,7 +71,7 @@ def test_a_task_of_the_outbox_is_signed_when_it_is_sent(
     deferred = django_tasks.add.using(run_after=TOMORROW)
     ids = [add(1).schedule(at=TOMORROW).id, deferred.enqueue(1, 2).id]
     before = signed(emulator)
-    sending.delete_many([row(each) for each in ids])
+    sending.delete_many([row(each) for each in ids], sending.make_patience())
     assert signed(emulator) == {}
     for each in ids:
         change(each, send_at=ago(), sent_at=None)
@@ -92,7 +92,7 @@ def test_a_task_that_is_redriven_or_run_again_is_signed_anew(
     [first] = signed(emulator).values()
     dispatch(enqueued.id, attempt=100)
     change(enqueued.id, status="FAILED")
-    sending.delete_many([row(enqueued.id)])
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
     failed = TaskRecord.objects.filter(pk=enqueued.id)
     [copy] = run_again(failed).values()
     assert redrive(failed) == 1

@@ -310,13 +310,33 @@ def test_rows_that_fail_go_to_the_end_of_the_line(
     assert {row(each).send_at for each in fine} == {None}
 
 
+def test_a_pass_waits_for_an_outage_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsent, lost = add().delay().id, orphan()
+    change(unsent, name="", sent_at=None, send_at=ago(HOUR))
+    asked: list[str] = []
+    clock = [0.0]
+
+    def silent(self: Any, about: Any, *args: float) -> Any:
+        asked.append(getattr(about, "id", "has"))
+        clock[0] += 10
+        raise AWAY
+
+    monkeypatch.setattr(MemoryTransport, "send", silent)
+    monkeypatch.setattr(MemoryTransport, "has", silent)
+    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+
+    assert sweep() == Swept(unsent=1)
+    assert asked == [unsent]
+    assert row(lost).status == "RUNNING"
+
+
 def test_silent_orphans_go_to_the_end_of_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = {row(orphan(by=10 * HOUR)).name for _ in range(3)}
     fine = orphan()
 
-    def has(self: Any, name: str) -> bool:
+    def has(self: Any, name: str, timeout: float) -> bool:
         if name in names:
             raise AWAY
         return False
@@ -331,12 +351,12 @@ def test_a_pass_looks_for_tasks_no_longer_than_a_call_may_take(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = {orphan() for _ in range(3)}
-    asked: list[str] = []
+    asked: list[float] = []
     clock = [0.0]
 
-    def has(self: Any, name: str) -> bool:
-        asked.append(name)
-        clock[0] += 6
+    def has(self: Any, name: str, timeout: float) -> bool:
+        asked.append(timeout)
+        clock[0] += 4
         raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "has", has)
@@ -344,7 +364,7 @@ def test_a_pass_looks_for_tasks_no_longer_than_a_call_may_take(
     assert sweep() == Swept()
 
     # The third one would not be answered either.
-    assert len(asked) == 2
+    assert asked == [10, 6]
     assert len(caplog.messages) == 3
     assert {row(each).status for each in lost} == {"RUNNING"}
 
@@ -487,7 +507,7 @@ def test_an_orphan_that_is_taken_over_meanwhile_is_not_freed(
 ) -> None:
     lost = orphan()
 
-    def has(self: Any, name: str) -> bool:
+    def has(self: Any, name: str, timeout: float) -> bool:
         expire(lost)
         claim(lost)
         return False
@@ -619,7 +639,7 @@ def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(
     queue().clear()
     TaskRecord.objects.update(look_at=ago(HOUR))
 
-    def is_queued(found: TaskRecord) -> bool:
+    def is_queued(found: TaskRecord, _: Any) -> bool:
         TaskRecord.objects.filter(pk=found.pk).update(status="RUNNING")
         return False
 

@@ -820,6 +820,16 @@ def test_all_tasks_of_a_transaction_are_sent_together(
     assert len(set(enqueue.transport.patiences)) == 1
 
 
+def test_tasks_of_another_database_share_their_patience() -> None:
+    enqueue = Enqueuer(FakeStore("default"))
+    with transaction.atomic(using="other"):
+        enqueue("ab", using="other")
+
+    assert enqueue.calls == ["a", "b"]
+    assert isinstance(enqueue.transport, Batching)
+    assert len(set(enqueue.transport.patiences)) == 1
+
+
 def test_nothing_is_asked_about_a_task_that_is_alone(
     store: FakeStore, enqueue: Enqueuer
 ) -> None:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error
 
-from cloudtask.conf import get_settings
 from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.database.connections import ask, get_connection
 from cloudtask.results.records import select_rows
-from cloudtask.results.sending import send_many
+from cloudtask.results.sending import make_patience, send_many
 from cloudtask.results.sweeping import outbox, recovery
 from cloudtask.results.verbs.note_sent import LOOK_AFTER
-from cloudtask.transports.base import Patience
 from cloudtask.wire.payload import new_id
 
 if TYPE_CHECKING:
@@ -54,14 +52,13 @@ def sweep(limit: int = LIMIT) -> Swept:
         limit: The most tasks of each kind: those to send, those whose worker
             died, and those that their queue may have lost.
     """
-    swept = Swept()
-    to_send = outbox.select_due()
+    swept, patience = Swept(), make_patience()
     again = shift(Now(), outbox.PAUSE)
-    for answers in send_many(claim_rows_to_sweep(to_send, limit, send_at=again)):
+    unsent = claim_rows_to_sweep(outbox.select_due(), limit, send_at=again)
+    for answers in send_many(unsent, patience):
         sent = _try(outbox.note_answers, answers)
         swept.sent += sent
         swept.unsent += len(answers) - sent
-    patience = Patience(get_settings().rpc_timeout)
     orphans = recovery.select_orphans()
     for row in claim_rows_to_sweep(orphans, limit, lease_expires_at=Now()):
         swept.freed += _try(recovery.free, row, patience)

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cloudtask.exceptions import CloudTaskError, TaskGone
+from cloudtask.exceptions import TaskGone
 from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sending import is_queued
@@ -68,11 +68,7 @@ def fail_if_gone(row: TaskRecord, patience: Patience) -> bool:
 
 
 def _may_be_queued(row: TaskRecord, patience: Patience) -> bool:
-    answer: bool | CloudTaskError
-    try:
-        answer = patience.ask(is_queued, row)
-    except CloudTaskError as error:
-        answer = error
+    answer = is_queued(row, patience)
     if isinstance(answer, bool):
         return answer
     logger.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -32,7 +33,7 @@ from cloudtask.wire.headers import BATCH_HEADER
 from cloudtask.wire.limits import MAX_STORED_BYTES
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.conftest import QUEUE_PATH
-from tests.unit.transports.service import Batches, Hang, Service, refuse, store
+from tests.unit.transports.service import Batches, Call, Hang, Service, refuse, store
 from tests.wire import Calls, stored, watch
 
 Code = grpc.StatusCode
@@ -529,6 +530,34 @@ def test_one_timeout_is_waited_for_single_calls(
     ]
     assert answers[2] is answers[3] is answers[4]
     assert len(service.calls) == 3
+
+
+@dataclass
+class Slow:
+    """Fail after a while."""
+
+    seconds: float
+
+    def __call__(self, service: Service, call: Call, context: Any) -> Any:
+        service.closing.wait(self.seconds)
+        context.abort(Code.UNAVAILABLE, "try later")
+
+
+def test_a_call_gets_the_time_that_failed_ones_have_left(
+    service: Service, configure: Configure, tasks: Tasks
+) -> None:
+    service.answers(store, Slow(0.4), Hang())
+    transport = configure(RPC_TIMEOUT=timedelta(seconds=1))
+    paths = [QUEUE_PATH.replace("default", name) for name in "abcd"]
+    several = [tasks(1, queue_path=path)[0] for path in paths]
+    answers = transport.send_many(several)
+
+    assert [isinstance(each, str) for each in answers] == [True, False, False, False]
+    seconds = [call.seconds for call in service.calls]
+    # What is answered takes nothing from the others.
+    assert min(seconds[:2]) > 0.9
+    assert 0.5 < seconds[2] < 0.65
+    assert len(seconds) == 3
 
 
 def test_calls_of_one_caller_share_its_patience(
