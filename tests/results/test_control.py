@@ -37,6 +37,7 @@ from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     HOUR,
     add,
     ago,
@@ -45,6 +46,7 @@ from tests.results.samples import (
     die,
     dispatch,
     fail_twice,
+    needs_postgresql,
     payload_of,
     queue,
     row,
@@ -58,10 +60,6 @@ from tests.tasks import ran
 from tests.wire import Calls, watch
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="is about workers at one moment; SQLite has one writer at a time",
-)
 
 
 def test_a_queued_task_that_is_cancelled_leaves_the_queue_and_never_runs() -> None:
@@ -214,7 +212,7 @@ def test_a_task_is_cancelled_even_if_its_queue_does_not_answer(
     enqueued = add().delay()
 
     def silent(*args: Any) -> None:
-        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+        raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "delete", silent)
     assert cancel(enqueued.id) is True
@@ -384,7 +382,7 @@ def test_a_task_whose_queue_does_not_answer_waits_still(
     waits = waiting_again()
 
     def silent(*args: Any) -> bool:
-        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+        raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "run", silent)
     assert retry_now(TaskRecord.objects.all()) == []

@@ -22,6 +22,7 @@ from tests.backends import tasks as django_tasks
 from tests.backends.samples import BACKEND, SECOND_SECRET, TASKS, THEIRS
 from tests.results.samples import (
     SECRET,
+    add,
     ago,
     change,
     claim,
@@ -118,7 +119,7 @@ def body(id: str, task: str, backend: str | None) -> bytes:  # noqa: A002
 OWN = {
     "the same task": ("tests.backends.tasks.add", "default"),
     "another task": ("tests.backends.tasks.fail", "default"),
-    "one without a backend": ("tests.results.samples.add", None),
+    "one without a backend": (add.path, None),
     "a failing one": ("tests.results.samples.fail_twice", None),
 }
 
@@ -177,7 +178,7 @@ def test_path_kind_and_backend_all_count(changes: dict[str, str]) -> None:
 
 def test_the_refusal_is_logged_with_the_id(caplog: pytest.LogCaptureFixture) -> None:
     id = theirs()  # noqa: A001
-    send_wsgi({"X-Task-Secret": SECRET}, body(id, "tests.results.samples.add", None))
+    send_wsgi({"X-Task-Secret": SECRET}, body(id, add.path, None))
 
     [line] = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert line == f'refused a dispatch: "the id {id} is another task\'s"'
@@ -185,7 +186,7 @@ def test_the_refusal_is_logged_with_the_id(caplog: pytest.LogCaptureFixture) -> 
 
 def test_the_task_itself_runs_after_all() -> None:
     id = theirs()  # noqa: A001
-    send_wsgi({"X-Task-Secret": SECRET}, body(id, "tests.results.samples.add", None))
+    send_wsgi({"X-Task-Secret": SECRET}, body(id, add.path, None))
 
     assert dispatch(id).status is Status.DONE
     assert ran == [("add", 1, 2)]

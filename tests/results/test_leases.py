@@ -26,6 +26,7 @@ from tests.results.samples import (
     ago,
     claim,
     expire,
+    needs_postgresql,
     payload,
     row,
     statements,
@@ -36,11 +37,6 @@ pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=T
 
 #: The real one: tests have a heart that beats if it is told to.
 HEARTBEAT = heartbeat.get_interval
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection, transaction
+from django.db import transaction
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask.conf import get_settings
@@ -32,6 +32,7 @@ from tests.results.samples import (
     dispatch,
     expire,
     fail_twice,
+    needs_postgresql,
     row,
     tidy,
 )
@@ -39,10 +40,6 @@ from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
 
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="a live server's threads need a database server; run on PostgreSQL",
-)
 
 # Django's API
 

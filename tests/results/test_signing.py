@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 
 from cloudtask.auth import signing
-from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
+from cloudtask.conf import get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.results import sending
 from cloudtask.results.control import redrive, run_again
@@ -18,7 +18,7 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from cloudtask.wire.payload import decode
 from tests.backends import tasks as django_tasks
-from tests.results.samples import add, ago, change, dispatch, fail, row
+from tests.results.samples import add, ago, change, dispatch, emulate, fail, row
 from tests.wire import messages
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
@@ -29,13 +29,7 @@ LATER = timedelta(days=20).total_seconds()
 
 @pytest.fixture
 def emulator(settings: Any) -> Iterator[Emulator]:
-    with Emulator(["default"], project="project", location="europe-west1") as emulator:
-        settings.CLOUDTASK = {
-            **settings.CLOUDTASK,
-            "TRANSPORT": GOOGLE_TRANSPORT,
-            "EMULATOR_HOST": emulator.host,
-            "SECRET": None,
-        }
+    with emulate(settings, "default", SECRET=None) as emulator:
         yield emulator
 
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import QuerySet
 
 from cloudtask.dispatch.dispatches import attempt_for
 from cloudtask.dispatch.execution import Status, run
-from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
+from cloudtask.exceptions import StoreUnavailable, TaskAlreadyExists
 from cloudtask.results import claims, heartbeat
 from cloudtask.results.claims import LeaseClaim
 from cloudtask.results.control import cancel
@@ -26,6 +26,7 @@ from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import DJANGO
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     add,
     advance,
     ago,
@@ -39,10 +40,12 @@ from tests.results.samples import (
     fail_twice,
     leave,
     meta,
+    needs_postgresql,
     payload,
     payload_of,
     post,
     queue,
+    refuse_sending,
     reject,
     row,
     statements,
@@ -57,24 +60,6 @@ pytestmark = [
     pytest.mark.django_db_backend,
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
 ]
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Have the queue refuse what is sent."""
-
-    def send(*args: Any) -> str:
-        raise error
-
-    monkeypatch.setattr(MemoryTransport, "send", send)
-
-
-def unavailable() -> ServiceUnavailable:
-    return ServiceUnavailable("UNAVAILABLE", queue_path="q")
 
 
 # Enqueueing
@@ -155,7 +140,7 @@ def test_a_task_is_kept_while_the_queue_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        refuse(patch, unavailable())
+        refuse_sending(patch, AWAY)
         enqueued = add().delay()
 
     assert enqueued.name is None
@@ -171,7 +156,7 @@ def test_an_rpc_error_after_the_commit_does_not_fail_the_row_for_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        refuse(patch, unavailable())
+        refuse_sending(patch, AWAY)
         with transaction.atomic():
             enqueued = add(1, 2).delay()
 

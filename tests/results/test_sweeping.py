@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from cloudtask.dispatch import registry
 from cloudtask.dispatch.execution import Status
@@ -16,7 +16,6 @@ from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
     QueueNotFound,
-    ServiceUnavailable,
 )
 from cloudtask.results.control import cancel
 from cloudtask.results.leases import MAX_INTERRUPTIONS
@@ -28,6 +27,7 @@ from cloudtask.transports import base
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     HOUR,
     add,
     ago,
@@ -35,8 +35,10 @@ from tests.results.samples import (
     claim,
     dispatch,
     expire,
+    needs_postgresql,
     payload,
     queue,
+    refuse_sending,
     row,
     tidy,
     together,
@@ -45,11 +47,6 @@ from tests.results.samples import (
 from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
 
 
 def unsent(task: Any = None, since: timedelta = HOUR, **changes: Any) -> str:
@@ -70,21 +67,6 @@ def orphan(task: Any = None, by: timedelta = HOUR, **changes: Any) -> str:
     if changes:
         change(enqueued.id, **changes)
     return str(enqueued.id)
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception, *ids: str) -> None:
-    """Have the queue refuse these tasks, or all."""
-    send = MemoryTransport.send
-
-    def refused(self: MemoryTransport, task: Any) -> str:
-        if not ids or task.id in ids:
-            raise error
-        return send(self, task)
-
-    monkeypatch.setattr(MemoryTransport, "send", refused)
-
-
-AWAY = ServiceUnavailable("UNAVAILABLE", queue_path="q")
 
 
 def test_what_was_not_sent_is_sent() -> None:
@@ -126,7 +108,7 @@ def test_what_cannot_be_sent_now_is_sent_a_minute_later(
 ) -> None:
     waiting = unsent(enqueued_at=ago(48 * HOUR))
     with monkeypatch.context() as patch:
-        refuse(patch, AWAY)
+        refuse_sending(patch, AWAY)
         assert sweep() == Swept(unsent=1)
         assert sweep() == Swept()
 
@@ -165,7 +147,7 @@ def test_what_is_refused_for_good_is_tried_ever_less_often_and_told_as_an_error(
 ) -> None:
     waiting = unsent(enqueued_at=ago(age))
     with monkeypatch.context() as patch:
-        refuse(patch, error)
+        refuse_sending(patch, error)
         assert sweep() == Swept(unsent=1)
         assert sweep() == Swept()
 
@@ -303,7 +285,7 @@ def test_rows_that_fail_go_to_the_end_of_the_line(
 ) -> None:
     poison = [unsent(since=10 * HOUR) for _ in range(3)]
     fine = [unsent(since=HOUR) for _ in range(3)]
-    refuse(monkeypatch, AWAY, *poison)
+    refuse_sending(monkeypatch, AWAY, *poison)
 
     assert sweep(limit=3) == Swept(unsent=3)
     assert sweep(limit=3) == Swept(sent=3)
