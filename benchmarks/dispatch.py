@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result, seconds_each
 from benchmarks.serving import DISPATCHED, EMAIL, SECRET, URL, keys, post, served
-from cloudtask.emulator.sending.tokens import TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
 
 if TYPE_CHECKING:
     import http.client

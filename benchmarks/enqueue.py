@@ -73,12 +73,12 @@ def _ratio(name: str, ours: float, theirs: float, limit: float) -> Result:
 
 def _message_of(call: Callable[[], object]) -> Any:
     """What a call sends."""
-    from cloudtask.transports import google
+    from cloudtask.transports.google import messages, transport
 
-    with mock.patch.object(google, "to_message", wraps=google.to_message) as made:
+    with mock.patch.object(transport, "to_message", wraps=messages.to_message) as made:
         call()
     [task] = made.call_args.args
-    return google.to_message(task)
+    return messages.to_message(task)
 
 
 @contextmanager

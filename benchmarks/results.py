@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks import database, peers
 from benchmarks.measure import Result, seconds_each
 from benchmarks.serving import DISPATCHED, EMAIL, URL, keys, post, served
-from cloudtask.emulator.sending.tokens import TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
 
 if TYPE_CHECKING:
     import http.client

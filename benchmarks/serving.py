@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cloudtask.emulator.sending.tokens import TokenIssuer
+    from cloudtask.emulator.identity.tokens import TokenIssuer
 
 SECRET = "a secret of the benchmark, 32 by"  # noqa: S105
 EMAIL = "tasks@project.iam.gserviceaccount.com"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cloudtask.enqueue.enqueued import EnqueuedTask
     from cloudtask.enqueue.tasks import Task, TaskDefinition
     from cloudtask.exceptions import Reject, Retry
-    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.request import CloudTaskRequest
     from cloudtask.wire.retry import RetryPolicy
 
 __version__ = "0.1.0"
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CloudTaskRequest": "cloudtask.wire.attempts",
+    "CloudTaskRequest": "cloudtask.wire.request",
     "EnqueuedTask": "cloudtask.enqueue.enqueued",
     "Reject": "cloudtask.exceptions",
     "Retry": "cloudtask.exceptions",

@@ -1,4 +1,4 @@
-"""The Django app: finds the tasks and registers the checks."""
+"""The Django app: finds the tasks, and has checks and kinds registered."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class CloudTaskConfig(AppConfig):
 
     def ready(self) -> None:
         from cloudtask import checks  # noqa: F401 - registers them
+        from cloudtask.enqueue import kind  # noqa: F401 - registers itself
 
         # A dispatch runs only what is loaded, so all of it has to be.
         autodiscover_modules("tasks")
@@ -31,6 +32,7 @@ def _load_framework() -> None:
     if getattr(django_settings, "TASKS", None):
         with suppress(ImportError):  # A Django without tasks.
             import_module("cloudtask.framework")
+            import_module("cloudtask.backends.kind")
 
 
 def _import_modules() -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.dispatch.answers import UnfitRequest, refuse
+from cloudtask.dispatch.bodies import check_length, check_method, check_size
 from cloudtask.exceptions import CloudTaskError, MissingCredentials
 from cloudtask.wire.headers import SECRET_HEADER, SIGNATURE_HEADER
 
@@ -47,14 +49,11 @@ def guard(application: Application) -> Application:
         if scope["type"] != "http" or not _is_dispatch(scope):
             await application(scope, receive, send)
             return
-        # Not before Django is set up.
-        from cloudtask import views
-
         try:
-            _look(scope)
+            _check_head(scope)
             body = await _read(receive)
-        except (CloudTaskError, views._Refusal) as error:
-            await _respond(views._refuse(error), send)
+        except (CloudTaskError, UnfitRequest) as error:
+            await _respond(refuse(error), send)
             return
         if body is not None:
             await application(scope, _replay(body, receive), send)
@@ -81,18 +80,13 @@ def _is_dispatch(scope: Message) -> bool:
         return False
 
 
-def _look(scope: Message) -> None:
-    """Look at what is known before the body comes."""
-    from cloudtask.views import MAX_BODY_BYTES, _Refusal
-
-    if scope["method"] != "POST":
-        raise _Refusal(405, "method not allowed")
+def _check_head(scope: Message) -> None:
+    """Refuse what can be refused before the body comes."""
+    check_method(scope["method"])
     headers = {name.decode("latin1").lower(): value for name, value in scope["headers"]}
     if _CREDENTIALS.isdisjoint(headers) and not _has_own_auth():
         raise MissingCredentials("no credential was sent")
-    length = headers.get("content-length", b"")
-    if length.isdigit() and int(length[:12]) > MAX_BODY_BYTES:
-        raise _Refusal(413, "too large")
+    check_length(headers.get("content-length", b"").decode("latin1"))
 
 
 def _has_own_auth() -> bool:
@@ -103,16 +97,13 @@ def _has_own_auth() -> bool:
 
 async def _read(receive: Receive) -> bytes | None:
     """The body, or None if the client has gone."""
-    from cloudtask.views import MAX_BODY_BYTES, _Refusal
-
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise _Refusal(413, "too large")
+        check_size(len(body))
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -76,7 +76,7 @@ class EncodeError(PayloadError):
 
 
 class DecodeError(PayloadError):
-    """A body is no valid payload."""
+    """A body is not a valid payload."""
 
 
 class PayloadTooLarge(PayloadError):

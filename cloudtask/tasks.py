@@ -1,6 +1,6 @@
 """`from cloudtask.tasks import CloudTaskRequest`, as dj-cloud-task has it."""
 
 from cloudtask.enqueue.tasks import Task, TaskDefinition
-from cloudtask.wire.attempts import CloudTaskRequest
+from cloudtask.wire.request import CloudTaskRequest
 
 __all__ = ["CloudTaskRequest", "Task", "TaskDefinition"]

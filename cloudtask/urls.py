@@ -26,12 +26,12 @@ class DispatchPattern(URLPattern):
 
     def resolve(self, path: str) -> ResolverMatch | None:
         match = super().resolve(path)
-        if match is not None and _on_a_loop():
+        if match is not None and _is_on_a_loop():
             match.func = views.adispatch
         return match
 
 
-def _on_a_loop() -> bool:
+def _is_on_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:

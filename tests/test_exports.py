@@ -70,6 +70,7 @@ def test_a_name_is_loaded_when_it_is_asked_for() -> None:
         "cloudtask",
         "cloudtask.exceptions",
         "cloudtask.wire",
+        "cloudtask.wire.limits",
         "cloudtask.wire.retry",
     ]
 

@@ -17,7 +17,6 @@ import hmac
 import re
 from binascii import b2a_base64
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import lru_cache
 from hashlib import sha256
 from time import time
@@ -30,6 +29,7 @@ from django.utils.encoding import force_bytes
 
 from cloudtask.exceptions import InvalidCredentials
 from cloudtask.wire.headers import SIGNATURE_HEADER
+from cloudtask.wire.limits import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: What the derived keys are for, and for nothing else.
 _PURPOSE = f"cloudtask {SIGNATURE_HEADER} {VERSION}".encode()
-#: For so long after it is due, Cloud Tasks may dispatch a task.
-LIFETIME = timedelta(days=31)
-_LIFETIME = int(LIFETIME.total_seconds())
+#: Seconds after it is due for which Cloud Tasks may dispatch a task.
+LIFETIME_SECONDS = int(RETENTION.total_seconds())
 #: Characters of the longest header that is looked at.
 MAX_LENGTH = 160
 
@@ -90,9 +89,9 @@ def headers_for(
             "is on, and there is no key: SECRET_KEY is empty. Set it, or SIGN_KEYS, "
             "or turn SIGN off.",
         )
-    last = int(time()) + _LIFETIME
+    last = int(time()) + LIFETIME_SECONDS
     if schedule_time is not None:
-        last = max(last, int(schedule_time.timestamp()) + _LIFETIME)
+        last = max(last, int(schedule_time.timestamp()) + LIFETIME_SECONDS)
     text = f"{VERSION}.{last}.{_hash_of(payload)}.{_hash(body)}"
     backend = _quoted(payload.backend) if payload.backend else ""
     return {SIGNATURE_HEADER: f"{text}.{_mac(keys[0], text, backend)}"}

@@ -12,7 +12,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cloudtask.dispatch.dispatches import settings_for
+from cloudtask.backends.base import find_backend
+from cloudtask.backends.finding import find_task
 from cloudtask.exceptions import (
     ConfigurationError,
     InvalidCredentials,
@@ -25,23 +26,21 @@ if TYPE_CHECKING:
     from cloudtask.wire.payload import Payload
 
 
-def check_dispatch(payload: Payload) -> None:
+def check_border(payload: Payload, backend: str) -> None:
     """
     Refuse a dispatch that takes a task across a border.
 
     Args:
-        payload: A dispatch's, whose backend has accepted its credentials.
+        payload: A dispatch's.
+        backend: Alias of the backend that has accepted its credentials.
 
     Raises:
         InvalidCredentials: They do not reach as far as the task.
         TaskNotFound: This process has no such task.
         MetadataUnavailable: Nobody can tell now.
     """
-    if payload.backend is None:
-        return  # Of `cloudtask.task`. No backend runs it.
-    from cloudtask.backends.django_kind import find_task
-
-    problem = border_problem(find_task(payload.task), payload.backend)
+    # The task as it is declared: using() names the backend that it crosses to.
+    problem = border_problem(find_task(payload.task), backend)
     if problem is not None:
         raise InvalidCredentials(problem)
 
@@ -60,7 +59,7 @@ def border_problem(task: Task, backend: str) -> str | None:  # type: ignore[type
     home = _home_of(task)
     if home == backend:
         return None
-    settings = settings_for(backend)
+    settings = find_backend(backend).settings
     if home in settings.accepts_tasks_of or _accepts_the_same(settings, home):
         return None
     return (
@@ -72,8 +71,6 @@ def border_problem(task: Task, backend: str) -> str | None:  # type: ignore[type
 
 def _home_of(task: Task) -> str:  # type: ignore[type-arg]
     """Alias of the backend that a task is declared for."""
-    from cloudtask.backends.django_kind import find_task
-
     # Else it has another name than its function, or is not loaded yet.
     with suppress(TaskNotFound):
         task = find_task(task.module_path)
@@ -82,7 +79,7 @@ def _home_of(task: Task) -> str:  # type: ignore[type-arg]
 
 def _accepts_the_same(settings: Settings, home: str) -> bool:
     try:
-        other = settings_for(home)
+        other = find_backend(home).settings
         return other is settings or (
             other.accepted_credentials() == settings.accepted_credentials()
         )

@@ -23,9 +23,9 @@ from cloudtask.conf import (
     get_backend_settings,
     get_settings,
 )
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.dispatches import own_backends
+from cloudtask.dispatch.kinds import find_backends
 from cloudtask.dispatch.workers import GREEN_THREADS_STOP, green_threads
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import ConfigurationError, InvalidTask
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
 
 def _is_unused(settings: Settings) -> bool:
     """Whether nothing is set but in the OPTIONS of task backends."""
-    backends = own_backends()
+    backends = list(find_backends())
     has_options = bool(backends) and all(each.options for each in backends)
     return settings == Settings() and has_options
 
@@ -104,7 +104,7 @@ def check_deployment(**kwargs: Any) -> list[CheckMessage]:
 def all_settings() -> Iterator[Settings]:
     """CLOUDTASK's, and those of the backends that have their own."""
     yield get_settings()
-    for backend in own_backends():
+    for backend in find_backends():
         if backend.settings.backend is not None:
             yield backend.settings
 
@@ -314,7 +314,7 @@ def _check_app() -> Iterator[CheckMessage]:
 
 
 def _check_tasks() -> Iterator[CheckMessage]:
-    for conflict in registry.conflicts():
+    for conflict in registry.list_conflicts():
         yield Error(str(conflict), id="cloudtask.E011")
 
 

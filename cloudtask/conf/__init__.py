@@ -32,7 +32,7 @@ from cloudtask.exceptions import (
     MetadataUnavailable,
 )
 from cloudtask.wire import naming
-from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.retry import ONE_ATTEMPT, RetryPolicy
 
 _Class = TypeVar("_Class")
 
@@ -140,7 +140,7 @@ class Settings:
     @property
     def default_retry(self) -> RetryPolicy | None:
         """The policy of tasks that have none of their own."""
-        return ONCE if self.run_once else self.retry
+        return ONE_ATTEMPT if self.run_once else self.retry
 
     def require_project(self) -> str:
         return (
@@ -317,10 +317,6 @@ _BELONGS_TO: Mapping[str, tuple[str, ...]] = {
     "secret": ("secret_fallbacks", "sign_keys"),
     "sign_keys": ("sign",),
 }
-
-#: The policy of what is not to run a second time, even if its worker died.
-#: It is told from others of one attempt by its identity.
-ONCE = RetryPolicy(max_attempts=1)
 
 _cached: tuple[object, Settings] | None = None
 _overridden: dict[str, tuple[Settings, object, Settings]] = {}

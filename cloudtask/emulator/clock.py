@@ -1,4 +1,4 @@
-"""The time that the emulator goes by: the real one, and what tests add."""
+"""The emulator's time: the real one, and what tests add."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
     """
     Real time plus an offset, in microseconds since the epoch.
 
-    It never goes back but for reset(), even if the machine's clock does.
+    Only reset() sets it back; a machine's clock that goes back does not.
 
     Args:
         real_time: What the offset is added to.
@@ -39,23 +39,23 @@ class Clock:
 
     def advance(self, microseconds: int) -> None:
         """
-        Move on by a time.
+        Move ahead by a duration.
 
         Raises:
-            ValueError: It is negative.
+            ValueError: The duration is negative.
         """
         if microseconds < 0:
             raise ValueError(
                 f"{microseconds} microseconds: the clock cannot go back. "
-                "Reset it to come back to the real time."
+                "Reset it to return to the real time."
             )
         self._offset += microseconds
 
     def advance_to(self, instant: int) -> None:
-        """Move on to an instant; one that has passed changes nothing."""
+        """Move ahead to an instant; one that has passed changes nothing."""
         self.advance(max(0, instant - self.now()))
 
     def reset(self) -> None:
-        """Come back to the real time."""
+        """Return to the real time."""
         self._offset = 0
         self._latest = 0

@@ -1,8 +1,8 @@
 """
 The command line of the emulator.
 
-`add_arguments()` and `run()` serve `python -m cloudtask.emulator` and whoever
-wants to offer the same under another name.
+`add_arguments()` and `run()` serve `python -m cloudtask.emulator`, and other
+programs that offer the same under another name.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 from google.rpc.code_pb2 import UNAVAILABLE
 
 from cloudtask import __version__
-from cloudtask.emulator.arguments import UsageError, add_arguments, effective
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.arguments.option import UsageError
+from cloudtask.emulator.arguments.table import add_arguments
+from cloudtask.emulator.arguments.values import resolve
+from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from cloudtask.emulator.embedded import Emulator
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -66,7 +68,7 @@ Ctrl-C or send SIGTERM; once more, and it does not wait for anything.
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Whoever started the process may forward a signal that it got anyway: what
-# comes so soon after the first is no second one.
+# comes so soon after the first is the same signal.
 _SAME_SIGNAL_SECONDS = 0.5
 
 
@@ -87,12 +89,12 @@ def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -
         return _fail(
             2, "aiohttp is not installed. Run: pip install 'dj-cloudtask[emulator]'"
         )
-    from cloudtask.emulator.core.store import StoreError
     from cloudtask.emulator.embedded import Emulator
+    from cloudtask.emulator.storage.errors import StoreError
 
     with _Stopping() as stopping:
         try:
-            values = effective(vars(options), implied or {})
+            values = resolve(vars(options), implied or {})
             hook = None if values.pop("quiet") else _write_attempt
             emulator = Emulator(**values, on_attempt=hook).start()
         except (UsageError, ValueError) as error:
@@ -145,7 +147,7 @@ def _serve(emulator: Emulator, values: Mapping[str, Any], stopping: _Stopping) -
     if in_flight:
         grace = values["stop_grace"].total_seconds()
         _write(
-            f"stopping: {_counted(in_flight, 'attempt')} under way, which may take "
+            f"stopping: {_count(in_flight, 'attempt')} under way, which may take "
             f"{grace:g} s; a second signal stops at once"
         )
     emulator.stop()
@@ -199,8 +201,7 @@ def _ready_text(emulator: Emulator, values: Mapping[str, Any]) -> str:
 
 def _kept_text(emulator: Emulator, store: Path | None) -> str:
     held = (
-        f"{_counted(emulator.pending, 'task')} in "
-        f"{_counted(len(emulator.queues), 'queue')}"
+        f"{_count(emulator.pending, 'task')} in {_count(len(emulator.queues), 'queue')}"
     )
     if store is None:
         return f"Holding {held}, in memory only"
@@ -209,11 +210,11 @@ def _kept_text(emulator: Emulator, store: Path | None) -> str:
 
 def _stopped_text(pending: int, store: Path | None) -> str:
     if store is None:
-        return f"stopped; {_counted(pending, 'task')} forgotten"
-    return f"stopped; {_counted(pending, 'task')} kept in {store.absolute()}"
+        return f"stopped; {_count(pending, 'task')} forgotten"
+    return f"stopped; {_count(pending, 'task')} kept in {store.absolute()}"
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -222,7 +223,7 @@ def _write_attempt(attempt: Attempt) -> None:
 
 
 def _write(text: str) -> None:
-    # Flushed line by line: a log that is piped somewhere is read live.
+    # Flushed line by line, so that a log in a pipe can be read as it grows.
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

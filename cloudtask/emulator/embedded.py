@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import from_timedelta, to_datetime
-from cloudtask.emulator.core.names import is_location_path
-from cloudtask.emulator.core.queues import QueueOptions, declared
-from cloudtask.emulator.declarations import parse_queue
-from cloudtask.emulator.runtime import EmulatorOptions, Runtime, join_address
+from cloudtask.emulator.runtime import EmulatorOptions, Runtime
+from cloudtask.emulator.serving.addresses import join_address
+from cloudtask.emulator.tasks.declarations import parse_queue
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.model.queues import QueueOptions, make_declared
+from cloudtask.emulator.values.instants import from_timedelta, to_datetime
+from cloudtask.emulator.values.locations import is_location_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypedDict
 
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.core.faults import FaultKind
-    from cloudtask.emulator.instrument import QueueView
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.faults import FaultKind
+    from cloudtask.emulator.tasks.instrument import QueueView
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
     class _EmulatorOptions(TypedDict, total=False):
         store: Path | None
@@ -101,7 +102,7 @@ class Emulator:
     ) -> None:
         self.parent = f"projects/{project}/locations/{location}"
         if not is_location_path(self.parent):
-            raise ValueError(f"{self.parent!r} is no project and location.")
+            raise ValueError(f"{self.parent!r} is not a project and a location.")
         self._queues = [parse_queue(text) for text in queues]
         self._options = EmulatorOptions(**options)
         self._runtime = Runtime(self._options, self._declare)
@@ -138,7 +139,7 @@ class Emulator:
 
     @property
     def pending(self) -> int:
-        """How many tasks are waiting, due or being dispatched."""
+        """How many tasks are waiting, due or in flight."""
         return self._journal.pending
 
     @property
@@ -156,13 +157,13 @@ class Emulator:
         Start the emulator and return it when it serves.
 
         Raises:
-            OSError: An address is not to be had.
-            StoreError: The store is not to be had.
+            OSError: An address cannot be listened on.
+            StoreError: The store cannot be opened.
             ApiError: A declared queue is not valid.
-            RuntimeError: It was started before.
+            RuntimeError: It has been started before.
         """
         if self._thread is not None:
-            raise RuntimeError("An emulator starts once. Make another one.")
+            raise RuntimeError("An emulator can be started once. Create another one.")
         started: Future[None] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(started)),
@@ -202,7 +203,9 @@ class Emulator:
             ApiError: It exists or an option is out of range.
         """
         path = self.queue_path(name)
-        request = _CreateQueueRequest(parent=self.parent, queue=declared(path, options))
+        request = _CreateQueueRequest(
+            parent=self.parent, queue=make_declared(path, options)
+        )
         self._call(lambda: self._runtime.api.call("CreateQueue", request))
         return path
 
@@ -256,7 +259,7 @@ class Emulator:
 
     def reset(self) -> None:
         """
-        Forget queues, tasks, names, attempts and faults; set the clock right.
+        Forget queues, tasks, names, attempts and faults, and reset the clock.
 
         The queues that were declared at the start are there again.
         """
@@ -277,7 +280,7 @@ class Emulator:
         )
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._call(lambda: _on_loop(self._runtime.instrument.clear_faults))
 
     @property
@@ -309,7 +312,7 @@ class Emulator:
     def _call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the emulator's loop and return its result."""
         if self._loop is None or not self._loop.is_running():
-            raise RuntimeError("This emulator does not run.")
+            raise RuntimeError("This emulator is not running.")
         return asyncio.run_coroutine_threadsafe(function(), self._loop).result()
 
 

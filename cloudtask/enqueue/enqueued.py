@@ -35,7 +35,7 @@ class EnqueuedTask:
     name: str | None = None  # Full resource name.
     schedule_time: datetime | None = None  # Aware; None is "at once".
 
-    def sent_as(self, name: str) -> None:
+    def note_sent(self, name: str) -> None:
         self.name = name
 
     def result(self, timeout: float | None = None) -> StoredResult:
@@ -50,28 +50,28 @@ class EnqueuedTask:
             TimeoutError: It has not finished in time.
         """
         deadline = monotonic() + timeout if timeout is not None else None
-        pauses = _pauses()
-        while not (found := self._found()).is_finished and deadline is not None:
-            threading.Event().wait(_until(deadline, next(pauses)))
+        pauses = _iterate_pauses()
+        while not (found := self._find()).is_finished and deadline is not None:
+            threading.Event().wait(_cut_pause(deadline, next(pauses)))
         return found
 
     async def aresult(self, timeout: float | None = None) -> StoredResult:
         """See result()."""
         deadline = monotonic() + timeout if timeout is not None else None
-        pauses = _pauses()
-        find = sync_to_async(self._found)
+        pauses = _iterate_pauses()
+        find = sync_to_async(self._find)
         while not (found := await find()).is_finished and deadline is not None:
-            await asyncio.sleep(_until(deadline, next(pauses)))
+            await asyncio.sleep(_cut_pause(deadline, next(pauses)))
         return found
 
-    def _found(self) -> StoredResult:
+    def _find(self) -> StoredResult:
         found = get_store(get_settings()).find(self.id)
         if found is None:
             raise ResultNotFound(self.id)
         return found
 
 
-def _pauses() -> Iterator[float]:
+def _iterate_pauses() -> Iterator[float]:
     """Seconds between two looks: short first, for short tasks."""
     pause = 0.05
     while True:
@@ -79,7 +79,7 @@ def _pauses() -> Iterator[float]:
         pause = min(1.0, pause * 1.5)
 
 
-def _until(deadline: float, pause: float) -> float:
+def _cut_pause(deadline: float, pause: float) -> float:
     left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError("The task has not finished in time.")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.conf import ONCE
 from cloudtask.conf.validation import deadline_problem, url_problem
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
-from cloudtask.wire.headers import header_problem
-from cloudtask.wire.limits import MAX_HEADER_BYTES, MAX_PATH_LENGTH
+from cloudtask.wire.headers import MAX_HEADER_BYTES, header_problem
+from cloudtask.wire.payload import MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.stored_size import count_header_bytes
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -35,15 +35,11 @@ class TaskOptions:
     run_once: bool = False  # In place of a policy: never a second time.
     sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
 
-    def __post_init__(self) -> None:
-        if self.run_once and self.retry is None:
-            object.__setattr__(self, "retry", ONCE)
-
 
 _DEFAULTS = TaskOptions()
 #: What options must be, for those that are not looked at more closely.
 _KINDS: Mapping[str, tuple[Any, str]] = {
-    "queue": (str, "a queue's name or alias"),
+    "queue": (str, "the name or alias of a queue"),
     "named": ((bool, str, Callable), "True, an id, or a callable that returns one"),
     "headers": (Mapping, "a dictionary"),
     "retry": (RetryPolicy, "a RetryPolicy"),
@@ -80,7 +76,7 @@ def check_options(path: str, options: TaskOptions) -> None:
         raise InvalidTask(
             f"{path}: priority= chooses the queue; leave queue= out, or the priority."
         )
-    if options.run_once and options.retry is not ONCE:
+    if options.run_once and options.retry is not None:
         raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
     _check_headers(path, options.headers or {})
 
@@ -123,8 +119,7 @@ def _path_problem(path: object) -> str | None:
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
         _check(path, f"header {name!r}", header_problem(name, value))
-    # With what the stored task adds to each: two tags, three lengths.
-    size = sum(len(name) + len(value) + 12 for name, value in headers.items())
+    size = sum(count_header_bytes(name, value) for name, value in headers.items())
     if size > MAX_HEADER_BYTES:
         raise InvalidTask(
             f"{path}: its headers have {size} bytes; {MAX_HEADER_BYTES} are allowed."

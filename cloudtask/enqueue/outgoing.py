@@ -1,4 +1,4 @@
-"""The outgoing task of a payload, with the headers that it alone carries."""
+"""Makes the outgoing task of a payload, with its own headers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_outgoing(
     schedule_time: datetime | None = None,
 ) -> OutgoingTask:
     """
-    The task of a payload, with the headers that it alone carries.
+    Make the task of a payload, with the headers that it alone carries.
 
     Args:
         settings: By which it is enqueued.

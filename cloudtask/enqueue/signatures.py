@@ -17,7 +17,7 @@ class Arguments:
     The arguments of a task: its function's, the request left out.
 
     Raises:
-        InvalidTask: The function can be no task.
+        InvalidTask: The function cannot be a task.
     """
 
     def __init__(self, path: str, func: Callable[..., Any]) -> None:
@@ -61,7 +61,7 @@ class Arguments:
 def check_sensitive(func: Callable[..., Any], names: object) -> None:
     """
     Raises:
-        InvalidTask: The function has no such argument, or can be no task.
+        InvalidTask: The function has no such argument, or cannot be a task.
     """
     if not names:
         return

@@ -5,22 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    ParamSpec,
-    TypeVar,
-)
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import execution, registry
+from cloudtask.dispatch import calling
+from cloudtask.enqueue import kind, registry  # noqa: F401 - registers itself
 from cloudtask.enqueue.enqueued import EnqueuedTask
 from cloudtask.enqueue.handover import Handover
 from cloudtask.enqueue.options import TaskOptions, check_options, check_url
 from cloudtask.enqueue.outgoing import make_outgoing
-from cloudtask.enqueue.schedule_time import find_schedule_time
+from cloudtask.enqueue.routes import make_route
+from cloudtask.enqueue.schedule_time import read_schedule_time
 from cloudtask.enqueue.signatures import Arguments
 from cloudtask.exceptions import InvalidTask, MetadataUnavailable
 from cloudtask.privacy.frames import hide_values
@@ -28,18 +24,18 @@ from cloudtask.stores import get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.away import AwayTransport
 from cloudtask.wire import naming
-from cloudtask.wire.attempts import CloudTaskRequest
-from cloudtask.wire.outgoing import Route
 from cloudtask.wire.payload import Payload, encode, new_id
+from cloudtask.wire.request import CloudTaskRequest
+from cloudtask.wire.retry import ONE_ATTEMPT
 from cloudtask.wire.stored_size import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import OutgoingTask
-    from cloudtask.wire.retry import RetryPolicy
+    from cloudtask.wire.outgoing import OutgoingTask, Route
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +57,11 @@ class TaskDefinition(Generic[P, R]):
         functools.update_wrapper(self, func, updated=())
         self.func = func
         self.options = options
+        self.aliases = options.aliases
+        self.deadline = options.deadline
+        self.retry = ONE_ATTEMPT if options.run_once else options.retry
+        self.run_once = options.run_once
+        self.sensitive = options.sensitive
         self.path = options.path or f"{func.__module__}.{func.__qualname__}"
         self.is_async = inspect.iscoroutinefunction(func)
         self._arguments = Arguments(self.path, func)
@@ -75,22 +76,6 @@ class TaskDefinition(Generic[P, R]):
         for name, value in vars(func).items():
             if not hasattr(self, name):
                 setattr(self, name, value)
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        return self.options.aliases
-
-    @property
-    def retry(self) -> RetryPolicy | None:
-        return self.options.retry
-
-    @property
-    def deadline(self) -> timedelta | None:
-        return self.options.deadline
-
-    @property
-    def sensitive(self) -> tuple[str, ...]:
-        return self.options.sensitive
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """
@@ -117,13 +102,13 @@ class TaskDefinition(Generic[P, R]):
         if named is False:
             return None
         if named is True:
-            return naming.task_id(self.path)
+            return naming.make_task_id(self.path)
         if isinstance(named, str):
-            return naming.task_id(self.path, named)
+            return naming.make_task_id(self.path, named)
         key = named(**self._arguments.by_name(args, kwargs))
         # Checked here, too: a None would stand for the function's own name.
         naming.check_key(self.path, key)
-        return naming.task_id(self.path, key)
+        return naming.make_task_id(self.path, key)
 
     def route(self, settings: Settings, transport: Transport) -> Route:
         """Where its tasks go. Found once for each settings object."""
@@ -132,16 +117,15 @@ class TaskDefinition(Generic[P, R]):
         return self._route[1]
 
     def _find_route(self, settings: Settings, transport: Transport) -> Route:
-        options = self.options
-        target = transport.target(settings)
-        queue = settings.queue_for(options.queue, options.priority)
-        return Route(
-            queue_path=target.queue_path(queue),
+        options, target = self.options, transport.target(settings)
+        return make_route(
+            settings,
+            target,
+            queue=settings.queue_for(options.queue, options.priority),
             url=options.url or target.url or "",
-            headers={**self.headers, **target.headers},
-            deadline=options.deadline or settings.deadline,
-            retry=options.retry or settings.default_retry,
-            oidc=target.oidc,
+            headers=self.headers,
+            deadline=self.deadline,
+            retry=self.retry,
         )
 
 
@@ -236,7 +220,8 @@ class Task(Generic[R_co]):
             InvalidTask: The time is naive, too far ahead, or missing.
             EnqueueError: See delay().
         """
-        return self._enqueue(self._schedule_time(at, after), on_commit, using)
+        schedule_time = read_schedule_time(self.definition.path, at, after)
+        return self._enqueue(schedule_time, on_commit, using)
 
     def execute(self) -> R_co:
         """
@@ -245,8 +230,8 @@ class Task(Generic[R_co]):
         Returns:
             What the function returns.
         """
-        value: R_co = execution.call(
-            self.definition, self._request_in_place(), *self.args, **self.kwargs
+        value: R_co = calling.call(
+            self.definition, self._make_request_in_place(), *self.args, **self.kwargs
         )
         return value
 
@@ -269,12 +254,13 @@ class Task(Generic[R_co]):
         using: str | None = None,
     ) -> EnqueuedTask:
         """See schedule()."""
-        return await self._aenqueue(self._schedule_time(at, after), on_commit, using)
+        schedule_time = read_schedule_time(self.definition.path, at, after)
+        return await self._aenqueue(schedule_time, on_commit, using)
 
     async def aexecute(self) -> R_co:
         """See execute()."""
-        value: R_co = await execution.acall(
-            self.definition, self._request_in_place(), *self.args, **self.kwargs
+        value: R_co = await calling.acall(
+            self.definition, self._make_request_in_place(), *self.args, **self.kwargs
         )
         return value
 
@@ -283,7 +269,7 @@ class Task(Generic[R_co]):
     ) -> EnqueuedTask:
         try:
             settings = get_settings()
-            enqueued, handover = self._prepared(settings, schedule_time, using)
+            enqueued, handover = self._prepare(settings, schedule_time, using)
             handover.make(waits=self._waits(settings, on_commit))
         except Exception as error:
             hide_values(error, of_others=False)
@@ -296,13 +282,11 @@ class Task(Generic[R_co]):
     ) -> EnqueuedTask:
         try:
             settings = get_settings()
-            enqueued, handover = self._prepared(settings, schedule_time, using)
-            name = await handover.amake(waits=self._waits(settings, on_commit))
+            enqueued, handover = self._prepare(settings, schedule_time, using)
+            await handover.amake(waits=self._waits(settings, on_commit))
         except Exception as error:
             hide_values(error, of_others=False)
             raise
-        if name is not None:
-            enqueued.sent_as(name)
         self._enqueued = True
         return enqueued
 
@@ -313,33 +297,29 @@ class Task(Generic[R_co]):
                 return choice
         return settings.on_commit
 
-    def _prepared(
+    def _prepare(
         self, settings: Settings, schedule_time: datetime | None, using: str | None
     ) -> tuple[EnqueuedTask, Handover]:
         """What the caller gets, and what sends the task."""
         transport, store = get_transport(settings), get_store(settings)
         try:
-            route = self._own_route(settings, transport)
+            route = self._find_route_with_url(settings, transport)
         except MetadataUnavailable as error:
             transport = AwayTransport(settings, error)
             route = transport.route(self.definition.path, self.queue, store)
             route = replace(route, url=self._url or "")
-        payload, outgoing = self._outgoing(settings, route, schedule_time)
+        payload, outgoing = self._make_outgoing(settings, route, schedule_time)
         check_size(outgoing)
-        enqueued = EnqueuedTask(
-            outgoing.id, outgoing.route.queue, schedule_time=schedule_time
-        )
+        enqueued = EnqueuedTask(outgoing.id, route.queue, schedule_time=schedule_time)
         handover = Handover(
-            transport,
-            outgoing,
-            payload,
+            *(transport, outgoing, payload),
             store=store,
             using=using,
-            on_sent=enqueued.sent_as,
+            on_sent=enqueued.note_sent,
         )
         return enqueued, handover
 
-    def _outgoing(
+    def _make_outgoing(
         self, settings: Settings, route: Route, schedule_time: datetime | None
     ) -> tuple[Payload, OutgoingTask]:
         definition = self.definition
@@ -360,38 +340,10 @@ class Task(Generic[R_co]):
             schedule_time=schedule_time,
         )
 
-    def _own_route(self, settings: Settings, transport: Transport) -> Route:
+    def _find_route_with_url(self, settings: Settings, transport: Transport) -> Route:
         route = self.definition.route(settings, transport)
         url = self._url or route.url or settings.require_url()
         return route if url == route.url else replace(route, url=url, prepared=None)
 
-    def _schedule_time(self, at: datetime | None, after: timedelta | None) -> datetime:
-        now = datetime.now(UTC)
-        if (at is None) == (after is None):
-            raise self._bad_time("", "takes at= or after=, one of them")
-        if after is not None:
-            given, ahead = f"after={after!r}", after
-            if not isinstance(after, timedelta):
-                raise self._bad_time(given, "must be a timedelta")
-        else:
-            given = f"at={at!r}"
-            if not isinstance(at, datetime) or at.utcoffset() is None:
-                raise self._bad_time(
-                    given,
-                    "must be an aware datetime, as django.utils.timezone.now() gives",
-                )
-            ahead = at - now
-        schedule_time = find_schedule_time(now, ahead)
-        if schedule_time is None:
-            raise self._bad_time(
-                given,
-                "is more than 30 days ahead, further than Cloud Tasks schedules",
-            )
-        return schedule_time
-
-    def _bad_time(self, given: str, problem: str) -> InvalidTask:
-        path = self.definition.path
-        return InvalidTask(f"{path}: schedule({given}) {problem}.")
-
-    def _request_in_place(self) -> CloudTaskRequest:
+    def _make_request_in_place(self) -> CloudTaskRequest:
         return CloudTaskRequest(id=new_id(), last_attempt=1)

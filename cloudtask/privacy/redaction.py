@@ -40,7 +40,7 @@ class Sensitive:
         self._rest = _name_of(Parameter.VAR_POSITIONAL, parameters)
         self._options = _name_of(Parameter.VAR_KEYWORD, parameters)
 
-    def masked(
+    def mask(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Arguments as people may see them."""
@@ -49,9 +49,7 @@ class Sensitive:
             {k: MASK if self._hides(k) else value for k, value in kwargs.items()},
         )
 
-    def scrubbed(
-        self, text: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> str:
+    def scrub(self, text: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """A text without the values of these arguments that are sensitive."""
         hidden = [value for i, value in enumerate(args) if self._hides_at(i)]
         hidden += [value for key, value in kwargs.items() if self._hides(key)]
@@ -88,7 +86,7 @@ def sensitive_problem(
     for name in names:
         if not isinstance(name, str) or not (name in known or takes_any):
             takes = f"It takes {', '.join(known)}." if known else "It takes none."
-            return f"names {name!r}, which is no argument of it. {takes}"
+            return f"names {name!r}, which is not an argument of it. {takes}"
     return None
 
 

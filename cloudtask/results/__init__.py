@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-from cloudtask.wire.attempts import CloudTaskRequest
+from cloudtask.wire.request import CloudTaskRequest
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -28,8 +28,8 @@ from cloudtask.wire.payload import new_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 logger = logging.getLogger("cloudtask")
 
@@ -97,7 +97,7 @@ class LeaseClaim(Claim):
         return self._lease.is_cancelled
 
     def look(self) -> bool:
-        held = self._lease.held.values_list("cancelled_at", flat=True)
+        held = self._lease.held_row.values_list("cancelled_at", flat=True)
         found = self._session.ask_during_task(lambda: list(held.all()))
         [cancelled_at] = found or [datetime.now(UTC)]
         if cancelled_at is not None:

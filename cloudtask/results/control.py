@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from cloudtask.transports.base import Patience
+    from cloudtask.transports.patience import Patience
 
 _T = TypeVar("_T")
 

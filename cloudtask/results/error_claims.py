@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from cloudtask.stores import Ending
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 logger = logging.getLogger("cloudtask")
 

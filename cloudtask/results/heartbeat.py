@@ -170,18 +170,18 @@ class Heart:
         with self._lock:
             leases = list(self._leases.values())
         for lease in leases:
-            if lease.progress is not lease.written:
+            if lease.progress is not lease.written_progress:
                 self._write_progress(lease)
 
     def _write_progress(self, lease: Lease) -> None:
         progress = lease.progress
         try:
-            ask(lambda: lease.held.update(**progress))
+            ask(lambda: lease.held_row.update(**progress))
         except Exception as error:
             if isinstance(error, Error) and get_connection().connection is None:
                 raise  # The database is away, for the other tasks too.
             logger.warning("id=%s: progress is not written: %r", lease.task_id, error)
-        lease.written = progress
+        lease.written_progress = progress
 
     def prolong(self) -> None:
         """Prolong all leases, and mark those that are lost or cancelled."""

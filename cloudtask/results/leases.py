@@ -22,7 +22,14 @@ LEASE = timedelta(seconds=30)
 class Lease:
     """One attempt's lease of a task."""
 
-    __slots__ = ("is_cancelled", "progress", "task_id", "token", "until", "written")
+    __slots__ = (
+        "is_cancelled",
+        "progress",
+        "task_id",
+        "token",
+        "until",
+        "written_progress",
+    )
 
     def __init__(self, task_id: str, token: str) -> None:
         self.task_id = task_id
@@ -32,10 +39,10 @@ class Lease:
         self.is_cancelled = False
         #: Its progress, which the heart writes when it is new, and its end.
         self.progress: dict[str, Any] = {}
-        self.written = self.progress
+        self.written_progress = self.progress
 
     @property
-    def held(self) -> QuerySet[TaskRecord]:
+    def held_row(self) -> QuerySet[TaskRecord]:
         """The task's row, as long as the lease is held."""
         return TaskRecord.objects.filter(pk=self.task_id, lease=self.token)
 

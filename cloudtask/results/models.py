@@ -15,6 +15,7 @@ from cloudtask.results.columns.fields import (
     JSONTextField,
 )
 from cloudtask.results.columns.moments import MomentField
+from cloudtask.wire.limits import MAX_URL_LENGTH
 
 _TASKS = "/tasks/"
 
@@ -67,7 +68,9 @@ class TaskRecord(models.Model):
 
     body = JSONBodyField(blank=True, help_text="The payload, to send it again.")
     url = AnyCharField(
-        max_length=2083, blank=True, help_text="The URL that it is dispatched to."
+        max_length=MAX_URL_LENGTH,
+        blank=True,
+        help_text="The URL that it is dispatched to.",
     )
     task_id = AnyCharField(
         max_length=500, blank=True, help_text="The id that a named task was given."

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.outgoing import OutgoingTask
+    from cloudtask.wire.request import CloudTaskRequest
 
 #: After this time the sweeper sends a task that was not sent.
 SEND_AFTER = timedelta(minutes=1)

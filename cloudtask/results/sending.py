@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.dispatches import backend_of, settings_for
+from cloudtask.dispatch.kinds import find_kind, find_settings
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import Patience
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from cloudtask.results.models import TaskRecord
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import OutgoingTask, Route
-    from cloudtask.wire.payload import Payload
+    from cloudtask.wire.outgoing import OutgoingTask
 
 logger = logging.getLogger("cloudtask")
 
@@ -71,11 +70,11 @@ def _send_batch(
 
 def _make_task(row: TaskRecord) -> OutgoingTask:
     transport = _find_transport(row)
-    settings = settings_for(row.backend or None)
+    settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
-    route = _find_route(payload, transport)
+    route = find_kind(payload.kind).route(payload)
     return make_outgoing(
         settings,
         payload,
@@ -98,11 +97,11 @@ def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
 
     Such a task is dispatched, and then answered as one that is over.
     """
-    named: dict[Transport, dict[str, TaskRecord]] = defaultdict(dict)
+    named: dict[QueueTransport, dict[str, TaskRecord]] = defaultdict(dict)
     for row in rows:
         try:
-            if row.name:
-                named[_find_transport(row)][_make_full_name(row)] = row
+            if (queues := _find_queues(row)) is not None:
+                named[queues][_make_full_name(row)] = row
         except CloudTaskError as error:
             _log_leftover(row, error)
     for transport, by_name in named.items():
@@ -111,7 +110,7 @@ def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
 
 
 def _delete_batch(
-    transport: Transport, names: list[str], patience: Patience
+    transport: QueueTransport, names: list[str], patience: Patience
 ) -> Mapping[str, CloudTaskError]:
     try:
         return transport.delete_many(names, patience)
@@ -141,13 +140,13 @@ def is_queued(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
 def _ask(
     row: TaskRecord,
     patience: Patience,
-    question: Callable[[Transport], Callable[[str, float], bool]],
+    question: Callable[[QueueTransport], Callable[[str, float], bool]],
 ) -> bool | CloudTaskError:
-    if not row.name:
-        return False
     try:
-        ask = question(_find_transport(row))
-        return patience.ask(partial(ask, _make_full_name(row)))
+        queues = _find_queues(row)
+        if queues is None:
+            return False
+        return patience.ask(partial(question(queues), _make_full_name(row)))
     except CloudTaskError as error:
         return error
 
@@ -157,20 +156,20 @@ def make_patience() -> Patience:
     return Patience(get_settings().rpc_timeout)
 
 
-def _find_route(payload: Payload, transport: Transport) -> Route:
-    if payload.backend is not None:
-        return backend_of(payload.backend).route(payload)
-    return registry.get(payload.task).route(get_settings(), transport)
-
-
 def _make_full_name(row: TaskRecord) -> str:
     name: str = row.name
     if "/" in name:
         return name
     # Nothing but its dispatch was known, which has only the last part.
-    target = _find_transport(row).target(settings_for(row.backend or None))
+    target = _find_transport(row).target(find_settings(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
+def _find_queues(row: TaskRecord) -> QueueTransport | None:
+    """Find the transport that knows a task; None if no queue can have it."""
+    transport = _find_transport(row) if row.name else None
+    return transport if isinstance(transport, QueueTransport) else None
+
+
 def _find_transport(row: TaskRecord) -> Transport:
-    return get_transport(settings_for(row.backend or None))
+    return get_transport(find_settings(row.backend or None))

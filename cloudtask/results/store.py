@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from cloudtask.stores import Claim, StoredResult
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 logger = logging.getLogger("cloudtask")
 

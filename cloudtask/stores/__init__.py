@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.wire.request import Hold
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from cloudtask.conf import Settings
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 
 class Standing(StrEnum):
@@ -101,22 +103,10 @@ class Progress:
     message: str
 
 
-class Claim:
+class Claim(Hold):
     """One attempt's hold on a task. This one holds nothing."""
 
     standing = Standing.FREE
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether the task is to stop: cancelled, or another worker's now."""
-        return False
-
-    def look(self) -> bool:
-        """See `is_cancelled`, as the store has it at this moment."""
-        return self.is_cancelled
-
-    def progress(self, done: int, total: int | None, message: str) -> None:
-        """Note how far the task is."""
 
     def end(self, ending: Ending) -> bool:
         """

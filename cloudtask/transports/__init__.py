@@ -1,4 +1,10 @@
-"""Where enqueued tasks go: to Google, to memory, or straight to execution."""
+"""
+Where enqueued tasks go: to Google, to memory, or straight to execution.
+
+Here is what sends a task, and which transport the settings ask for. Each
+transport has a module or a package of its own and knows none of the others.
+When a task is sent, and what is kept of it, is in `enqueue` and `results`.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +46,16 @@ def get_transport(settings: Settings) -> Transport:
     # By identity: conf gives one object as long as nothing changes.
     if current is not None and current[0] is settings:
         return current[1]
-    return _replace(settings)
+    return _open_for(settings)
 
 
-def _replace(settings: Settings) -> Transport:
+def _open_for(settings: Settings) -> Transport:
     with _lock:
         current = _open.get(settings.backend)
         if current is not None and current[0] is settings:
             return current[1]
-        stale = _stale(settings)
-        transport = _shared(settings, stale) or _made(settings)
+        stale = _find_stale(settings)
+        transport = _find_shared(settings, stale) or _make(settings)
         former = [_open.pop(backend)[1] for backend in stale]
         _open[settings.backend] = (settings, transport)
         in_use = [each for _, each in _open.values()]
@@ -59,28 +65,28 @@ def _replace(settings: Settings) -> Transport:
         return transport
 
 
-def _stale(settings: Settings) -> list[str | None]:
+def _find_stale(settings: Settings) -> list[str | None]:
     """What these settings stand in for, and all of another CLOUDTASK."""
     return [
         backend
         for backend, (other, _) in _open.items()
-        if backend == settings.backend or _base(other) is not _base(settings)
+        if backend == settings.backend or _base_of(other) is not _base_of(settings)
     ]
 
 
-def _base(settings: Settings) -> Settings:
+def _base_of(settings: Settings) -> Settings:
     return settings.base or settings
 
 
-def _shared(settings: Settings, stale: list[str | None]) -> Transport | None:
+def _find_shared(settings: Settings, stale: list[str | None]) -> Transport | None:
     """What is open already, where it would be the same."""
     for backend, (other, transport) in _open.items():
-        if backend not in stale and _place(other) == _place(settings):
+        if backend not in stale and _connection_of(other) == _connection_of(settings):
             return transport
     return None
 
 
-def _place(settings: Settings) -> tuple[object, ...]:
+def _connection_of(settings: Settings) -> tuple[object, ...]:
     """All that a transport is made of."""
     return (
         settings.transport,
@@ -90,7 +96,7 @@ def _place(settings: Settings) -> tuple[object, ...]:
     )
 
 
-def _made(settings: Settings) -> Transport:
+def _make(settings: Settings) -> Transport:
     from cloudtask.transports.base import Transport
 
     # Abstract only as a bound: what the setting names is not.

@@ -40,7 +40,7 @@ class AwayTransport(Transport):
             ServiceUnavailable: The store does not keep the task until more is.
         """
         settings = self.settings
-        queue_path = naming.queue_path(
+        queue_path = naming.make_queue_path(
             settings.project or "-", settings.location or "-", queue
         )
         if not store.keeps:

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
-from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.privacy.frames import hide_values
 from cloudtask.privacy.redaction import NOTHING_SENSITIVE
-from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.transports.base import Transport
+from cloudtask.transports.in_process import UsedNames, make_meta
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
-    from cloudtask.dispatch.execution import Attempt, Outcome
+    from cloudtask.dispatch.attempts import Attempt
+    from cloudtask.dispatch.outcomes import Outcome
     from cloudtask.wire.outgoing import OutgoingTask
 
 
@@ -31,19 +33,19 @@ class ImmediateTransport(Transport):
         self._names = UsedNames()
 
     def send(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, execution.run(attempt))
         return name
 
     async def asend(self, task: OutgoingTask) -> str:
-        attempt, name = self._attempt(task)
+        attempt, name = self._make_attempt(task)
         _surface(attempt, await execution.arun(attempt))
         return name
 
-    def _attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
+    def _make_attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        meta = meta_of(task, name, due=datetime.now(UTC))
-        attempt = attempt_for(decode(task.body), meta)
+        meta = make_meta(task, name, due=datetime.now(UTC))
+        attempt = make_attempt(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1
         return attempt, name

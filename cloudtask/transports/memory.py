@@ -8,20 +8,21 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from cloudtask.dispatch import execution
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Attempt, Outcome, Status
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Outcome, Status
 from cloudtask.exceptions import Retry
-from cloudtask.transports.base import Transport, UsedNames, meta_of
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.in_process import UsedNames, make_meta
+from cloudtask.wire.limits import DEFAULT_MAX_ATTEMPTS
 from cloudtask.wire.payload import Payload, decode
 
 if TYPE_CHECKING:
     from cloudtask.conf import Settings
+    from cloudtask.dispatch.attempts import Attempt
     from cloudtask.wire.outgoing import OutgoingTask
 
 #: Before a task that another worker has is asked for again.
 BUSY_WAIT = timedelta(seconds=1)
-#: Cloud Tasks' own limit, for tasks without one.
-MAX_ATTEMPTS = 100
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class StoredTask:
     attempt: int = 1  # The next one.
 
 
-class MemoryTransport(Transport):
+class MemoryTransport(QueueTransport):
     """
     Keeps tasks, in the order they were enqueued, until `drain()`.
 
@@ -86,21 +87,21 @@ class MemoryTransport(Transport):
         """
         outcomes = []
         while (stored := self._next_due(now or datetime.now(UTC))) is not None:
-            outcome = execution.run(self._attempt(stored))
+            outcome = execution.run(self._make_attempt(stored))
             outcomes.append(outcome)
-            if _asks_again(outcome) and stored.attempt < MAX_ATTEMPTS:
+            if _is_tried_again(outcome) and stored.attempt < DEFAULT_MAX_ATTEMPTS:
                 stored.attempt += 1
-                stored.due = datetime.now(UTC) + _wait(outcome)
+                stored.due = datetime.now(UTC) + _choose_wait(outcome)
                 self.tasks.append(stored)
             elif outcome.error is not None:
                 raise outcome.error
         return outcomes
 
-    def _attempt(self, stored: StoredTask) -> Attempt:
-        meta = meta_of(
+    def _make_attempt(self, stored: StoredTask) -> Attempt:
+        meta = make_meta(
             stored.sent, stored.name, due=stored.due, retry_count=stored.attempt - 1
         )
-        return attempt_for(stored.payload, meta)
+        return make_attempt(stored.payload, meta)
 
     def _next_due(self, now: datetime) -> StoredTask | None:
         due = [task for task in self.tasks if task.due <= now]
@@ -111,13 +112,13 @@ class MemoryTransport(Transport):
         return stored
 
 
-def _wait(outcome: Outcome) -> timedelta:
+def _choose_wait(outcome: Outcome) -> timedelta:
     if outcome.status is Status.BUSY:
         return BUSY_WAIT
     return outcome.after or timedelta(0)
 
 
-def _asks_again(outcome: Outcome) -> bool:
+def _is_tried_again(outcome: Outcome) -> bool:
     if outcome.status is Status.BUSY:
         return True
     return outcome.status is Status.RETRY and isinstance(outcome.error, Retry)

@@ -54,7 +54,7 @@ def dump(value: Any, depth: int = 0) -> str:
     Raises:
         Unwritable: It, or something in it, cannot be carried.
     """
-    write = _WRITERS.get(type(value)) or _inherited_writer(value)
+    write = _WRITERS.get(type(value)) or _find_inherited_writer(value)
     try:
         return write(value, depth)
     except Unwritable:
@@ -65,7 +65,7 @@ def dump(value: Any, depth: int = 0) -> str:
         raise Unwritable(f"is a {kind} that cannot be written: {name}.") from None
 
 
-def _inherited_writer(value: Any) -> Callable[[Any, int], str]:
+def _find_inherited_writer(value: Any) -> Callable[[Any, int], str]:
     # By its type: isinstance() would evaluate a lazy object.
     for kind in type(value).__mro__:
         if kind in _INHERITED:
@@ -135,35 +135,35 @@ def _dump_str(value: str, depth: int) -> str:
 
 
 def _dump_list(value: list[Any], depth: int) -> str:
-    return f"[{','.join(_dump_items(value, _deeper(depth)))}]"
+    return f"[{','.join(_dump_items(value, _nest(depth)))}]"
 
 
 def _dump_dict(value: dict[Any, Any], depth: int) -> str:
     if TYPE not in value:
-        return f"{{{','.join(_dump_members(value, _deeper(depth)))}}}"
+        return f"{{{','.join(_dump_members(value, _nest(depth)))}}}"
     # Written as pairs, so that it is not mistaken for a tagged value.
-    pairs = _dump_members(value, _deeper(_deeper(_deeper(depth))), ",")
-    return _tagged("dict", f"[{','.join([f'[{pair}]' for pair in pairs])}]")
+    pairs = _dump_members(value, _nest(_nest(_nest(depth))), ",")
+    return _tag("dict", f"[{','.join([f'[{pair}]' for pair in pairs])}]")
 
 
 def _dump_tuple(value: tuple[Any, ...], depth: int) -> str:
-    return _tagged("tuple", _dump_list(list(value), _deeper(depth)))
+    return _tag("tuple", _dump_list(list(value), _nest(depth)))
 
 
 def _dump_set(value: set[Any], depth: int) -> str:
-    items = _dump_items(value, _deeper(_deeper(depth)))
+    items = _dump_items(value, _nest(_nest(depth)))
     if is_crowded(value):
         raise Unwritable(
             f"is a set in which more than {MAX_SAME_HASH} values have the same hash. "
             "Pass a list."
         )
     # Sorted, so that equal sets make equal payloads.
-    return _tagged("set", f"[{','.join(sorted(items))}]")
+    return _tag("set", f"[{','.join(sorted(items))}]")
 
 
 def _dump_date(value: date, depth: int) -> str:
-    _deeper(depth)
-    return _tagged("date", f'"{date.isoformat(value)}"')
+    _nest(depth)
+    return _tag("date", f'"{date.isoformat(value)}"')
 
 
 def _dump_datetime(value: datetime, depth: int) -> str:
@@ -178,7 +178,7 @@ def _dump_moment(
     name: str, write: Callable[[Any], str], value: datetime | time, depth: int
 ) -> str:
     """`{"value": "2026-01-31T12:00:00", "zone": "Europe/Berlin"}`."""
-    _deeper(depth)
+    _nest(depth)
     more = ""
     zone = value.tzinfo
     if isinstance(zone, ZoneInfo) and ZONE_KEY.fullmatch(zone.key or ""):
@@ -188,32 +188,32 @@ def _dump_moment(
         raise Unwritable("has a time zone without an offset.")
     if value.fold:
         more += ',"fold":1'
-    return _tagged(name, f'"{write(value)}"', more)
+    return _tag(name, f'"{write(value)}"', more)
 
 
 def _dump_timedelta(value: timedelta, depth: int) -> str:
-    _deeper(_deeper(depth))
-    return _tagged("timedelta", f"[{value.days},{value.seconds},{value.microseconds}]")
+    _nest(_nest(depth))
+    return _tag("timedelta", f"[{value.days},{value.seconds},{value.microseconds}]")
 
 
 def _dump_decimal(value: Decimal, depth: int) -> str:
     if not value.is_finite():
         raise Unwritable(f"is {value!r}, which no payload carries.")
-    _deeper(depth)
-    return _tagged("Decimal", f'"{Decimal(value)}"')
+    _nest(depth)
+    return _tag("Decimal", f'"{Decimal(value)}"')
 
 
 def _dump_uuid(value: UUID, depth: int) -> str:
-    _deeper(depth)
-    return _tagged("UUID", f'"{value}"')
+    _nest(depth)
+    return _tag("UUID", f'"{value}"')
 
 
 def _dump_bytes(value: bytes, depth: int) -> str:
-    _deeper(depth)
-    return _tagged("bytes", f'"{b64encode(value).decode()}"')
+    _nest(depth)
+    return _tag("bytes", f'"{b64encode(value).decode()}"')
 
 
-def _tagged(name: str, text: str, more: str = "") -> str:
+def _tag(name: str, text: str, more: str = "") -> str:
     return f'{{"{TYPE}":"{name}","{VALUE}":{text}{more}}}'
 
 
@@ -228,7 +228,7 @@ def _dump_key(key: object) -> str:
     return encode_basestring(key)
 
 
-def _deeper(depth: int) -> int:
+def _nest(depth: int) -> int:
     if depth >= MAX_DEPTH:
         raise Unwritable(f"nests deeper than {MAX_DEPTH} levels.")
     return depth + 1

@@ -16,6 +16,10 @@ BACKEND_HEADER = "X-Task-Backend"
 #: Header that tells tasks apart which were created by one call.
 BATCH_HEADER = "X-Task-Batch-Index"
 
+#: Bytes that the headers of a definition take in the stored task, at the most.
+#: Cloud Tasks takes less than 80 KB, which others are part of.
+MAX_HEADER_BYTES = 64 * 1024
+
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 
 _OWN_HEADERS = frozenset(
@@ -47,7 +51,7 @@ _OWN_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
 def header_problem(name: object, value: object) -> str | None:
     """What is wrong with a task's header, or None."""
     if not isinstance(name, str) or _HEADER.fullmatch(name) is None:
-        return "is no header name."
+        return "is not a header name."
     # WSGI has one name for a header with hyphens and one with underscores.
     common = name.lower().replace("_", "-")
     if common in _OWN_HEADERS or common.startswith(_OWN_PREFIXES):

@@ -17,8 +17,8 @@ from cloudtask.wire.strict_json import (
     ZONE_KEY,
     is_crowded,
     load_json,
+    make_dict,
     text_problem,
-    unique,
 )
 
 if TYPE_CHECKING:
@@ -88,12 +88,12 @@ def _revive(members: dict[str, Any]) -> Any:
 
 
 def _revive_dict(value: Any) -> dict[str, Any]:
-    pairs = [_of(list, pair) for pair in _of(list, value)]
-    return unique([(_of(str, key), item) for key, item in pairs])
+    pairs = [_expect(list, pair) for pair in _expect(list, value)]
+    return make_dict([(_expect(str, key), item) for key, item in pairs])
 
 
 def _revive_set(value: Any) -> set[Any]:
-    items = _of(list, value)
+    items = _expect(list, value)
     if is_crowded(items):
         raise DecodeError("Too many values of a set have the same hash.")
     return set(items)
@@ -101,15 +101,15 @@ def _revive_set(value: Any) -> set[Any]:
 
 def _revive_datetime(value: str, zone: str | None = None, fold: int = 0) -> datetime:
     moment = datetime.fromisoformat(value)
-    return moment.replace(fold=fold, tzinfo=_zone(zone, moment.tzinfo))
+    return moment.replace(fold=fold, tzinfo=_find_zone(zone, moment.tzinfo))
 
 
 def _revive_time(value: str, zone: str | None = None, fold: int = 0) -> time:
     moment = time.fromisoformat(value)
-    return moment.replace(fold=fold, tzinfo=_zone(zone, moment.tzinfo))
+    return moment.replace(fold=fold, tzinfo=_find_zone(zone, moment.tzinfo))
 
 
-def _zone(key: str | None, written: tzinfo | None) -> tzinfo | None:
+def _find_zone(key: str | None, written: tzinfo | None) -> tzinfo | None:
     if key is None:
         return written
     if ZONE_KEY.fullmatch(key) is None:
@@ -118,19 +118,21 @@ def _zone(key: str | None, written: tzinfo | None) -> tzinfo | None:
 
 
 def _revive_decimal(value: Any) -> Decimal:
-    number = Decimal(_of(str, value))
+    number = Decimal(_expect(str, value))
     if not number.is_finite():
         raise DecodeError("A Decimal is not finite.")
     return number
 
 
 def _revive_timedelta(value: Any) -> timedelta:
-    days, seconds, microseconds = (_of(int, number) for number in _of(list, value))
+    days, seconds, microseconds = (
+        _expect(int, number) for number in _expect(list, value)
+    )
     return timedelta(days, seconds, microseconds)
 
 
 _REVIVERS: dict[object, Callable[..., Any]] = {
-    "tuple": lambda value: tuple(_of(list, value)),
+    "tuple": lambda value: tuple(_expect(list, value)),
     "set": _revive_set,
     "dict": _revive_dict,
     "datetime": _revive_datetime,
@@ -139,11 +141,11 @@ _REVIVERS: dict[object, Callable[..., Any]] = {
     "timedelta": _revive_timedelta,
     "Decimal": _revive_decimal,
     "UUID": lambda value: UUID(value),
-    "bytes": lambda value: b64decode(_of(str, value), validate=True),
+    "bytes": lambda value: b64decode(_expect(str, value), validate=True),
 }
 
 
-def _of(kind: type, value: Any) -> Any:
+def _expect(kind: type, value: Any) -> Any:
     # What was revived already, or JSON's own, can be of another type.
     if type(value) is not kind:
         raise DecodeError(f"A tagged value must be of type {kind.__name__}.")

@@ -6,13 +6,14 @@ import hashlib
 import re
 
 from cloudtask.exceptions import InvalidTask
+from cloudtask.wire.limits import MAX_QUEUE_NAME_LENGTH, MAX_TASK_ID_LENGTH
 
 #: Characters of the hash in front of a task id.
 _PREFIX_LENGTH = 16
 #: Characters that an id may have when the hash stands in front of it.
-MAX_KEY_LENGTH = 500 - _PREFIX_LENGTH - 1
+MAX_KEY_LENGTH = MAX_TASK_ID_LENGTH - _PREFIX_LENGTH - 1
 
-_QUEUE = re.compile(r"[A-Za-z0-9-]{1,100}")
+_QUEUE = re.compile(rf"[A-Za-z0-9-]{{1,{MAX_QUEUE_NAME_LENGTH}}}")
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY_LENGTH}}}")
 _PROJECT = re.compile(r"[A-Za-z0-9.:-]{1,100}")
 _LOCATION = re.compile(r"[a-z0-9-]{1,63}")
@@ -30,13 +31,18 @@ def is_location(name: str) -> bool:
     return _LOCATION.fullmatch(name) is not None
 
 
-def queue_path(project: str, location: str, queue: str) -> str:
+def make_queue_path(project: str, location: str, queue: str) -> str:
     return f"projects/{project}/locations/{location}/queues/{queue}"
 
 
-def task_id(path: str, key: str | None = None) -> str:
+def find_queue_path(task_name: str) -> str:
+    """Find the queue's full name in that of a task."""
+    return task_name.partition("/tasks/")[0]
+
+
+def make_task_id(path: str, key: str | None = None) -> str:
     """
-    The id of a named task: `<hash>-<readable>`.
+    Make the id of a named task: `<hash>-<readable>`.
 
     The hash covers the task's path, so equal keys of two tasks never meet,
     and it stands in front because ids with a common prefix slow the queue.

@@ -76,4 +76,4 @@ class Target:
     oidc: OidcToken | None = None
 
     def queue_path(self, queue: str) -> str:
-        return naming.queue_path(self.project, self.location, queue)
+        return naming.make_queue_path(self.project, self.location, queue)

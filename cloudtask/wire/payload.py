@@ -35,6 +35,8 @@ CLOUDTASK, DJANGO = "cloudtask", "django"
 #: Level of the payload's object, in which "args" and "kwargs" stand.
 _TOP_DEPTH = 1
 
+#: Characters of a task's path.
+MAX_PATH_LENGTH = 500
 #: Characters of a Django task's queue name, an alias perhaps. It is cached.
 _MAX_QUEUE_NAME = 500
 
@@ -98,13 +100,13 @@ def encode(payload: Payload) -> bytes:
             position or keyword, as in `args[0]['when']`.
     """
     try:
-        args = _member_text("args", list(payload.args)) if payload.args else "[]"
-        kwargs = _member_text("kwargs", payload.kwargs) if payload.kwargs else "{}"
+        args = _write_member("args", list(payload.args)) if payload.args else "[]"
+        kwargs = _write_member("kwargs", payload.kwargs) if payload.kwargs else "{}"
         backend = ""
         if payload.backend is not None and payload.using is not None:
-            backend = _backend_members(payload.backend, payload.using)
+            backend = _write_backend(payload.backend, payload.using)
         return (
-            f'{{"v":{VERSION},"id":"{payload.id}","task":{_path(payload.task)},'
+            f'{{"v":{VERSION},"id":"{payload.id}","task":{_write_path(payload.task)},'
             f'"kind":"{payload.kind}","args":{args},"kwargs":{kwargs},'
             f'"enqueued_at":"{payload.enqueued_at.isoformat()}"{backend}}}'
         ).encode()
@@ -117,39 +119,40 @@ def decode(body: bytes) -> Payload:
     Read a payload. Strict: what `encode` never writes is refused.
 
     Raises:
-        DecodeError: The body is no payload of a version known here.
+        DecodeError: The body is not a payload of a version known here.
     """
     try:
-        return _payload(load(body), body)
+        return _read_payload(load(body), body)
     except DecodeError:
         raise
     except Exception as error:
         # Whatever the parsers make of a hostile body, it is the body's fault.
         # Their messages quote it, and are not repeated.
-        raise DecodeError(f"The body is no payload ({type(error).__name__}).") from None
+        kind = type(error).__name__
+        raise DecodeError(f"The body is not a payload ({kind}).") from None
 
 
 @lru_cache(maxsize=1024)
-def _path(path: str) -> str:
-    return _member_text("path=", path)
+def _write_path(path: str) -> str:
+    return _write_member("path=", path)
 
 
-def _backend_members(backend: str, using: Using) -> str:
-    fixed = _fixed_members(backend, using.queue_name, using.priority)
+def _write_backend(backend: str, using: Using) -> str:
+    fixed = _write_fixed_part(backend, using.queue_name, using.priority)
     if using.run_after is None:
         return f"{fixed}}}"
-    return f'{fixed},"run_after":{_member_text("run_after", using.run_after)}}}'
+    return f'{fixed},"run_after":{_write_member("run_after", using.run_after)}}}'
 
 
 @lru_cache(maxsize=1024)
-def _fixed_members(backend: str, queue_name: str, priority: int) -> str:
+def _write_fixed_part(backend: str, queue_name: str, priority: int) -> str:
     if len(queue_name) > _MAX_QUEUE_NAME:
         raise Unwritable(f"queue_name has more than {_MAX_QUEUE_NAME} characters.")
-    using = _member_text("using", {"queue_name": queue_name, "priority": priority})
-    return f',"backend":{_member_text("backend", backend)},"using":{using[:-1]}'
+    using = _write_member("using", {"queue_name": queue_name, "priority": priority})
+    return f',"backend":{_write_member("backend", backend)},"using":{using[:-1]}'
 
 
-def _member_text(name: str, value: Any) -> str:
+def _write_member(name: str, value: Any) -> str:
     try:
         return dump(value, _TOP_DEPTH)
     except Unwritable as error:
@@ -157,57 +160,57 @@ def _member_text(name: str, value: Any) -> str:
         raise
 
 
-def _payload(document: object, body: bytes) -> Payload:
+def _read_payload(document: object, body: bytes) -> Payload:
     if not isinstance(document, dict):
-        raise DecodeError("The body is no object.")
-    if _member(document, "v", int) != VERSION:
+        raise DecodeError("The body is not an object.")
+    if _read_member(document, "v", int) != VERSION:
         raise DecodeError(f"The payload is of another version than {VERSION}.")
-    if _ID.fullmatch(_member(document, "id", str)) is None:
+    if _ID.fullmatch(_read_member(document, "id", str)) is None:
         raise DecodeError("'id' must be 128 bits in hex.")
     return Payload(
         id=document["id"],
-        task=_member(document, "task", str),
-        kind=_member(document, "kind", str),
-        args=tuple(_member(document, "args", list)),
-        kwargs=_member(document, "kwargs", dict),
-        enqueued_at=_aware(_member(document, "enqueued_at", str)),
+        task=_read_member(document, "task", str),
+        kind=_read_member(document, "kind", str),
+        args=tuple(_read_member(document, "args", list)),
+        kwargs=_read_member(document, "kwargs", dict),
+        enqueued_at=_read_time(_read_member(document, "enqueued_at", str)),
         body=body,
-        **_backend_of(document),
+        **_read_backend(document),
     )
 
 
-def _backend_of(document: Mapping[str, Any]) -> dict[str, Any]:
+def _read_backend(document: Mapping[str, Any]) -> dict[str, Any]:
     if document.get("backend") is None:
         return {}
-    using = _member(document, "using", dict)
+    using = _read_member(document, "using", dict)
     run_after = using.get("run_after")
     if run_after is not None and not isinstance(run_after, datetime):
         raise DecodeError("'run_after' must be of type datetime.")
     return {
-        "backend": _member(document, "backend", str),
+        "backend": _read_member(document, "backend", str),
         "using": Using(
-            _queue_name(using),
-            _member(using, "priority", int),
+            _read_queue_name(using),
+            _read_member(using, "priority", int),
             run_after,
         ),
     }
 
 
-def _queue_name(using: Mapping[str, Any]) -> str:
-    name: str = _member(using, "queue_name", str)
+def _read_queue_name(using: Mapping[str, Any]) -> str:
+    name: str = _read_member(using, "queue_name", str)
     if len(name) > _MAX_QUEUE_NAME:
         raise DecodeError(f"'queue_name' has more than {_MAX_QUEUE_NAME} characters.")
     return name
 
 
-def _member(document: Mapping[str, Any], key: str, kind: type) -> Any:
+def _read_member(document: Mapping[str, Any], key: str, kind: type) -> Any:
     value = document.get(key)
     if type(value) is not kind:
         raise DecodeError(f"{key!r} must be of type {kind.__name__}.")
     return value
 
 
-def _aware(text: str) -> datetime:
+def _read_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise DecodeError("'enqueued_at' has no time zone.")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from cloudtask.exceptions import InvalidTask
+from cloudtask.wire.limits import (
+    DEFAULT_MAX_BACKOFF,
+    DEFAULT_MAX_DOUBLINGS,
+    DEFAULT_MIN_BACKOFF,
+    MAX_RETRY_NUMBER,
+    UNLIMITED_ATTEMPTS,
+)
 
-UNLIMITED = -1
-#: What a queue has that was made without a word on retries.
-_MIN_BACKOFF, _MAX_BACKOFF = timedelta(seconds=0.1), timedelta(hours=1)
-_MAX_DOUBLINGS = 16
+_T = TypeVar("_T")
+
 #: Doublings after which a wait is too long for a timedelta to hold.
 _MAX_SHIFT = 20
-#: What the API's fields hold.
-_MAX_INT = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +44,12 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         _check_int("max_attempts", self.max_attempts, "at least 1, or -1")
         if self.max_attempts is not None and (
-            self.max_attempts < UNLIMITED or self.max_attempts == 0
+            self.max_attempts < UNLIMITED_ATTEMPTS or self.max_attempts == 0
         ):
-            raise _invalid("max_attempts", self.max_attempts, "at least 1, or -1")
+            raise _make_error("max_attempts", self.max_attempts, "at least 1, or -1")
         _check_int("max_doublings", self.max_doublings, "zero or more")
         if self.max_doublings is not None and self.max_doublings < 0:
-            raise _invalid("max_doublings", self.max_doublings, "zero or more")
+            raise _make_error("max_doublings", self.max_doublings, "zero or more")
         for field in ("min_backoff", "max_backoff", "max_retry_duration"):
             _check_duration(field, getattr(self, field))
         if (
@@ -53,7 +57,7 @@ class RetryPolicy:
             and self.max_backoff is not None
             and self.min_backoff > self.max_backoff
         ):
-            raise _invalid("min_backoff", self.min_backoff, "at most max_backoff")
+            raise _make_error("min_backoff", self.min_backoff, "at most max_backoff")
 
     @property
     def last_attempt(self) -> int | None:
@@ -62,7 +66,7 @@ class RetryPolicy:
 
         None where the queue decides, or the time does.
         """
-        if self.max_retry_duration or self.max_attempts == UNLIMITED:
+        if self.max_retry_duration or self.max_attempts == UNLIMITED_ATTEMPTS:
             return None
         return self.max_attempts
 
@@ -76,39 +80,48 @@ class RetryPolicy:
             return True
         left = time
         for retry in range(1, self.last_attempt):
-            wait = self._wait(retry)
+            wait = self._compute_wait(retry)
             left -= wait
             if left <= timedelta(0) or not wait:
                 break
         return left <= timedelta(0)
 
-    def _wait(self, retry: int) -> timedelta:
-        doublings = _MAX_DOUBLINGS if self.max_doublings is None else self.max_doublings
-        shortest = _MIN_BACKOFF if self.min_backoff is None else self.min_backoff
-        longest = _MAX_BACKOFF if self.max_backoff is None else self.max_backoff
+    def _compute_wait(self, retry: int) -> timedelta:
+        doublings = _choose(self.max_doublings, DEFAULT_MAX_DOUBLINGS)
+        shortest = _choose(self.min_backoff, DEFAULT_MIN_BACKOFF)
+        longest = _choose(self.max_backoff, DEFAULT_MAX_BACKOFF)
         if retry - 1 <= doublings:
             return min(longest, shortest * (1 << min(retry - 1, _MAX_SHIFT)))
         grown = shortest * (1 << min(doublings, _MAX_SHIFT))
         return min(longest, grown * (retry - doublings))
 
 
+def _choose(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
 def _check_int(field: str, value: object, expected: str) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _invalid(field, value, f"a whole number, {expected}")
-    if value > _MAX_INT:
-        raise _invalid(field, value, f"at most {_MAX_INT}")
+        raise _make_error(field, value, f"a whole number, {expected}")
+    if value > MAX_RETRY_NUMBER:
+        raise _make_error(field, value, f"at most {MAX_RETRY_NUMBER}")
 
 
 def _check_duration(field: str, value: object) -> None:
     if value is None:
         return
     if not isinstance(value, timedelta):
-        raise _invalid(field, value, "a timedelta")
+        raise _make_error(field, value, "a timedelta")
     if value < timedelta(0):
-        raise _invalid(field, value, "zero or more")
+        raise _make_error(field, value, "zero or more")
 
 
-def _invalid(field: str, value: object, expected: str) -> InvalidTask:
+def _make_error(field: str, value: object, expected: str) -> InvalidTask:
     return InvalidTask(f"RetryPolicy({field}={value!r}): must be {expected}.")
+
+
+#: The policy of what is to run once. That alone does not say what is to
+#: become of a task whose worker died.
+ONE_ATTEMPT = RetryPolicy(max_attempts=1)

@@ -1,4 +1,4 @@
-"""What JSON is taken and given here: less than Python's parser would take."""
+"""Which JSON is read and written here: less than Python's parser would."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ def load_json(body: bytes) -> object:
     Read JSON strictly: UTF-8, no key twice, no NaN and no Infinity.
 
     Raises:
-        ValueError, DecodeError, RecursionError: It is no such JSON.
+        ValueError, DecodeError, RecursionError: It is not such JSON.
     """
     return json.loads(
-        body.decode("utf-8"), object_pairs_hook=unique, parse_constant=_no_constant
+        body.decode("utf-8"),
+        object_pairs_hook=make_dict,
+        parse_constant=_refuse_constant,
     )
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def make_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
-    Make a dictionary of pairs.
+    Make a dictionary of pairs whose keys differ.
 
     Raises:
         DecodeError: A key comes twice.
@@ -63,8 +65,8 @@ def is_crowded(values: Collection[object]) -> bool:
     return max(Counter(map(hash, values)).values()) > MAX_SAME_HASH
 
 
-def _no_constant(name: str) -> object:
-    raise DecodeError(f"{name} is no JSON.")
+def _refuse_constant(name: str) -> object:
+    raise DecodeError(f"{name} is not JSON.")
 
 
 def text_problem(text: str) -> str | None:

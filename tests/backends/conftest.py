@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from cloudtask import auth, transports
-from cloudtask.backends import CloudTasksBackend, django_kind
+from cloudtask.backends import CloudTasksBackend, definitions
 from cloudtask.framework import task_backends
 from tests.backends.samples import TASKS, Told, recorded
 from tests.security.sending import Send, send_asgi, send_wsgi
@@ -27,7 +27,7 @@ def _own_tasks(settings: Any) -> Iterator[None]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
     auth._authenticators.clear()
 
 

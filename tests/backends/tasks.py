@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from cloudtask import Reject, Retry, RetryPolicy
-from cloudtask.backends.django_kind import CloudTask, CloudTaskContext
+from cloudtask.backends.attempts import CloudTaskContext
+from cloudtask.backends.definitions import CloudTask
 from cloudtask.framework import task
 from tests.tasks import ran
 

@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage
 from django.test import override_settings
 
 from cloudtask.checks import check_cloudtask, check_deployment
-from cloudtask.dispatch.dispatches import own_backends
+from cloudtask.dispatch.kinds import find_backends
 from cloudtask.framework import task_backends
 from tests.backends.samples import BACKEND, IS_BACKPORT, TASKS
 
@@ -383,7 +383,7 @@ def test_a_url_that_leads_to_the_view_of_another_backend_is_told(
 
 def all_messages() -> list[CheckMessage]:
     """What `check --deploy` says of this package."""
-    backends = [message for each in own_backends() for message in each.check()]
+    backends = [message for each in find_backends() for message in each.check()]
     return [*check_cloudtask(), *check_deployment(), *backends]
 
 
@@ -432,4 +432,4 @@ def test_a_backend_that_cannot_be_made_is_djangos_to_tell(settings: Any) -> None
         "gone": {"BACKEND": "tests.gone.Backend"},
     }
 
-    assert [backend.alias for backend in own_backends()] == ["default"]
+    assert [backend.alias for backend in find_backends()] == ["default"]

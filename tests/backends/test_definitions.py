@@ -13,7 +13,7 @@ import pytest
 
 from cloudtask import RetryPolicy
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.backends.django_kind import CloudTask
+from cloudtask.backends.definitions import CloudTask
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.framework import (
     InvalidTask,

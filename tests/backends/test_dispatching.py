@@ -14,12 +14,9 @@ from django.http import HttpRequest
 
 from cloudtask import Reject
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.backends.django_kind import (
-    CloudTaskContext,
-    CloudTaskResult,
-    DjangoAttempt,
-)
-from cloudtask.dispatch.dispatches import attempt_for
+from cloudtask.backends.attempts import CloudTaskContext, DjangoAttempt
+from cloudtask.backends.results import CloudTaskResult
+from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.workers import worker_id
 from cloudtask.framework import (
     TaskResultStatus,
@@ -28,8 +25,8 @@ from cloudtask.framework import (
 )
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport, StoredTask
-from cloudtask.wire.attempts import CloudTaskRequest
 from cloudtask.wire.payload import Payload
+from cloudtask.wire.request import CloudTaskRequest
 from tests.backends import tasks
 from tests.backends.samples import (
     FIRST_SECRET,
@@ -175,7 +172,7 @@ def test_a_payload_may_say_nothing_of_how_the_task_was_used() -> None:
         kind="django",
         backend="default",
     )
-    attempt = attempt_for(silent, {})
+    attempt = make_attempt(silent, {})
 
     assert isinstance(attempt, DjangoAttempt)
     assert attempt.result.task is tasks.look
@@ -468,7 +465,7 @@ def test_a_value_that_is_no_json_is_dropped_and_the_work_is_done(
     [line] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert line == (
         f"task=tests.backends.tasks.give id={told[-1].result.id} its return value is "
-        f"no JSON and is dropped: {problem}"
+        f"not JSON and is dropped: {problem}"
     )
 
 

@@ -21,7 +21,7 @@ from django.utils.safestring import mark_safe
 from freezegun import freeze_time
 
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.backends.django_kind import CloudTaskResult
+from cloudtask.backends.results import CloudTaskResult
 from cloudtask.exceptions import ConfigurationError, EncodeError, PayloadTooLarge
 from cloudtask.framework import (
     InvalidTask,
@@ -324,7 +324,7 @@ def test_what_tasks_share_is_prepared_once(queue: MemoryTransport) -> None:
 def test_what_is_known_of_tasks_does_not_grow_without_bounds(
     queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch, backend: CloudTasksBackend
 ) -> None:
-    monkeypatch.setattr("cloudtask.backends._MAX_KNOWN", 3)
+    monkeypatch.setattr("cloudtask.backends.backend._MAX_PLANS", 3)
     times = [datetime.now(UTC) + timedelta(minutes=number) for number in range(10)]
     for each in times:
         later = tasks.add.using(run_after=each)
@@ -332,7 +332,7 @@ def test_what_is_known_of_tasks_does_not_grow_without_bounds(
         backend.enqueue(later, (), {})
 
     assert [stored.due for stored in queue.tasks] == [t for t in times for _ in "12"]
-    assert len(backend._known) <= 3
+    assert len(backend._plans) <= 3
 
 
 def test_a_task_that_became_invalid_is_refused(settings: Any) -> None:

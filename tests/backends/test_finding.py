@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils.functional import SimpleLazyObject
 
-from cloudtask.backends.django_kind import find_task
+from cloudtask.backends.finding import find_task
 from cloudtask.exceptions import TaskNotFound
 from cloudtask.testing import memory_queue
 from tests.backends import magic, tasks

@@ -17,11 +17,11 @@ from google.cloud.tasks_v2 import GetTaskRequest
 from google.cloud.tasks_v2.types import Task as GoogleTask
 
 from cloudtask.backends import CloudTasksBackend
-from cloudtask.emulator.web.decoding import decode
+from cloudtask.emulator.tasks.admin.decoding import decode
 from cloudtask.exceptions import QueueNotFound
 from cloudtask.framework import task_backends
 from cloudtask.transports import get_transport
-from cloudtask.transports import google as google_transport
+from cloudtask.transports.google import transport as google_transport
 from tests import tasks as sdk
 from tests.backends import tasks
 from tests.backends.samples import (

@@ -12,8 +12,10 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from cloudtask import RetryPolicy, stores
-from cloudtask.backends import CloudTasksBackend, ResultsNotKept
-from cloudtask.backends.django_kind import CloudTaskResult, DjangoAttempt
+from cloudtask.backends import CloudTasksBackend
+from cloudtask.backends.backend import ResultsNotKept
+from cloudtask.backends.results import CloudTaskResult
+from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.exceptions import (
     EnqueueError,
     ServiceUnavailable,
@@ -227,8 +229,7 @@ def test_an_attempt_without_a_store_is_one_of_a_backend_that_keeps_nothing(
     settings.TASKS = with_options(RESULTS="none")
     tasks.add.enqueue(1, 2)
 
-    backend = task_backends["default"]
-    attempt = DjangoAttempt.of(queue.tasks[0].payload, backend, {}, None)
+    attempt = make_attempt(queue.tasks[0].payload, {})
 
     assert attempt.store is stores.NO_STORE
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudtask.backends.django_kind import CloudTask
+from cloudtask.backends.definitions import CloudTask
 from cloudtask.framework import InvalidTask, task
 from tests.backends import tasks
 from tests.backends.samples import TAKES_OPTIONS, recorded
@@ -54,7 +54,7 @@ def test_what_a_task_takes_may_be_sensitive(
         (
             pay,
             {"sensitive": ("tokn",)},
-            "names 'tokn', which is no argument of it. It takes order, token.",
+            "names 'tokn', which is not an argument of it. It takes order, token.",
         ),
         (
             pay,
@@ -69,7 +69,7 @@ def test_what_a_task_takes_may_be_sensitive(
         (
             with_context,
             {"sensitive": ("context",), "takes_context": True},
-            "names 'context', which is no argument of it. It takes token.",
+            "names 'context', which is not an argument of it. It takes token.",
         ),
     ],
 )

@@ -163,8 +163,11 @@ def test_kind_and_backend_of_a_payload_must_fit(
     assert (answer.status, answer.word) == (404, "unknown task")
     assert ran == []
     if (kind, backend) != ("django", "default"):
+        problem = {"cloudtask": "have no backend", "django": "name a backend"}.get(
+            kind, "are not run here"
+        )
         assert reasons(caplog) == [
-            f'refused a dispatch: "Payloads of kind {kind!r} are not run here."'
+            f'refused a dispatch: "Payloads of kind {kind!r} {problem}."'
         ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from cloudtask import auth
 from cloudtask.auth import signing
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import meta_of
+from cloudtask.transports.in_process import make_meta
 from cloudtask.transports.memory import StoredTask
 from tests.backends import tasks
 from tests.backends.samples import (
@@ -152,7 +152,7 @@ def test_a_dispatch_in_memory_brings_the_signature_along() -> None:
     with memory_queue() as queue:
         add(1, 2).delay()
         [stored] = queue.tasks
-        meta = meta_of(stored.sent, stored.name, due=stored.due)
+        meta = make_meta(stored.sent, stored.name, due=stored.due)
 
     assert meta["HTTP_X_TASK_SIGNATURE"] == stored.sent.headers["X-Task-Signature"]
     assert auth.recognise(meta, queue.settings) is not None

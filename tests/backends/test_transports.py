@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import ConfigurationError, TaskNotFound
 from cloudtask.framework import task_backends
 from cloudtask.testing import memory_queue

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.testing import memory_queue
 from tests.live import live
 

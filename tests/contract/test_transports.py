@@ -17,6 +17,7 @@ from cloudtask.conf import get_settings
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EncodeError, PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports import get_transport
+from cloudtask.transports.base import QueueTransport
 from cloudtask.transports.immediate import ImmediateTransport
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import Payload, encode, new_id
@@ -292,7 +293,8 @@ def test_nothing_is_sent_or_deleted_of_nothing(deliver: Deliver) -> None:
     transport = get_transport(get_settings())
 
     assert transport.send_many([]) == []
-    assert transport.delete_many([]) == {}
+    if isinstance(transport, QueueTransport):
+        assert transport.delete_many([]) == {}
 
 
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -303,27 +305,30 @@ def test_what_is_deleted_does_not_run(deliver: Deliver) -> None:
     tasks = [outgoing(add, number, 0, schedule_time=LATER) for number in range(5)]
     tasks.append(outgoing(mail, schedule_time=LATER))
     names = [str(name) for name in transport.send_many(tasks)]
+    if not isinstance(transport, QueueTransport):
+        assert len(ran) == 6
+        return
 
     gone = [names[0], names[1], names[-1], f"{QUEUES}/default/tasks/never-there"]
     assert transport.delete_many(gone) == {}
     assert transport.delete_many(gone) == {}
     assert transport.delete_many(gone[:1]) == {}
 
-    in_place = isinstance(transport, ImmediateTransport)
     assert [transport.has(name) for name in names] == [
-        not in_place and name not in gone for name in names
+        name not in gone for name in names
     ]
-    assert len(ran) == (6 if in_place else 0)
+    assert ran == []
 
 
 def test_a_task_runs_now_if_it_is_told_to(deliver: Deliver) -> None:
     transport = get_transport(get_settings())
     name = transport.send(outgoing(add, 1, 2, schedule_time=LATER))
 
-    was_queued = transport.run(name)
+    if isinstance(transport, QueueTransport):
+        assert transport.run(name) is True
     deliver()
 
-    assert was_queued is not isinstance(transport, ImmediateTransport)
     assert ran == [("add", 1, 2)]
-    assert transport.run(name) is False
+    if isinstance(transport, QueueTransport):
+        assert transport.run(name) is False
     assert ran == [("add", 1, 2)]

@@ -269,18 +269,18 @@ def test_the_demo_serves_a_page_until_it_is_interrupted(
 @needs_chromium
 @pytest.mark.external
 def test_the_page_follows_the_tasks_in_a_browser(
-    start: Callable[..., Demo], tmp_path: Path
+    start: Callable[..., Demo],
 ) -> None:
     demo = start("--serve")
     url = demo.wait_for(r"server +(http://127\.0\.0\.1:\d+/)")[1]
     demo.wait_for("e-mail to ada@example.com")
 
-    with Chromium(tmp_path / "browser") as browser:
+    with Chromium() as browser:
         page = browser.open(url)
         page.wait_for_text("Updated every second.", "#live[role=status]")
         page.wait_for_text("e-mail to ada@example.com", "#events")
+        assert page.problems == []
 
-    assert page.problems == []
     demo.stop(signal.SIGTERM)
 
 

@@ -28,12 +28,13 @@ from cloudtask import checks, exceptions
 from cloudtask.checks import reachability
 from cloudtask.conf import Settings, get_settings
 from cloudtask.conf.validation import CHECKS, PEERS_KEYS
-from cloudtask.dispatch import registry
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.arguments import OPTIONS, PREFIX
-from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
-from cloudtask.emulator.core.queues import QueueOptions
-from cloudtask.emulator.web import admin
+from cloudtask.emulator.arguments.option import PREFIX
+from cloudtask.emulator.arguments.table import OPTIONS
+from cloudtask.emulator.tasks.admin.routes import add_routes
+from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
+from cloudtask.emulator.tasks.model.queues import QueueOptions
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
 from cloudtask.results import checks as results_checks
@@ -442,7 +443,7 @@ def test_every_fact_about_the_service_has_its_evidence() -> None:
 
 def test_every_route_of_the_emulator_is_listed() -> None:
     app = web.Application()
-    admin.add_routes(app, engine=None, instrument=None)
+    add_routes(app, engine=None, instrument=None)
     routes = {
         re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), path)
         for path in (each.resource.canonical for each in app.router.routes())
@@ -543,7 +544,7 @@ def test_every_attribute_of_the_request_is_listed() -> None:
     public = {name for name in dir(cloudtask.CloudTaskRequest) if name[0] != "_"}
 
     # is_last_attempt and remaining() say it better, and the store holds it.
-    public -= {"last_attempt", "deadline", "hold"}
+    public -= {"last_attempt", "deadline", "set_hold"}
     assert public <= first_cells(page("tasks.md"))
 
 

@@ -15,7 +15,7 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.core.engine import Engine
+from cloudtask.emulator.tasks.engine.engine import Engine
 from tests.emulator.samples import NOW, PARENT, open_engine, queue
 
 
@@ -104,7 +104,7 @@ def make_engine() -> Iterator[Callable[..., Engine]]:
 
         def make(fields: dict[str, Any] | None = None, **options: Any) -> Engine:
             engine = open_engine(**options)
-            stack.callback(engine.store.close)
+            stack.callback(engine.store.file.close)
             engine.queues.create(PARENT, queue(**(fields or {})), NOW)
             return engine
 

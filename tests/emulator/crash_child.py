@@ -19,10 +19,10 @@ from typing import Any
 
 import cloudtask.emulator.embedded  # noqa: F401 - loaded ahead
 from cloudtask.emulator import commandline
-from cloudtask.emulator.api.methods import Api
-from cloudtask.emulator.core.dispatching import Dispatching
-from cloudtask.emulator.core.store import Store
-from cloudtask.emulator.core.sweeping import Sweeper
+from cloudtask.emulator.storage.file import StoreFile
+from cloudtask.emulator.tasks.api.methods import Api
+from cloudtask.emulator.tasks.engine.launcher import Launcher
+from cloudtask.emulator.tasks.engine.sweeper import Sweeper
 
 # What was sent too early gets out meanwhile.
 _LINGER_SECONDS = 0.05
@@ -44,7 +44,7 @@ class Death:
         if step == self._step and self._left > 0:
             self._left -= 1
 
-    def commit(self, store: Store, commit: Callable[[Store], None]) -> None:
+    def commit(self, store: StoreFile, commit: Callable[[StoreFile], None]) -> None:
         if self._left == 0 and self._moment == "before":
             threading.Event().wait(_LINGER_SECONDS)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -55,10 +55,10 @@ class Death:
 
 def install(death: Death) -> None:
     """Let the emulator's classes count their steps."""
-    commit, call, sweep = Store.commit, Api.call, Sweeper.sweep
-    take_due, complete = Dispatching.take_due, Dispatching.complete
+    commit, call, sweep = StoreFile.commit, Api.call, Sweeper.sweep
+    take_due, complete = Launcher.take_due, Launcher.complete
 
-    def watched_commit(self: Store) -> None:
+    def watched_commit(self: StoreFile) -> None:
         if self.is_dirty:
             death.commit(self, commit)
 
@@ -70,19 +70,23 @@ def install(death: Death) -> None:
         death.count("sweep")
         sweep(self, now)
 
-    def counted_take_due(self: Dispatching, now: int) -> Any:
+    def counted_take_due(self: Launcher, now: int) -> Any:
         taken = take_due(self, now)
         if taken:
             death.count("take_due")
         return taken
 
-    def counted_complete(self: Dispatching, *args: Any) -> Any:
+    def counted_complete(self: Launcher, *args: Any) -> Any:
         death.count("complete")
         return complete(self, *args)
 
-    Store.commit, Api.call, Sweeper.sweep = watched_commit, counted_call, counted_sweep
-    Dispatching.take_due = counted_take_due
-    Dispatching.complete = counted_complete
+    StoreFile.commit, Api.call, Sweeper.sweep = (
+        watched_commit,
+        counted_call,
+        counted_sweep,
+    )
+    Launcher.take_due = counted_take_due
+    Launcher.complete = counted_complete
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cloudtask.emulator.api.methods import METHODS
+from cloudtask.emulator.tasks.api.services import METHODS
 
 TEXTS = st.text(max_size=5)
 

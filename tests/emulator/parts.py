@@ -7,25 +7,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from cloudtask.emulator.api.methods import Api
 from cloudtask.emulator.clock import Clock
-from cloudtask.emulator.commits import Commits
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.faults import Faults
-from cloudtask.emulator.instrument import Instrument
-from cloudtask.emulator.sending.dispatcher import Dispatcher
-from cloudtask.emulator.sending.journal import Journal
-from cloudtask.emulator.sending.tokens import TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
+from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.api.methods import Api
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.instrument import Instrument
+from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
+from cloudtask.emulator.tasks.sending.journal import Journal
 from tests.emulator.samples import NOW, PARENT, QUEUE, open_engine, queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from cloudtask.emulator.core.dispatches import Dispatch
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.sending.delivery import HttpDelivery
-    from cloudtask.emulator.sending.journal import Attempt
+    from cloudtask.emulator.targets.delivery import HttpDelivery
+    from cloudtask.emulator.targets.messages import Request
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.sending.journal import Attempt
 
 
 @dataclass
@@ -33,20 +33,18 @@ class Delivery:
     """Answers from a script, then 200; a shut gate holds the answers."""
 
     answers: list[Answer] = field(default_factory=list)
-    sent: list[Dispatch] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    sent: list[Request] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, dispatch: Dispatch, headers: dict[str, str]) -> Answer:
-        self.sent.append(dispatch)
-        self.headers.append(headers)
+    async def send(self, request: Request) -> Answer:
+        self.sent.append(request)
         answer = self.answers.pop(0) if self.answers else Answer(200)
         await self.gate.wait()
         return answer
 
     @property
     def task_ids(self) -> list[str]:
-        return [each.task.rpartition("/")[2] for each in self.sent]
+        return [each.headers["X-CloudTasks-TaskName"] for each in self.sent]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Parts:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return as soon as a condition is true; it is asked after changes."""
-        with self.journal.watched() as changed:
+        with self.journal.watch() as changed:
             async with asyncio.timeout(10):
                 while not condition():
                     await changed.wait()
@@ -78,7 +76,7 @@ class Parts:
         self._run("PRAGMA max_page_count = 1000000")
 
     def _run(self, statement: str) -> Any:
-        return self.engine.store._connection.execute(statement)
+        return self.engine.store.file.read(statement)
 
 
 @asynccontextmanager
@@ -151,4 +149,4 @@ async def running(
     finally:
         delivery.gate.set()
         await dispatcher.stop(10)
-        engine.store.close()
+        engine.store.file.close()

@@ -6,11 +6,12 @@ from typing import Any
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core.dispatches import Answer, Dispatch, Verdict
-from cloudtask.emulator.core.engine import Engine, EngineOptions
-from cloudtask.emulator.core.faults import Faults
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.store import Store
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.model.dispatch import Dispatch, Verdict
+from cloudtask.emulator.tasks.tables.store import Store
+from cloudtask.emulator.values.instants import SECOND
 
 PARENT = "projects/demo/locations/local"
 QUEUE = f"{PARENT}/queues/default"
@@ -73,10 +74,10 @@ def open_engine(
 
 def take_one(engine: Engine, now: int) -> Dispatch:
     """Return the only dispatch that is due."""
-    [dispatch] = engine.dispatching.take_due(now)
+    [dispatch] = engine.launcher.take_due(now)
     return dispatch
 
 
 def attempt(engine: Engine, answer: Answer, now: int) -> Verdict:
     """Send the only task that is due, and have it answered at once."""
-    return engine.dispatching.complete(take_one(engine, now), answer, now)
+    return engine.launcher.complete(take_one(engine, now), answer, now)

@@ -8,7 +8,7 @@ import pytest
 from google.cloud import tasks_v2
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.core.faults import API_KINDS, DISPATCH_KINDS
+from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
 
 from .calls import Answer, call, get, post
 from .conftest import Target

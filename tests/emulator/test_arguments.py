@@ -9,13 +9,9 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.arguments import (
-    OPTIONS,
-    PREFIX,
-    UsageError,
-    add_arguments,
-    effective,
-)
+from cloudtask.emulator.arguments.option import PREFIX, UsageError
+from cloudtask.emulator.arguments.table import OPTIONS, add_arguments
+from cloudtask.emulator.arguments.values import resolve
 from cloudtask.emulator.runtime import EmulatorOptions
 
 Parse = Callable[..., dict[str, Any]]
@@ -58,7 +54,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
             monkeypatch.setenv(name, value)
         parser = argparse.ArgumentParser()
         add_arguments(parser)
-        return effective(vars(parser.parse_args(arguments)), implied or {})
+        return resolve(vars(parser.parse_args(arguments)), implied or {})
 
     return parse
 
@@ -236,21 +232,21 @@ def test_app_engine_has_a_variable_that_others_know(
 
 #: Texts that cannot be, by the option, and what is said about them.
 WRONG = [
-    ("port", "x", "'x' is no port: 0 to 65535."),
-    ("port", "-1", "'-1' is no port: 0 to 65535."),
-    ("port", "²", "'²' is no port: 0 to 65535."),
-    ("http_port", "65536", "'65536' is no port: 0 to 65535."),
-    ("queues", "a_b", "'a_b' is no queue name"),
-    ("queues", "a:b=1", "'b' is no option of a queue."),
-    ("tombstone_ttl", "long", "'long' is no number of seconds."),
+    ("port", "x", "'x' is not a port from 0 to 65535."),
+    ("port", "-1", "'-1' is not a port from 0 to 65535."),
+    ("port", "²", "'²' is not a port from 0 to 65535."),
+    ("http_port", "65536", "'65536' is not a port from 0 to 65535."),
+    ("queues", "a_b", "'a_b' is not a queue name"),
+    ("queues", "a:b=1", "'b' is not an option of a queue."),
+    ("tombstone_ttl", "long", "'long' is not a number of seconds."),
     ("concurrency", "0", "'0' is not a number from 1 to 5000."),
     ("concurrency", "5001", "'5001' is not a number from 1 to 5000."),
     ("concurrency", "many", "'many' is not a number from 1 to 5000."),
-    ("queue_tombstone_ttl", "-1", "'-1' is no number of seconds."),
-    ("stop_grace", "1e99", "'1e99' is no number of seconds."),
-    ("app_engine_url", "localhost:8080", "'localhost:8080' is no URL such as http"),
-    ("app_engine_url", "http://[", "'http://[' is no URL such as http"),
-    ("app_engine_url", "http://:80", "'http://:80' is no URL such as http"),
+    ("queue_tombstone_ttl", "-1", "'-1' is not a number of seconds."),
+    ("stop_grace", "1e99", "'1e99' is not a number of seconds."),
+    ("app_engine_url", "localhost:8080", "'localhost:8080' is not a URL such as http"),
+    ("app_engine_url", "http://[", "'http://[' is not a URL such as http"),
+    ("app_engine_url", "http://:80", "'http://:80' is not a URL such as http"),
 ]
 
 
@@ -304,12 +300,12 @@ def test_a_wrong_variable_is_named(
         (
             ["--port", "65535"],
             {},
-            "There is no port after 65535: set --http-port.",
+            "There is no port after 65535. Set --http-port.",
         ),
         (
             [],
             {"APP_ENGINE_EMULATOR_HOST": "http://"},
-            "APP_ENGINE_EMULATOR_HOST: 'http://' is no URL such as "
+            "APP_ENGINE_EMULATOR_HOST: 'http://' is not a URL such as "
             "http://127.0.0.1:8080.",
         ),
     ],

@@ -22,10 +22,11 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 )
 
 import cloudtask
-from cloudtask.emulator import Attempt, Emulator, commandline, runtime
-from cloudtask.emulator.arguments import OPTIONS
+from cloudtask.emulator import Attempt, Emulator, commandline
+from cloudtask.emulator.arguments.table import OPTIONS
 from cloudtask.emulator.commandline import describe, main
-from cloudtask.emulator.core import errors
+from cloudtask.emulator.serving import grpc_server
+from cloudtask.emulator.values import errors
 from tests.emulator.conftest import Target
 
 QUEUE = "projects/demo/locations/local/queues/emails"
@@ -274,8 +275,8 @@ def test_each_attempt_is_a_line(
     ("arguments", "message"),
     [
         (["--queue", "a:max_attempts=-2"], "RetryConfig.maxAttempts must be greater"),
-        (["--project", "a/b"], "'projects/a/b/locations/local' is no project "),
-        (["--port", "65535"], "There is no port after 65535: set --http-port."),
+        (["--project", "a/b"], "'projects/a/b/locations/local' is not a project "),
+        (["--port", "65535"], "There is no port after 65535. Set --http-port."),
         (["--store", "s"], "--store and --ephemeral exclude each other"),
     ],
 )
@@ -313,7 +314,7 @@ def test_a_port_that_is_taken_in_the_last_moment_is_explained(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(runtime, "_check_free", lambda host, port: None)
+    monkeypatch.setattr(grpc_server, "check_free", lambda host, port: None)
 
     port = emulator.host.rpartition(":")[2]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 
-from cloudtask.emulator import commits as module
-from cloudtask.emulator.commits import Commits
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError, entity_not_found
+from cloudtask.emulator.storage import commits as module
+from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.values.errors import ApiError, entity_not_found
 from tests.emulator.parts import running
 from tests.emulator.samples import NOW, QUEUE, task
 
@@ -112,7 +112,7 @@ def test_all_of_a_turn_are_told_if_it_cannot_be_kept(
         if fails == "action":
             actions.append(fail)  # type: ignore[arg-type]
         else:
-            monkeypatch.setattr(engine.store, "commit", fail)
+            monkeypatch.setattr(engine.store.file, "commit", fail)
         return await asyncio.gather(
             *(commits.run(action) for action in actions), return_exceptions=True
         )
@@ -123,7 +123,7 @@ def test_all_of_a_turn_are_told_if_it_cannot_be_kept(
         assert isinstance(result, ApiError)
         assert result.code == code_pb2.UNAVAILABLE
         assert result.message == (
-            "The emulator cannot write its store, nothing of this call was kept: "
+            "The emulator cannot write its store; nothing of this call is kept: "
             "database or disk is full"
         )
     assert caplog.messages == ["the store cannot be written: database or disk is full"]
@@ -179,7 +179,7 @@ def test_who_gives_up_takes_nobodys_answer_away(
 def test_a_failure_that_nobody_waits_for_is_logged_and_no_more(
     engine: Engine, commits: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.store, "commit", fail)
+    monkeypatch.setattr(engine.store.file, "commit", fail)
 
     async def main() -> None:
         leaving = asyncio.create_task(commits.run(lambda: create(engine, "t1")))
@@ -198,7 +198,7 @@ def test_everything_is_kept_when_the_loop_ends(
 ) -> None:
     create(engine, "t1")
     if fails:
-        monkeypatch.setattr(engine.store, "commit", fail)
+        monkeypatch.setattr(engine.store.file, "commit", fail)
 
     commits.commit()
 

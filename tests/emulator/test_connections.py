@@ -11,7 +11,7 @@ import pytest
 from google.cloud import tasks_v2
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.sending.journal import Attempt
+from cloudtask.emulator.tasks.sending.journal import Attempt
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"

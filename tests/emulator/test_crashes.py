@@ -158,7 +158,7 @@ def test_a_store_serves_one_process(
         check_refused(
             spawn(),
             f"{store} is in use by another process, most likely an emulator. "
-            "Stop it, or keep this one's tasks elsewhere with --store.",
+            "Stop it, or use another file with --store.",
         )
         create_all(client, [later("after")])
     first.process.kill()
@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing(
         assert client.get_task(name=accepted[-1], retry=None).name == accepted[-1]
         assert process.http("GET", f"/v2/{accepted[-1]}")["name"] == accepted[-1]
 
-    words = "The emulator cannot write its store, nothing of this call was kept: "
+    words = "The emulator cannot write its store; nothing of this call is kept: "
     assert reasons
     assert [reason for reason in reasons if not reason.startswith(words)] == []
     if then == "there is room":
@@ -233,9 +233,9 @@ def test_a_disk_that_is_full_from_the_start(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("file/tasks.sqlite3", "cannot be made"),
-        ("file/below/tasks.sqlite3", "cannot be made"),
-        ("/proc/tasks.sqlite3", "cannot be made"),
+        ("file/tasks.sqlite3", "cannot be created"),
+        ("file/below/tasks.sqlite3", "cannot be created"),
+        ("/proc/tasks.sqlite3", "cannot be created"),
         (".", "cannot be used as a store: "),
     ],
 )

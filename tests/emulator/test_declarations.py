@@ -3,9 +3,9 @@ from datetime import timedelta
 
 import pytest
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.queues import QueueOptions, declared
-from cloudtask.emulator.declarations import parse_queue
+from cloudtask.emulator.tasks.declarations import parse_queue
+from cloudtask.emulator.tasks.model.queues import QueueOptions, declared
+from cloudtask.emulator.values import instants
 from tests.emulator.samples import QUEUE
 
 
@@ -40,11 +40,14 @@ def test_a_queue_is_read_from_its_declaration(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is no queue name: 1 to 100 letters, digits and hyphens."),
-        ("a_b", "'a_b' is no queue name: 1 to 100 letters, digits and hyphens."),
+        ("", "'' is not a queue name: 1 to 100 letters, digits and hyphens."),
+        (
+            "a_b",
+            "'a_b' is not a queue name: 1 to 100 letters, digits and hyphens.",
+        ),
         (
             "a:attempts=1",
-            "'attempts' is no option of a queue. Options: max_attempts, "
+            "'attempts' is not an option of a queue. Options: max_attempts, "
             "max_retry_duration, min_backoff, max_backoff, max_doublings, "
             "max_dispatches_per_second, max_concurrent_dispatches, "
             "rate, concurrency.",

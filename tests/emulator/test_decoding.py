@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.web.decoding import (
+from cloudtask.emulator.tasks.admin.decoding import (
     MAX_SUMMARY,
     MAX_TEXT,
     Call,

@@ -10,37 +10,30 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from cloudtask.emulator.core.dispatches import Answer, Dispatch
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending.delivery import MAX_KEPT_BYTES, HttpDelivery
+from cloudtask.emulator.targets.delivery import MAX_KEPT_BYTES, HttpDelivery
+from cloudtask.emulator.targets.messages import Answer, Request
+from cloudtask.emulator.tasks.model.dispatch import read_retry_after
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.conftest import Target
-from tests.emulator.samples import NOW, QUEUE
+from tests.emulator.samples import NOW
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 
 
-def dispatch(url: str, **changes: Any) -> Dispatch:
-    values = {
-        "serial": 1,
-        "id": 1,
-        "task": f"{QUEUE}/tasks/t1",
-        "queue": QUEUE,
-        "attempt": 1,
-        "url": url,
-        "method": "POST",
-        "headers": {},
-        "body": b"",
-        "credential": None,
-        "deadline": 10 * SECOND,
-        "dispatch_time": NOW,
-    }
-    return Dispatch(**values | changes)
-
-
-def send(sent: Dispatch, headers: dict[str, str] | None = None) -> Answer:
+def send(
+    url: str,
+    headers: dict[str, str] | None = None,
+    *,
+    method: str = "POST",
+    body: bytes = b"",
+    deadline: int = 10 * SECOND,
+    **options: Any,
+) -> Answer:
     async def main() -> Answer:
-        async with HttpDelivery(lambda: NOW) as delivery:
-            return await delivery.send(sent, headers or {})
+        async with HttpDelivery(**options) as delivery:
+            return await delivery.send(
+                Request(url, method, headers or {}, body, deadline)
+            )
 
     return asyncio.run(main())
 
@@ -70,7 +63,7 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], str]]:
 def test_a_request_is_sent_as_it_is_and_nothing_is_added(target: Target) -> None:
     headers = {"User-Agent": "Google-Cloud-Tasks", "x-Odd-CASE": "1", "X-Empty": ""}
 
-    answer = send(dispatch(f"{target.url}/%zz%2F?a=%20b", body=b"hi"), headers)
+    answer = send(f"{target.url}/%zz%2F?a=%20b", headers, body=b"hi")
 
     [received] = target.received
     assert answer == Answer(200)
@@ -83,14 +76,14 @@ def test_a_request_is_sent_as_it_is_and_nothing_is_added(target: Target) -> None
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_every_method_is_sent(target: Target, method: str) -> None:
-    assert send(dispatch(target.url, method=method)) == Answer(200)
+    assert send(target.url, method=method) == Answer(200)
     assert target.received[0].method == method
 
 
 def test_a_redirect_is_an_answer(target: Target) -> None:
     target.answers = [(302, {"Location": target.url})]
 
-    assert send(dispatch(target.url)) == Answer(302)
+    assert send(target.url) == Answer(302)
     assert len(target.received) == 1
 
 
@@ -98,7 +91,7 @@ def test_the_beginning_of_a_body_is_kept(target: Target) -> None:
     # Not even decoded: it is not gzip.
     target.answers = [(500, {"Content-Length": "99999", "Content-Encoding": "gzip"})]
 
-    answer = send(dispatch(target.url))
+    answer = send(target.url)
 
     assert answer == Answer(500, body=b"x" * MAX_KEPT_BYTES, size=99_999)
 
@@ -107,9 +100,9 @@ def test_a_cookie_is_not_sent_back(target: Target) -> None:
     target.answers = [(200, {"Set-Cookie": "a=b"})]
 
     async def main() -> None:
-        async with HttpDelivery(lambda: NOW) as delivery:
+        async with HttpDelivery() as delivery:
             for _ in range(2):
-                await delivery.send(dispatch(target.url), {})
+                await delivery.send(Request(target.url, "POST", {}, b"", SECOND))
 
     asyncio.run(main())
 
@@ -119,13 +112,13 @@ def test_a_cookie_is_not_sent_back(target: Target) -> None:
 def test_retry_after_is_read_from_the_answer(target: Target) -> None:
     target.answers = [(503, {"Retry-After": "3"})]
 
-    assert send(dispatch(target.url)) == Answer(503, retry_at=NOW + 3 * SECOND)
+    assert send(target.url) == Answer(503, retry_after="3")
 
 
 def test_no_answer_within_the_deadline_is_a_timeout(target: Target) -> None:
     target.gate.clear()
 
-    assert send(dispatch(target.url, deadline=SECOND // 20)) == Answer(
+    assert send(target.url, deadline=SECOND // 20) == Answer(
         timed_out=True, error="no answer within the deadline"
     )
 
@@ -155,7 +148,7 @@ def test_an_endless_body_ends_at_the_deadline_and_is_not_kept(
 
     url = serve(stream)
     tracemalloc.start()
-    answer = send(dispatch(url, deadline=SECOND))
+    answer = send(url, deadline=SECOND)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -194,11 +187,11 @@ def test_whatever_a_target_answers_is_an_answer(
 ) -> None:
     url = serve(lambda connection: connection.sendall(response))
 
-    answer = send(dispatch(url))
+    answer = send(url)
 
     assert answer.status == status
     assert (answer.error is None) is (status is not None)
-    assert answer.retry_at is None
+    assert read_retry_after(answer.retry_after, NOW) is None
     assert not answer.timed_out
 
 
@@ -207,7 +200,7 @@ def test_nobody_listening_is_no_answer() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
 
-        answer = send(dispatch(f"http://127.0.0.1:{port}/"))
+        answer = send(f"http://127.0.0.1:{port}/")
 
     assert answer == Answer(
         error=f"no connection to 127.0.0.1:{port}: Connection refused"
@@ -215,7 +208,7 @@ def test_nobody_listening_is_no_answer() -> None:
 
 
 def test_a_name_that_nobody_has_is_no_answer() -> None:
-    answer = send(dispatch("http://nobody.invalid/"))
+    answer = send("http://nobody.invalid/")
 
     assert answer.status is None
     assert answer.error is not None
@@ -229,7 +222,7 @@ def test_a_connection_that_is_closed_at_once_is_no_answer(
 ) -> None:
     url = serve(lambda connection: None)
 
-    answer = send(dispatch(url.replace("http://", "https://")))
+    answer = send(url.replace("http://", "https://"))
 
     assert answer.status is None
     assert answer.error is not None
@@ -247,7 +240,7 @@ def test_a_certificate_that_nobody_trusts_is_no_answer(
 
     monkeypatch.setattr(aiohttp.ClientSession, "request", refuse)
 
-    assert send(dispatch("https://127.0.0.1/")) == Answer(
+    assert send("https://127.0.0.1/") == Answer(
         error="no connection to 127.0.0.1:443: self-signed"
     )
 
@@ -264,7 +257,7 @@ def test_a_certificate_that_nobody_trusts_is_no_answer(
     ],
 )
 def test_a_url_that_leads_nowhere_is_no_answer(url: str, error: str) -> None:
-    answer = send(dispatch(url))
+    answer = send(url)
 
     assert answer.status is None
     assert not answer.timed_out
@@ -273,21 +266,15 @@ def test_a_url_that_leads_nowhere_is_no_answer(url: str, error: str) -> None:
 
 
 def test_a_header_that_http_cannot_express_is_no_answer(target: Target) -> None:
-    answer = send(dispatch(target.url), {"X-Bad": "a\r\nX-Worse: b"})
+    answer = send(target.url, {"X-Bad": "a\r\nX-Worse: b"})
 
     assert answer.status is None
     assert answer.error
     assert target.received == []
 
 
-def test_a_task_for_app_engine_is_not_sent_if_there_is_none() -> None:
-    assert send(dispatch("/run")) == Answer(
-        error="nowhere to send App Engine tasks to: set --app-engine-url"
-    )
-
-
 def test_a_public_target_is_never_connected_to() -> None:
-    answer = send(dispatch("http://8.8.8.8/"))
+    answer = send("http://8.8.8.8/")
 
     assert answer.status is None
     assert answer.error == (
@@ -299,9 +286,4 @@ def test_a_public_target_is_never_connected_to() -> None:
 def test_a_local_target_is_sent_to_where_public_ones_are_allowed(
     target: Target,
 ) -> None:
-    async def main() -> Answer:
-        delivery = HttpDelivery(lambda: NOW, allow_public_targets=True)
-        async with delivery:
-            return await delivery.send(dispatch(target.url), {})
-
-    assert asyncio.run(main()) == Answer(200)
+    assert send(target.url, allow_public_targets=True) == Answer(200)

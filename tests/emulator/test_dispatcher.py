@@ -2,18 +2,20 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.auth import jwt
+from google.cloud import tasks_v2
 
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import DispatchFaultKind, Fault
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending import dispatcher as module
-from cloudtask.emulator.sending.journal import Attempt
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.faults import DispatchFaultKind, Fault
+from cloudtask.emulator.tasks.sending import dispatcher as module
+from cloudtask.emulator.tasks.sending.journal import Attempt
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND, to_datetime
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import HOUR, NOW, QUEUE, at, name_of, task
 
@@ -91,15 +93,15 @@ def test_nothing_is_sent_after_the_stop() -> None:
 
 
 def test_a_task_is_sent_when_its_time_has_come() -> None:
-    async def scenario(parts: Parts) -> int:
+    async def scenario(parts: Parts) -> datetime:
         message = at(NOW + SECOND // 50, "t1")
         parts.clock._real_time = real_time()
         await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, message, NOW))
         parts.dispatcher.poke()
         await parts.until(idle(parts))
-        return parts.delivery.sent[0].dispatch_time
+        return parts.journal.attempts[0].dispatch_time
 
-    assert follow(scenario) >= NOW + SECOND // 50
+    assert follow(scenario) >= to_datetime(NOW + SECOND // 50)
 
 
 def test_an_earlier_task_wakes_a_dispatcher_that_waits_for_a_later_one() -> None:
@@ -107,7 +109,7 @@ def test_an_earlier_task_wakes_a_dispatcher_that_waits_for_a_later_one() -> None
         message = at(NOW + HOUR, "later")
         await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, message, NOW))
         parts.dispatcher.poke()
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         await create(parts, "now")
         await parts.until(lambda: parts.journal.attempts)
         return parts.delivery.task_ids
@@ -139,12 +141,29 @@ def test_a_token_counts_from_the_real_time() -> None:
         token = {"service_account_email": "a@b.example"}
         await create(parts, "t1", http={"oidc_token": token})
         await parts.until(idle(parts))
-        return parts.delivery.headers[0]
+        return parts.delivery.sent[0].headers
 
     scheme, _, token = follow(scenario)["Authorization"].partition(" ")
 
     assert scheme == "Bearer"
     assert jwt.decode(token, verify=False)["iat"] == NOW // SECOND
+
+
+def test_a_task_for_app_engine_is_not_sent_if_there_is_none() -> None:
+    async def scenario(parts: Parts) -> tuple[Attempt, list[str]]:
+        task = tasks_v2.Task.pb()(app_engine_http_request={})
+        await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, task, NOW))
+        parts.dispatcher.poke()
+        await parts.until(lambda: parts.journal.attempts)
+        return parts.journal.attempts[0], parts.delivery.task_ids
+
+    attempt, sent = follow(scenario)
+
+    assert sent == []
+    assert attempt.status is None
+    assert attempt.error == (
+        "nowhere to send App Engine tasks to: set --app-engine-url"
+    )
 
 
 # Faults.
@@ -189,7 +208,7 @@ def test_a_target_sees_a_timeout_as_one() -> None:
         parts.faults.add(Fault("timeout"))
         await create(parts, "t1")
         await parts.instrument.advance(HOUR, 10)
-        return parts.delivery.headers[-1]
+        return parts.delivery.sent[-1].headers
 
     assert follow(scenario)["X-CloudTasks-TaskPreviousResponse"] == "504"
 
@@ -234,7 +253,7 @@ def test_settled_waits_for_answers() -> None:
     async def scenario(parts: Parts) -> None:
         parts.delivery.gate.clear()
         await create(parts, "t1")
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         await parts.until(lambda: parts.delivery.sent)
         await turns()
         assert not settled.done()
@@ -251,7 +270,7 @@ def test_settled_waits_for_what_is_swept() -> None:
         await create(parts, "t1")
         parts.clock.advance(32 * 24 * HOUR)
         parts.dispatcher.poke()
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return parts.journal.pending
 
     assert follow(scenario) == 0
@@ -273,7 +292,7 @@ def test_waiting_for_an_answer_costs_nothing() -> None:
             return next_work(now)
 
         parts.engine.next_work = counted  # type: ignore[method-assign]
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         await turns(200)
         seen = looks
         parts.delivery.gate.set()
@@ -357,17 +376,17 @@ def test_a_full_disk_stops_dispatches_only_while_it_is_full(
 
 def fail_commits(parts: Parts, count: int) -> None:
     """Let the next commits find the disk full."""
-    commit = parts.engine.store.commit
+    commit = parts.engine.store.file.commit
     left = count
 
     def fail() -> None:
         nonlocal left
-        if parts.engine.store.is_dirty and left:
+        if parts.engine.store.file.is_dirty and left:
             left -= 1
             raise sqlite3.OperationalError("database or disk is full")
         commit()
 
-    parts.engine.store.commit = fail  # type: ignore[method-assign]
+    parts.engine.store.file.commit = fail  # type: ignore[method-assign]
 
 
 @pytest.mark.usefixtures("_no_wait")
@@ -395,7 +414,7 @@ def test_a_task_whose_answer_is_not_kept_is_sent_again(failures: int) -> None:
         fail_commits(parts, failures)
         parts.delivery.gate.set()
         await parts.until(idle(parts))
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.number for each in parts.journal.attempts]
 
     # Of what was not kept there is no record.
@@ -409,7 +428,7 @@ def test_settled_waits_for_a_task_whose_answer_was_not_kept() -> None:
         await create(parts, "t1")
         await parts.until(lambda: parts.delivery.sent)
         fail_commits(parts, 3)
-        settled = asyncio.create_task(parts.dispatcher.settled())
+        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
         parts.delivery.gate.set()
         await settled
         return parts.journal.pending
@@ -447,13 +466,13 @@ def test_an_error_is_logged_and_does_not_end_the_work(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario(parts: Parts) -> None:
-        take_due = parts.engine.dispatching.take_due
+        take_due = parts.engine.launcher.take_due
 
         def fail_once(now: int) -> Any:
-            parts.engine.dispatching.take_due = take_due  # type: ignore[method-assign]
+            parts.engine.launcher.take_due = take_due  # type: ignore[method-assign]
             raise LookupError("a bug")
 
-        parts.engine.dispatching.take_due = fail_once  # type: ignore[method-assign]
+        parts.engine.launcher.take_due = fail_once  # type: ignore[method-assign]
         await create(parts, "t1")
         parts.dispatcher.start()
         await parts.until(idle(parts))
@@ -488,7 +507,7 @@ def test_an_attempt_that_ends_in_an_error_is_logged(
 def test_what_was_reset_meanwhile_is_not_sent() -> None:
     async def scenario(parts: Parts) -> list[str]:
         await create(parts, "t1")
-        [dispatch] = parts.engine.dispatching.take_due(NOW)
+        [dispatch] = parts.engine.launcher.take_due(NOW)
         parts.engine.reset()
 
         parts.dispatcher.send(dispatch)

@@ -16,8 +16,8 @@ from google.oauth2 import id_token
 
 import cloudtask.emulator
 from cloudtask.emulator import ApiError, Attempt, Emulator
-from cloudtask.emulator.core.store import StoreError
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.storage.errors import StoreError
 from tests.emulator.conftest import Target
 
 Client = tasks_v2.CloudTasksClient
@@ -242,7 +242,7 @@ def test_stopping_twice_or_before_the_start_does_nothing() -> None:
 
 
 def test_an_emulator_starts_once(emulator: Emulator) -> None:
-    with pytest.raises(RuntimeError, match="starts once"):
+    with pytest.raises(RuntimeError, match="can be started once"):
         emulator.start()
 
 
@@ -252,7 +252,7 @@ def test_a_queue_needs_a_running_emulator(stopped: bool) -> None:
     if stopped:
         emulator.start().stop()
 
-    with pytest.raises(RuntimeError, match="does not run"):
+    with pytest.raises(RuntimeError, match="is not running"):
         emulator.create_queue("emails")
 
 
@@ -262,9 +262,9 @@ def test_a_queue_is_created_once(emulator: Emulator) -> None:
 
 
 def test_a_wrong_declaration_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="is no queue name"):
+    with pytest.raises(ValueError, match="is not a queue name"):
         Emulator(["under_score"])
-    with pytest.raises(ValueError, match="is no project and location"):
+    with pytest.raises(ValueError, match="is not a project and a location"):
         Emulator(project="a/b")
 
 
@@ -450,5 +450,5 @@ def test_waiting_may_ask_the_emulator(
 
 
 def test_waiting_in_vain_says_what_did_happen(emulator: Emulator) -> None:
-    with pytest.raises(TimeoutError, match=r"Still not so after 0\.01 s: 0 attempts"):
+    with pytest.raises(TimeoutError, match=r"Not true within 0\.01 s: 0 attempts"):
         emulator.wait_for(lambda: False, timeout=0.01)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -35,7 +35,7 @@ def reopen(path: Path) -> Callable[[Engine], Engine]:
     """Return a function that ends an engine and starts another on its file."""
 
     def reopen(engine: Engine) -> Engine:
-        engine.store.close()
+        engine.store.file.close()
         return open_engine(path)
 
     return reopen
@@ -99,7 +99,7 @@ def test_a_rollback_restores_everything(engine: Engine) -> None:
     assert [live.path for live in engine.live_queues] == [QUEUE, OTHER]
     assert task_ids(engine) == ["deleted", "kept"]
     assert engine.pending == 2
-    assert engine.dispatching.next_wake(NOW) == NOW + 5
+    assert engine.launcher.next_wake(NOW) == NOW + 5
     engine.tasks.create(QUEUE, task("undone"), NOW)
 
 
@@ -141,7 +141,7 @@ def test_what_was_kept_survives_a_restart(
         with pytest.raises(ApiError, match="existed too recently"):
             again.queues.create(PARENT, queue(OTHER), NOW)
         assert again.queues.get(QUEUE).retry_config.max_attempts == 7
-        assert again.dispatching.take_due(NOW + DAY) == []
+        assert again.launcher.take_due(NOW + DAY) == []
         again.queues.resume(QUEUE, NOW)
         # What was being sent is sent again, and counts as another attempt.
         sent = take_one(again, NOW)
@@ -150,7 +150,7 @@ def test_what_was_kept_survives_a_restart(
         retried = take_one(again, failed.retry_at)
         assert retried.headers["X-CloudTasks-TaskPreviousResponse"] == "503"
     finally:
-        again.store.close()
+        again.store.file.close()
 
 
 def test_a_run_that_a_crash_cut_off_is_made_up_for_at_once(
@@ -158,7 +158,7 @@ def test_a_run_that_a_crash_cut_off_is_made_up_for_at_once(
 ) -> None:
     engine = make_engine(path=path)
     engine.tasks.create(QUEUE, at(NOW + DAY, "later"), NOW)
-    engine.dispatching.run(name_of("later"), NOW)
+    engine.launcher.run(name_of("later"), NOW)
     engine.commit()
 
     again = reopen(engine)
@@ -166,7 +166,7 @@ def test_a_run_that_a_crash_cut_off_is_made_up_for_at_once(
     try:
         assert take_one(again, NOW).attempt == 2
     finally:
-        again.store.close()
+        again.store.file.close()
 
 
 def test_a_reset_forgets_everything(engine: Engine) -> None:
@@ -174,7 +174,7 @@ def test_a_reset_forgets_everything(engine: Engine) -> None:
     engine.queues.delete(OTHER, NOW)
     engine.tasks.create(QUEUE, task("t1"), NOW)
     dispatch = take_one(engine, NOW)
-    engine.store.keep_fact("key", b"value")
+    engine.store.facts.keep("key", b"value")
     engine.sweeper.sweep(NOW + DAY)
     engine.commit()
 
@@ -182,8 +182,8 @@ def test_a_reset_forgets_everything(engine: Engine) -> None:
     engine.commit()
 
     assert (engine.pending, engine.live_queues) == (0, [])
-    assert dispatch.serial not in engine.dispatching.flights
-    assert engine.store.fact("key") is None
+    assert dispatch.serial not in engine.launcher.flights
+    assert engine.store.facts.get("key") is None
     engine.queues.create(PARENT, queue(), NOW)
     engine.queues.create(PARENT, queue(OTHER), NOW)
     engine.tasks.create(QUEUE, task("t1"), NOW)

@@ -16,8 +16,8 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 from google.rpc import error_details_pb2, status_pb2
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.core.errors import ApiError, invalid_argument
-from cloudtask.emulator.core.tasks import MAX_TASK_SIZE
+from cloudtask.emulator.tasks.limits import MAX_TASK_SIZE
+from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 Client = tasks_v2.CloudTasksClient
 Call = Callable[[Client, str], object]

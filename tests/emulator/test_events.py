@@ -25,7 +25,7 @@ class Changes:
         self.left = asyncio.Event()
 
     @contextmanager
-    def watched(self) -> Iterator[asyncio.Event]:
+    def watch(self) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
         self.watchers.append(event)
         try:

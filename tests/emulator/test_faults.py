@@ -6,14 +6,14 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.faults import (
+from cloudtask.emulator.tasks.faults import (
     API_KINDS,
     DISPATCH_KINDS,
     MAX_DELAY,
     Fault,
     Faults,
 )
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import PARENT, QUEUE
 
 OTHER = f"{PARENT}/queues/other"
@@ -203,59 +203,59 @@ def test_a_fault_can_be_taken_back() -> None:
         ({"kind": ["timeout"]}, "kind=['timeout'] is not one of"),
         (
             {"kind": "timeout", "que": "a"},
-            "'que' is no part of a fault. Did you mean 'queue'?",
+            "'que' is not a part of a fault. Did you mean 'queue'?",
         ),
-        ({"kind": "timeout", "id": 7}, "'id' is no part of a fault."),
+        ({"kind": "timeout", "id": 7}, "'id' is not a part of a fault."),
         (
             {"kind": "timeout", "queue": "under_score"},
-            "queue='under_score' has to be a queue's id or "
+            "queue='under_score' must be the id of a queue or "
             "projects/P/locations/L/queues/Q.",
         ),
-        ({"kind": "timeout", "queue": "/queues/a"}, "queue='/queues/a' has to be"),
-        ({"kind": "timeout", "queue": f"{QUEUE}/tasks/a"}, "has to be a queue's id"),
-        ({"kind": "timeout", "queue": ""}, "queue='' has to be"),
-        ({"kind": "timeout", "queue": 7}, "queue=7 has to be"),
+        ({"kind": "timeout", "queue": "/queues/a"}, "queue='/queues/a' must be"),
+        ({"kind": "timeout", "queue": f"{QUEUE}/tasks/a"}, "must be the id of a queue"),
+        ({"kind": "timeout", "queue": ""}, "queue='' must be"),
+        ({"kind": "timeout", "queue": 7}, "queue=7 must be"),
         (
             {"kind": "timeout", "task": ""},
-            "task='' has to be a pattern of task ids such as 'mail-*'.",
+            "task='' must be a pattern of task ids such as 'mail-*'.",
         ),
         (
             {"kind": "unavailable", "method": 7},
-            "method=7 has to be a method such as 'CreateTask'.",
+            "method=7 must be a method such as 'CreateTask'.",
         ),
         (
             {"kind": "timeout", "method": "CreateTask"},
-            "method='CreateTask': kind 'timeout' is about dispatches and has no "
+            "method='CreateTask': kind 'timeout' is about dispatches and takes no "
             "method.",
         ),
         (
             {"kind": "timeout", "times": 0},
-            "times=0 has to be a whole number from 1 or None.",
+            "times=0 must be a whole number from 1 or None.",
         ),
-        ({"kind": "timeout", "times": True}, "times=True has to be"),
-        ({"kind": "timeout", "times": 1.0}, "times=1.0 has to be"),
-        ({"kind": "timeout", "skip": -1}, "skip=-1 has to be a whole number from 0."),
+        ({"kind": "timeout", "times": True}, "times=True must be"),
+        ({"kind": "timeout", "times": 1.0}, "times=1.0 must be"),
+        ({"kind": "timeout", "skip": -1}, "skip=-1 must be a whole number from 0."),
         (
             {"kind": "timeout", "probability": 0},
-            "probability=0 has to be above 0 and at most 1.",
+            "probability=0 must be above 0 and at most 1.",
         ),
-        ({"kind": "timeout", "probability": 1.1}, "probability=1.1 has to be"),
-        ({"kind": "timeout", "probability": float("nan")}, "probability=nan has to be"),
-        ({"kind": "timeout", "probability": "1"}, "probability='1' has to be"),
-        ({"kind": "timeout", "delay": 1}, "goes only with kind 'delay'."),
+        ({"kind": "timeout", "probability": 1.1}, "probability=1.1 must be"),
+        ({"kind": "timeout", "probability": float("nan")}, "probability=nan must be"),
+        ({"kind": "timeout", "probability": "1"}, "probability='1' must be"),
+        ({"kind": "timeout", "delay": 1}, "is allowed only with kind 'delay'."),
         (
             {"kind": "delay"},
-            "delay=None has to be more than 0 and at most 31 days.",
+            "delay=None must be more than 0 and at most 31 days.",
         ),
-        ({"kind": "delay", "delay": 0}, "has to be more than 0"),
+        ({"kind": "delay", "delay": 0}, "must be more than 0"),
         ({"kind": "delay", "delay": 31 * 86_400 + 1}, "at most 31 days"),
         (
             {"kind": "delay", "delay": "5s"},
-            "delay='5s' has to be a number of seconds.",
+            "delay='5s' must be a number of seconds.",
         ),
-        ({"kind": "delay", "delay": True}, "delay=True has to be a number"),
-        ({"kind": "delay", "delay": float("nan")}, "delay=nan has to be a number"),
-        ({"kind": "delay", "delay": 1e300}, "delay=1e+300 has to be a number"),
+        ({"kind": "delay", "delay": True}, "delay=True must be a number"),
+        ({"kind": "delay", "delay": float("nan")}, "delay=nan must be a number"),
+        ({"kind": "delay", "delay": 1e300}, "delay=1e+300 must be a number"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:

@@ -6,8 +6,10 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import filters, instants, queues
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.filters.language import parse_filter
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import NOW, PARENT, queue
 
 
@@ -124,7 +126,7 @@ ALL = "emails Reports orders"
     ],
 )
 def test_a_filter_takes_the_queues_it_describes(text: str, expected: str) -> None:
-    matches = filters.parse(text)
+    matches = parse_filter(text)
 
     assert [name for name, q in QUEUES.items() if matches(q)] == expected.split()
 
@@ -132,11 +134,11 @@ def test_a_filter_takes_the_queues_it_describes(text: str, expected: str) -> Non
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("status=RUNNING", "'status' is no field of a queue"),
-        ("rate_limits.max=1", "'rate_limits.max' is no field of a queue"),
-        ("name.first=1", "'name.first' is no field of a queue"),
-        ("--name:x", "'-name' is no field of a queue"),
-        ("and=1", "'and' is no field of a queue"),
+        ("status=RUNNING", "'status' is not a field of a queue"),
+        ("rate_limits.max=1", "'rate_limits.max' is not a field of a queue"),
+        ("name.first=1", "'name.first' is not a field of a queue"),
+        ("--name:x", "'-name' is not a field of a queue"),
+        ("and=1", "'and' is not a field of a queue"),
         ("rate_limits=1", "'rate_limits' has fields of its own, compare one of them"),
         (
             "http_target.header_overrides=1",
@@ -186,12 +188,12 @@ def test_a_filter_takes_the_queues_it_describes(text: str, expected: str) -> Non
             "more than 50 parentheses are open at once",
         ),
         ("x" * 20_001, "it is longer than 20000 characters"),
-        ("x" * 200 + "=1", f"'{'x' * 100}...' is no field of a queue"),
+        ("x" * 200 + "=1", f"'{'x' * 100}...' is not a field of a queue"),
     ],
 )
 def test_a_filter_that_is_not_valid_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ApiError) as caught:
-        filters.parse(text)
+        parse_filter(text)
 
     assert caught.value.code == code_pb2.INVALID_ARGUMENT
     assert caught.value.message == f"Invalid filter: {problem}."
@@ -208,7 +210,7 @@ words = st.sampled_from(fragments)
 @given(st.text() | st.lists(words).map(" ".join) | st.lists(words).map("".join))
 def test_no_text_does_worse_than_to_be_refused(text: str) -> None:
     try:
-        matches = filters.parse(text)
+        matches = parse_filter(text)
     except ApiError:
         return
 
@@ -230,7 +232,7 @@ expressions = st.recursive(
 @given(expressions, expressions)
 def test_filters_obey_the_laws_of_logic(one: str, other: str) -> None:
     def taken(text: str) -> set[str]:
-        matches = filters.parse(text)
+        matches = parse_filter(text)
         return {name for name, message in QUEUES.items() if matches(message)}
 
     assert taken(f"{one} {other}") == taken(one) & taken(other)
@@ -242,4 +244,4 @@ def test_every_field_of_a_queue_can_be_asked_for() -> None:
     empty = tasks_v2.Queue.pb()()
     asked = [field.name for field in empty.DESCRIPTOR.fields]
 
-    assert [name for name in asked if filters.parse(f"{name}:*")(empty)] == []
+    assert [name for name in asked if parse_filter(f"{name}:*")(empty)] == []

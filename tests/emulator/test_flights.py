@@ -1,6 +1,6 @@
 import pytest
 
-from cloudtask.emulator.core.flights import Flight, Flights
+from cloudtask.emulator.tasks.engine.flights import Flight, Flights
 
 QUEUE = 1
 
@@ -39,7 +39,7 @@ def test_attempts_are_counted_by_queue(flights: Flights) -> None:
     for queue in (1, 2, 2):
         begun(flights, task=7, queue=queue)
 
-    assert flights.by_queue() == {1: 1, 2: 2}
+    assert flights.count_by_queue() == {1: 1, 2: 2}
 
 
 def test_what_started_is_forgotten_by_a_rollback(flights: Flights) -> None:

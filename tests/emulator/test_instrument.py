@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import SECOND
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import (
     DAY,
@@ -278,7 +278,7 @@ def test_a_reset_cuts_what_is_on_its_way(caplog: pytest.LogCaptureFixture) -> No
 
         await create(parts, task("t0"))
         await parts.until(lambda: parts.journal.attempts)
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         [attempt] = parts.journal.attempts
         assert (attempt.task_id, attempt.number) == ("t0", 1)
         [view] = parts.instrument.queues()
@@ -310,7 +310,7 @@ def test_a_reset_may_come_at_any_moment(
         await parts.instrument.reset()
 
         await asyncio.gather(running, return_exceptions=True)
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         assert (parts.journal.attempts, parts.journal.pending) == ([], 0)
         await create(parts, task("new"))
         [attempt] = await parts.instrument.drain(10)
@@ -337,7 +337,7 @@ def test_a_reset_that_cannot_be_kept_leaves_everything(
             raise sqlite3.OperationalError("database or disk is full")
 
         with monkeypatch.context() as patch:
-            patch.setattr(parts.engine.store, "clear", fail)
+            patch.setattr(parts.engine.store.file, "clear", fail)
             with pytest.raises(ApiError, match="cannot write its store"):
                 await parts.instrument.reset()
         parts.delivery.gate.set()
@@ -368,7 +368,7 @@ def test_time_can_be_moved_while_faults_hold_tasks_back() -> None:
 
 def test_faults_are_added_and_taken_back_one_by_one() -> None:
     async def scenario(parts: Parts) -> list[Any]:
-        with parts.journal.watched() as changed:
+        with parts.journal.watch() as changed:
             kept = parts.instrument.inject(Fault("delay", delay=timedelta(hours=1)))
             gone = parts.instrument.inject(Fault("reorder"))
             assert changed.is_set()

@@ -3,25 +3,25 @@ import threading
 
 import pytest
 
-from cloudtask.emulator.core import dispatches
-from cloudtask.emulator.core.dispatches import Answer, Verdict
-from cloudtask.emulator.core.faults import Fault
-from cloudtask.emulator.core.instants import SECOND, to_datetime
-from cloudtask.emulator.core.tasks import StoredTask
-from cloudtask.emulator.sending import journal as module
-from cloudtask.emulator.sending.journal import Attempt, Journal, attempt_of
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.faults import Fault
+from cloudtask.emulator.tasks.model.dispatch import Verdict, start_attempt
+from cloudtask.emulator.tasks.model.tasks import StoredTask
+from cloudtask.emulator.tasks.sending import journal as module
+from cloudtask.emulator.tasks.sending.journal import Attempt, Journal, make_attempt
+from cloudtask.emulator.values.instants import SECOND, to_datetime
 from tests.emulator.samples import NOW, QUEUE, URL, name_of, task
 
 
 def attempt(number: int = 1, fault: Fault | None = None) -> Attempt:
     message = task("t1")
     message.dispatch_count = number - 1
-    dispatch = dispatches.start(
+    dispatch = start_attempt(
         StoredTask(7, QUEUE, message, due=NOW), None, number, NOW, fault=fault
     )
     headers = {"Authorization": "Bearer secret"}
     verdict = Verdict("retry", NOW + 5 * SECOND)
-    return attempt_of(dispatch, headers, Answer(500), verdict, NOW + SECOND)
+    return make_attempt(dispatch, headers, Answer(500), verdict, NOW + SECOND)
 
 
 def numbers(attempts: list[Attempt]) -> list[int]:
@@ -80,28 +80,28 @@ def test_the_oldest_attempts_are_dropped_first(
 
     assert numbers(journal.attempts) == [3, 4, 5]
     assert journal.count == 5
-    assert numbers(journal.after(4)) == [5]
-    assert numbers(journal.after(2)) == [3, 4, 5]
-    assert numbers(journal.after(0)) == [3, 4, 5]
+    assert numbers(journal.list_since(4)) == [5]
+    assert numbers(journal.list_since(2)) == [3, 4, 5]
+    assert numbers(journal.list_since(0)) == [3, 4, 5]
 
 
 def test_attempts_can_be_followed_across_a_clearing() -> None:
     journal = Journal()
     journal.note(0, attempt(1))
     journal.clear()
-    assert (journal.attempts, journal.count, journal.after(0)) == ([], 1, [])
+    assert (journal.attempts, journal.count, journal.list_since(0)) == ([], 1, [])
 
     journal.note(0, attempt(2))
 
-    assert numbers(journal.after(1)) == [2]
-    assert journal.after(2) == []
-    assert journal.after(9) == []
+    assert numbers(journal.list_since(1)) == [2]
+    assert journal.list_since(2) == []
+    assert journal.list_since(9) == []
 
 
 def test_every_change_sets_the_events_of_who_watches() -> None:
     async def main() -> None:
         journal = Journal()
-        with journal.watched() as one, journal.watched() as two:
+        with journal.watch() as one, journal.watch() as two:
             journal.note(3)
             assert one.is_set()
             assert two.is_set()
@@ -154,10 +154,10 @@ def test_a_predicate_may_wait_for_who_writes() -> None:
 @pytest.mark.parametrize(
     ("attempts", "message"),
     [
-        ([], "Still not so after 0 s: 0 attempts recorded, 2 tasks pending."),
+        ([], "Not true within 0 s: 0 attempts recorded, 2 tasks pending."),
         (
             [attempt(7)],
-            "Still not so after 0 s: 1 attempts recorded, 2 tasks pending. "
+            "Not true within 0 s: 1 attempts recorded, 2 tasks pending. "
             "Last: default/t1 attempt 7, status 500, retry.",
         ),
     ],

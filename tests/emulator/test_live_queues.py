@@ -3,13 +3,17 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.core import queues
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.live_queues import LiveQueue, LiveQueues, RecentCount
-from cloudtask.emulator.core.overview import Overview
-from cloudtask.emulator.core.store import QueueRow
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.live_queues import (
+    LiveQueue,
+    LiveQueues,
+    RecentCount,
+)
+from cloudtask.emulator.tasks.engine.overview import Overview
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.tasks.tables.queues import QueueRow
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     NOW,
@@ -85,7 +89,7 @@ def test_a_paused_queue_never_wakes() -> None:
 def test_a_changed_rate_holds_from_then_on() -> None:
     changed = live_queue()
     changed.bucket.take(100, NOW)
-    message = queues.copied(changed.message)
+    message = queues.copy_message(changed.message)
     message.rate_limits.max_dispatches_per_second = 0.5
     message.retry_config.max_attempts = 3
 
@@ -130,9 +134,9 @@ def test_answers_slow_a_queue_down_and_speed_it_up(engine: Engine) -> None:
     ]:
         now += SECOND
         engine.tasks.create(QUEUE, task(), now)
-        dispatch, *_ = engine.dispatching.take_due(now)
+        dispatch, *_ = engine.launcher.take_due(now)
         assert queue.in_flight >= 1
-        engine.dispatching.complete(dispatch, answer, now)
+        engine.launcher.complete(dispatch, answer, now)
         assert queue.bucket.effective_rate == rate
 
 
@@ -164,7 +168,7 @@ def test_a_rollback_leaves_a_queue_as_fast_as_it_was(engine: Engine) -> None:
 
     [after] = engine.live_queues
     assert after is not before
-    assert after.bucket.available(NOW) == 0
+    assert after.bucket.count_tokens(NOW) == 0
     assert after.recent.total(NOW) == 1
 
 

@@ -12,10 +12,10 @@ from google.longrunning import operations_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2
 
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.faults import ApiFaultKind, Fault
+from cloudtask.emulator.tasks.api.services import METHODS
+from cloudtask.emulator.tasks.faults import ApiFaultKind, Fault
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.parts import Parts, running
 from tests.emulator.samples import (
     HOUR,
@@ -174,13 +174,13 @@ def test_a_task_is_run_even_if_the_caller_gives_up(turns: int) -> None:
     async def scenario(parts: Parts) -> list[str]:
         await create(parts, at(NOW + HOUR, "t1"))
         running = asyncio.create_task(call(parts, "RunTask", name=name_of("t1")))
-        while not parts.engine.dispatching.flights:
+        while not parts.engine.launcher.flights:
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]
@@ -340,7 +340,7 @@ def test_a_task_is_run_even_if_the_caller_does_not_hear_of_it() -> None:
         parts.faults.add(Fault("executed_then_unavailable", task="t1"))
         with pytest.raises(ApiError, match="executed_then_unavailable"):
             await call(parts, "RunTask", name=name_of("t1"))
-        await parts.dispatcher.settled()
+        await parts.dispatcher.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]
@@ -396,7 +396,7 @@ def test_a_call_on_a_full_disk_is_unavailable_and_leaves_nothing(
                 await create(parts, at(NOW + HOUR, "t1", http={"body": body}))
             assert caught.value.code == code_pb2.UNAVAILABLE
             assert caught.value.message == (
-                "The emulator cannot write its store, nothing of this call was "
+                "The emulator cannot write its store; nothing of this call is "
                 "kept: database or disk is full"
             )
         assert parts.journal.pending == 0

@@ -3,9 +3,13 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import overrides
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.overrides import DEFAULT_SCOPE, Credential, Outline
+from cloudtask.emulator.tasks.queue_targets import overrides
+from cloudtask.emulator.tasks.queue_targets.overrides import (
+    DEFAULT_SCOPE,
+    Credential,
+    Outline,
+)
+from cloudtask.emulator.values.errors import ApiError
 
 URL = "https://task.example:8443/run?a=1"
 IF_NOT_EXISTS = {"uri_override_enforce_mode": "IF_NOT_EXISTS"}
@@ -39,7 +43,9 @@ def query(text: str) -> dict[str, Any]:
 def test_a_task_of_a_queue_without_a_target_is_sent_as_it_is() -> None:
     own = request(http_method="PUT", headers={"X-a": "1"}, body=b"{}")
 
-    assert overrides.effective(own, None) == Outline(URL, "PUT", {"X-a": "1"}, b"{}")
+    assert overrides.outline_request(own, None) == Outline(
+        URL, "PUT", {"X-a": "1"}, b"{}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_a_task_of_a_queue_without_a_target_is_sent_as_it_is() -> None:
     ],
 )
 def test_the_parts_of_a_url_are_overridden(override: dict[str, Any], url: str) -> None:
-    assert overrides.effective(request(), uri(**override)).url == url
+    assert overrides.outline_request(request(), uri(**override)).url == url
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_the_parts_of_a_url_are_overridden(override: dict[str, Any], url: str) -
 def test_a_part_that_does_not_exist_is_supplied(own: str, url: str) -> None:
     override = {"host": "q", "port": 9000} | path("/do") | query("b=2") | IF_NOT_EXISTS
 
-    assert overrides.effective(request(url=own), uri(**override)).url == url
+    assert overrides.outline_request(request(url=own), uri(**override)).url == url
 
 
 @pytest.mark.parametrize(
@@ -109,7 +115,7 @@ def test_a_task_without_a_url_gets_all_from_the_queue(
 ) -> None:
     override = {"host": "q"} | ({"scheme": scheme} if scheme else {})
 
-    assert overrides.effective(request(url=""), uri(**override)).url == url
+    assert overrides.outline_request(request(url=""), uri(**override)).url == url
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ def test_a_task_without_a_url_gets_all_from_the_queue(
 def test_the_method_is_overridden(
     own: str, method: Any, expected: tuple[str, bytes]
 ) -> None:
-    sent = overrides.effective(
+    sent = overrides.outline_request(
         request(http_method=own, body=b"x"), target(http_method=method)
     )
 
@@ -152,7 +158,7 @@ def test_headers_are_overridden_and_added(
     body: bytes,
     expected: dict[str, str],
 ) -> None:
-    sent = overrides.effective(
+    sent = overrides.outline_request(
         request(headers=own, body=body),
         target(header_overrides=[header(*each) for each in added]),
     )
@@ -194,14 +200,14 @@ def test_the_token_of_a_request(
 ) -> None:
     queues = None if of_queue is None else target(**of_queue)
 
-    assert overrides.effective(request(**own), queues).credential == expected
+    assert overrides.outline_request(request(**own), queues).credential == expected
 
 
 def test_the_stored_request_stays_as_it_is() -> None:
     own = request(headers={"X-A": "1"}, body=b"x")
     before = own.SerializeToString()
 
-    overrides.effective(
+    overrides.outline_request(
         own, target(http_method="GET", header_overrides=[header("X-A", "2")])
     )
 
@@ -209,7 +215,9 @@ def test_the_stored_request_stays_as_it_is() -> None:
 
 
 def test_a_buffered_task_has_a_body_and_headers_but_no_url() -> None:
-    buffered = overrides.buffered(uri(host="q"), b"{}", {"Content-Type": "a/b"})
+    buffered = overrides.make_buffered_task(
+        uri(host="q"), b"{}", {"Content-Type": "a/b"}
+    )
 
     assert buffered == tasks_v2.Task.pb(
         tasks_v2.Task(http_request={"body": b"{}", "headers": {"Content-Type": "a/b"}})
@@ -219,10 +227,10 @@ def test_a_buffered_task_has_a_body_and_headers_but_no_url() -> None:
 @pytest.mark.parametrize("queues", [target(), uri(scheme="HTTP"), uri(port=80)])
 def test_a_queue_that_names_no_host_buffers_nothing(queues: Any) -> None:
     with pytest.raises(ApiError, match=r"uriOverride\.host"):
-        overrides.buffered(queues, b"", {})
+        overrides.make_buffered_task(queues, b"", {})
 
 
 def test_the_repr_of_an_outline_shows_no_header_and_no_body() -> None:
     own = request(headers={"X-Key": "secret"}, body=b"secret")
 
-    assert "secret" not in repr(overrides.effective(own, None))
+    assert "secret" not in repr(overrides.outline_request(own, None))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloudtask.emulator.core import overview
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.live_queues import LiveQueue
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.engine import overview
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, PARENT, at, open_engine, queue
 
 DONE = Answer(200)
@@ -26,7 +26,7 @@ def bare() -> Iterator[Engine]:
     """An engine without queues."""
     made = open_engine(None)
     yield made
-    made.store.close()
+    made.store.file.close()
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def test_a_task_asks_its_own_queue_alone(engine: Engine, asked: Counter[str]) ->
 
     for number in (3, 499):
         add(engine, number, "now")
-        assert engine.dispatching.next_wake(NOW) == NOW
-        [dispatch] = engine.dispatching.take_due(NOW)
+        assert engine.launcher.next_wake(NOW) == NOW
+        [dispatch] = engine.launcher.take_due(NOW)
         assert dispatch.queue == path_of(number)
-        engine.dispatching.complete(dispatch, DONE, NOW)
-        assert engine.dispatching.next_wake(NOW) == NOW + 3600 * SECOND
+        engine.launcher.complete(dispatch, DONE, NOW)
+        assert engine.launcher.next_wake(NOW) == NOW + 3600 * SECOND
 
     assert set(asked) == {path_of(3), path_of(499)}
     assert asked.total() < 20
@@ -79,10 +79,10 @@ def test_queues_send_in_the_order_in_which_they_can(engine: Engine) -> None:
     for number, due in ((7, 3), (5, 1), (6, 2)):
         add(engine, number, "soon", NOW + due * SECOND)
 
-    taken = engine.dispatching.take_due(NOW + 2 * SECOND)
+    taken = engine.launcher.take_due(NOW + 2 * SECOND)
     assert [each.queue for each in taken] == [path_of(5), path_of(6)]
-    assert engine.dispatching.next_wake(NOW + 2 * SECOND) == NOW + 3 * SECOND
-    assert engine.dispatching.take_due(NOW + 2 * SECOND) == []
+    assert engine.launcher.next_wake(NOW + 2 * SECOND) == NOW + 3 * SECOND
+    assert engine.launcher.take_due(NOW + 2 * SECOND) == []
 
 
 def test_a_queue_that_is_gone_sends_nothing(engine: Engine) -> None:
@@ -91,10 +91,10 @@ def test_a_queue_that_is_gone_sends_nothing(engine: Engine) -> None:
     engine.queues.delete(path_of(5), NOW)
     engine.queues.pause(path_of(6), NOW)
 
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
     assert engine.pending == 500 + 1 - 1
     engine.queues.resume(path_of(6), NOW)
-    assert len(engine.dispatching.take_due(NOW)) == 1
+    assert len(engine.launcher.take_due(NOW)) == 1
 
 
 def test_a_clock_that_goes_back_has_queues_asked_again(bare: Engine) -> None:
@@ -103,12 +103,12 @@ def test_a_clock_that_goes_back_has_queues_asked_again(bare: Engine) -> None:
     engine.queues.create(PARENT, queue(path_of(1), rate_limits=rate), NOW)
     for number in range(6):
         add(engine, 1, f"t{number}")
-    assert len(engine.dispatching.take_due(NOW)) == 5
-    waits = engine.dispatching.next_wake(NOW)
+    assert len(engine.launcher.take_due(NOW)) == 5
+    waits = engine.launcher.next_wake(NOW)
     assert waits == NOW + 100 * SECOND
 
     earlier = NOW - 3600 * SECOND
-    assert engine.dispatching.next_wake(earlier) == NOW
+    assert engine.launcher.next_wake(earlier) == NOW
 
 
 def test_what_is_outdated_does_not_pile_up(
@@ -117,10 +117,10 @@ def test_what_is_outdated_does_not_pile_up(
     monkeypatch.setattr(overview, "_MAX_OUTDATED", 10)
     for number in range(90):
         add(engine, 1, f"t{number}")
-        [dispatch] = engine.dispatching.take_due(NOW)
-        engine.dispatching.complete(dispatch, DONE, NOW)
+        [dispatch] = engine.launcher.take_due(NOW)
+        engine.launcher.complete(dispatch, DONE, NOW)
         # It waits for what is due in an hour once more.
-        engine.dispatching.next_wake(NOW)
+        engine.launcher.next_wake(NOW)
 
     assert len(engine._live.overview._heap) <= 500 + 10
-    assert len(engine.dispatching.take_due(NOW + 3600 * SECOND)) == 500
+    assert len(engine.launcher.take_due(NOW + 3600 * SECOND)) == 500

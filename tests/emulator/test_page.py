@@ -95,8 +95,8 @@ SMALL_BUTTONS = """
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("chromium")) as browser:
+def browser() -> Iterator[Chromium]:
+    with Chromium() as browser:
         yield browser
 
 
@@ -378,14 +378,14 @@ def test_the_page_asks_when_it_is_not_told(
     visit: Callable[..., Page], add: Callable[..., str], queue: str, emulator: Emulator
 ) -> None:
     page = visit(f"#/{queue}")
-    page.send("Network.setBlockedURLs", urls=["*/emulator/events"])
+    page.block("**/emulator/events")
     # Seen and unseen, the page connects again.
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_text("Updated every 2 s", "#connection")
 
     add("first")
     wait_for_row(page, "tasks", "first")
-    page.send("Network.setBlockedURLs", urls=[])
+    page.unblock()
 
     page.wait_for_text("Live", "#connection")
     page.problems.clear()
@@ -696,7 +696,7 @@ def test_everything_can_be_done_with_a_keyboard(
     page.press("Enter")
     page.wait_for(f"document.activeElement === {by_id('queue-heading')}")
     tab_to(page, by_id("toggle-queue"))
-    page.press(" ")
+    page.press("Space")
     page.wait_for_text("Queue emails is paused.", "#said")
     tab_to(page, f"{row('tasks', 'first')}.querySelector('a')")
     page.press("Enter")
@@ -783,7 +783,7 @@ def test_everything_can_be_read(
     page.wait_for_text("Nothing is due", "#outcome")
 
     for scheme in ("light", "dark"):
-        page.prefer(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
+        page.prefer(color_scheme=scheme, reduced_motion="reduce")
         contrasts = page.evaluate(CONTRASTS)
 
         texts = {text for _, text in contrasts}
@@ -822,7 +822,7 @@ def test_the_page_fits_every_screen(
 
 def test_nothing_moves_for_those_who_do_not_want_it(visit: Callable[..., Page]) -> None:
     page = visit()
-    page.prefer(prefers_reduced_motion="reduce")
+    page.prefer(reduced_motion="reduce")
     page.click("#drain")
     page.wait_for_text("Nothing is due", "#outcome")
 

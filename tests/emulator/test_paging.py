@@ -5,14 +5,9 @@ from google.rpc import code_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.paging import (
-    MAX_QUEUES_PAGE,
-    MAX_TASKS_PAGE,
-    decode,
-    encode,
-    page_size,
-)
+from cloudtask.emulator.tasks.limits import MAX_QUEUES_PAGE, MAX_TASKS_PAGE
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.paging import decode, encode, page_size
 from tests.emulator.samples import HOUR, NOW
 
 WRONG = "The page token is not valid for this parent and this filter."

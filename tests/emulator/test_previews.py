@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.previews import (
+from cloudtask.emulator.tasks.limits import RETENTION
+from cloudtask.emulator.tasks.model.previews import (
     MAX_SHOWN,
     End,
     is_under_way,
     preview,
 )
-from cloudtask.emulator.core.retries import RetryPolicy
-from cloudtask.emulator.core.tasks import RETENTION
+from cloudtask.emulator.tasks.model.retries import RetryPolicy
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.instants import SECOND
 
 from .samples import DAY, HOUR, NOW, task
 

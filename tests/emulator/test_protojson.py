@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask.emulator.api import protojson
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.api.services import METHODS
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.messages import LEAVES, fill, nearly
 
 INVALID = "Invalid JSON payload received."

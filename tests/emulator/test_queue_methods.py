@@ -2,11 +2,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from google.iam.v1 import policy_pb2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -43,7 +42,7 @@ def test_a_new_queue_is_there_at_once_and_for_good(engine: Engine) -> None:
     assert created.state == RUNNING
     assert created.rate_limits.max_dispatches_per_second == 500
     assert engine.queues.get(OTHER) == created
-    assert [each.path for each in engine.store.queues()] == [QUEUE, OTHER]
+    assert [each.path for each in engine.store.queues] == [QUEUE, OTHER]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +77,8 @@ def test_a_wrong_name_is_refused(
         lambda queues, path: queues.pause(path, NOW),
         lambda queues, path: queues.resume(path, NOW),
         lambda queues, path: queues.purge(path, NOW),
-        lambda queues, path: queues.get_policy(path),
-        lambda queues, path: queues.set_policy(path, policy_pb2.Policy(), ()),
     ],
-    ids=["get", "pause", "resume", "purge", "get_policy", "set_policy"],
+    ids=["get", "pause", "resume", "purge"],
 )
 @pytest.mark.parametrize("deleted", [False, True])
 def test_what_needs_a_queue_says_that_there_is_none(
@@ -211,7 +208,7 @@ def test_an_update_changes_what_its_mask_names(engine: Engine) -> None:
     assert updated.rate_limits.max_dispatches_per_second == 500
     assert updated.retry_config.max_attempts == 7
     assert engine.queues.get(QUEUE) == updated
-    [stored] = engine.store.queues()
+    [stored] = engine.store.queues
     assert stored.message == updated
 
 
@@ -256,8 +253,8 @@ def test_a_paused_queue_keeps_its_tasks_until_it_is_resumed(engine: Engine) -> N
     assert engine.queues.pause(QUEUE, NOW).state == PAUSED
     engine.tasks.create(QUEUE, task("t1"), NOW)
 
-    assert engine.dispatching.next_wake(NOW) is None
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.next_wake(NOW) is None
+    assert engine.launcher.take_due(NOW) == []
     assert engine.queues.pause(QUEUE, NOW).state == PAUSED
     assert engine.queues.resume(QUEUE, NOW).state == RUNNING
     assert take_one(engine, NOW).task == name_of("t1")
@@ -269,7 +266,7 @@ def test_a_deleted_queue_takes_its_tasks_with_it(engine: Engine) -> None:
     engine.queues.delete(QUEUE, NOW)
 
     assert engine.pending == 0
-    assert engine.dispatching.take_due(NOW) == []
+    assert engine.launcher.take_due(NOW) == []
     assert refused(lambda: engine.tasks.get(name_of("t1"), NOW)) == (
         "Requested entity was not found."
     )
@@ -332,34 +329,6 @@ def test_a_second_purge_lets_no_name_go_that_the_first_one_blocked(
         engine.tasks.create(QUEUE, task("t1"), NOW + 2)
 
 
-# Policies.
-
-
-def test_a_policy_is_empty_until_it_is_set(engine: Engine) -> None:
-    assert list(engine.queues.get_policy(QUEUE).bindings) == []
-    policy = policy_pb2.Policy()
-    policy.bindings.add(role="roles/viewer", members=["user:a@b.example"])
-
-    kept = engine.queues.set_policy(QUEUE, policy, ())
-
-    assert engine.queues.get_policy(QUEUE) == kept
-    assert list(kept.bindings) == list(policy.bindings)
-    policy.etag = b"an older one"
-    with pytest.raises(ApiError, match="concurrent policy changes"):
-        engine.queues.set_policy(QUEUE, policy, ())
-
-
-def test_everybody_may_do_everything_with_a_queue_that_is_there(
-    engine: Engine,
-) -> None:
-    permissions = ["cloudtasks.tasks.create"]
-
-    assert engine.queues.test_permissions(QUEUE, permissions) == permissions
-    assert engine.queues.test_permissions(OTHER, permissions) == []
-    with pytest.raises(ApiError, match="Queue name must be"):
-        engine.queues.test_permissions("other", permissions)
-
-
 # Queues that tasks make.
 
 
@@ -396,4 +365,4 @@ def test_a_refused_name_makes_no_queue() -> None:
         engine.tasks.create(f"{PARENT}/queues/a_b", task(), NOW)
 
     assert engine.live_queues == []
-    engine.store.close()
+    engine.store.file.close()

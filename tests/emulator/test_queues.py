@@ -8,10 +8,11 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import instants, queues
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.retries import RetryPolicy
+from cloudtask.emulator.tasks.model import queues
+from cloudtask.emulator.tasks.model.retries import RetryPolicy
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, QUEUE, queue
 
 DEFAULTS = {
@@ -40,7 +41,7 @@ def filled(**values: Any) -> Any:
 
 
 def changed(stored: Any, paths: list[str], **values: Any) -> Any:
-    return queues.updated(stored, queue(**values), paths)
+    return queues.apply_update(stored, queue(**values), paths)
 
 
 def refusal(call: Any) -> str:
@@ -196,7 +197,7 @@ def test_a_duration_that_is_none_is_refused(
         setattr(part, field, value)
 
     assert refusal(lambda: queues.fill(message)) == (
-        f"RetryConfig.{shown} is no valid Duration."
+        f"RetryConfig.{shown} is not a valid Duration."
     )
 
 
@@ -293,7 +294,7 @@ def test_what_was_filled_once_is_filled_for_good(rate: float, attempts: int) -> 
         queues.fill(message)
     except ApiError:
         return
-    again = queues.copied(message)
+    again = queues.copy_message(message)
 
     queues.fill(again)
 
@@ -326,7 +327,7 @@ def test_an_update_without_a_mask_replaces_all_that_can_be_changed() -> None:
 def test_an_update_leaves_its_arguments_as_they_are() -> None:
     stored, asked = used(), queue(rate_limits={"max_dispatches_per_second": 1})
 
-    queues.updated(stored, asked, ["rate_limits"])
+    queues.apply_update(stored, asked, ["rate_limits"])
 
     assert stored == used()
     assert asked == queue(rate_limits={"max_dispatches_per_second": 1})
@@ -445,7 +446,7 @@ def test_what_only_the_service_sets_is_ignored_in_an_update(path: str) -> None:
         rate_limits={"max_burst_size": 3},
     )
 
-    assert queues.updated(used(), asked, [path]) == used()
+    assert queues.apply_update(used(), asked, [path]) == used()
 
 
 @pytest.mark.parametrize(
@@ -462,13 +463,13 @@ def test_what_only_the_service_sets_is_ignored_in_an_update(path: str) -> None:
 )
 def test_a_path_to_no_field_is_refused(path: str) -> None:
     assert refusal(lambda: changed(used(), [path])) == (
-        f"Invalid update mask: {path!r} is no field."
+        f"Invalid update mask: {path!r} is not a field."
     )
 
 
 def test_a_long_path_is_cut_in_the_refusal() -> None:
     assert refusal(lambda: changed(used(), ["x" * 9999])) == (
-        f"Invalid update mask: '{'x' * 100}...' is no field."
+        f"Invalid update mask: '{'x' * 100}...' is not a field."
     )
 
 

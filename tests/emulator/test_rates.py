@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.rates import TokenBucket
+from cloudtask.emulator.tasks.model.rates import TokenBucket
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import HOUR, NOW
 
 rates = st.floats(1e-12, 500)
@@ -22,7 +22,7 @@ def do(bucket: TokenBucket, doing: str, now: int) -> int:
     elif doing == "speed up":
         bucket.speed_up(now)
     else:
-        there = bucket.available(now)
+        there = bucket.count_tokens(now)
         count = there if doing == "take all" else min(1, there)
         bucket.take(count, now)
         return count
@@ -64,9 +64,9 @@ def test_the_next_token_is_there_when_it_is_announced_and_not_before(
     announced = bucket.next_at(now)
 
     if announced > now:
-        assert bucket.available(announced - 1) == 0
+        assert bucket.count_tokens(announced - 1) == 0
     assert announced >= now
-    assert bucket.available(announced) >= 1
+    assert bucket.count_tokens(announced) >= 1
 
 
 @given(st.floats(0.001, 500), bursts)
@@ -93,22 +93,22 @@ def test_whatever_the_clock_does_the_bucket_has_neither_debts_nor_too_much(
         now += delta
         do(bucket, doing, now)
 
-        assert 0 <= bucket.available(now) <= burst
+        assert 0 <= bucket.count_tokens(now) <= burst
         assert now <= bucket.next_at(now)
         assert rate / 16 <= bucket.effective_rate <= rate
 
 
 def test_a_bucket_starts_full_and_refills_by_its_rate() -> None:
     bucket = TokenBucket(2, 3, NOW)
-    assert bucket.available(NOW) == 3
+    assert bucket.count_tokens(NOW) == 3
     assert bucket.next_at(NOW) == NOW
 
     bucket.take(3, NOW)
 
-    assert bucket.available(NOW) == 0
+    assert bucket.count_tokens(NOW) == 0
     assert bucket.next_at(NOW) == NOW + SECOND // 2
-    assert bucket.available(NOW + SECOND) == 2
-    assert bucket.available(NOW + HOUR) == 3
+    assert bucket.count_tokens(NOW + SECOND) == 2
+    assert bucket.count_tokens(NOW + HOUR) == 3
 
 
 def test_more_than_there_is_leaves_no_debt() -> None:
@@ -120,14 +120,14 @@ def test_more_than_there_is_leaves_no_debt() -> None:
 
 
 def test_a_bucket_holds_at_least_one_token() -> None:
-    assert TokenBucket(1, 0, NOW).available(NOW) == 1
+    assert TokenBucket(1, 0, NOW).count_tokens(NOW) == 1
 
 
 def test_after_a_jump_back_the_bucket_refills_from_there() -> None:
     bucket = drained(1, 5)
 
     assert bucket.next_at(NOW - HOUR) == NOW - HOUR + SECOND
-    assert bucket.available(NOW - HOUR + 2 * SECOND) == 2
+    assert bucket.count_tokens(NOW - HOUR + 2 * SECOND) == 2
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_changed_limits_keep_what_was_earned(
     bucket.configure(rate, burst, NOW + SECOND)
 
     assert bucket.effective_rate == rate
-    assert bucket.available(NOW + SECOND) == there
+    assert bucket.count_tokens(NOW + SECOND) == there
     assert bucket.next_at(NOW + SECOND) == next_at
-    assert bucket.available(NOW + HOUR) == burst
+    assert bucket.count_tokens(NOW + HOUR) == burst
 
 
 def test_a_refusal_halves_rate_and_burst() -> None:
@@ -156,10 +156,10 @@ def test_a_refusal_halves_rate_and_burst() -> None:
     bucket.slow_down(NOW)
 
     assert bucket.effective_rate == 4
-    assert bucket.available(NOW) == 50
+    assert bucket.count_tokens(NOW) == 50
     bucket.take(50, NOW)
     assert bucket.next_at(NOW) == NOW + SECOND // 4
-    assert bucket.available(NOW + HOUR) == 50
+    assert bucket.count_tokens(NOW + HOUR) == 50
 
 
 def test_the_refusals_of_a_second_count_once() -> None:
@@ -180,7 +180,7 @@ def test_a_queue_is_slowed_to_a_sixteenth_and_one_token() -> None:
         bucket.slow_down(NOW + second * SECOND)
 
     assert bucket.effective_rate == 0.5
-    assert bucket.available(NOW + HOUR) == 1
+    assert bucket.count_tokens(NOW + HOUR) == 1
 
 
 def test_successes_speed_a_queue_up_step_by_step() -> None:
@@ -216,8 +216,8 @@ def test_what_was_earned_slowly_is_not_counted_again_at_full_speed() -> None:
 
     bucket.speed_up(NOW + SECOND)
 
-    assert bucket.available(NOW + SECOND) == 4
-    assert bucket.available(NOW + 2 * SECOND) == 12
+    assert bucket.count_tokens(NOW + SECOND) == 4
+    assert bucket.count_tokens(NOW + 2 * SECOND) == 12
 
 
 def test_what_was_earned_at_full_speed_stays_when_the_queue_slows() -> None:
@@ -225,7 +225,7 @@ def test_what_was_earned_at_full_speed_stays_when_the_queue_slows() -> None:
 
     bucket.slow_down(NOW + SECOND)
 
-    assert bucket.available(NOW + SECOND) == 8
+    assert bucket.count_tokens(NOW + SECOND) == 8
 
 
 def test_a_slow_queue_recovers_though_the_clock_went_back() -> None:

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +16,9 @@ from google.cloud import tasks_v2
 
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.api import rest
-from cloudtask.emulator.core.errors import bad_queue_name, task_exists
+from cloudtask.emulator.tasks.api.methods import Api
+from cloudtask.emulator.tasks.api.rest import RestTasks
+from cloudtask.emulator.tasks.refusals import bad_queue_name, task_exists
 from tests.emulator.conftest import Target
 from tests.emulator.samples import PARENT, QUEUE
 
@@ -73,7 +75,7 @@ def serve(api: FakeApi, use: Callable[[Any], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         app = web.Application()
         app.router.add_get("/jwks", keys)
-        rest.add_routes(app, api)
+        rest.add_routes(app, RestTasks(cast("Api", api)))
         async with TestClient(TestServer(app)) as client:
             return await use(client)
 

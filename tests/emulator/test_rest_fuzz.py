@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.api.methods import METHODS
+from cloudtask.emulator.tasks.api.services import METHODS
 from tests.emulator.messages import LEAVES, nearly
 from tests.emulator.samples import PARENT, QUEUE
 

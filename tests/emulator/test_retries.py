@@ -5,9 +5,9 @@ from google.cloud import tasks_v2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.retries import RetryPolicy
+from cloudtask.emulator.tasks.model.retries import RetryPolicy
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 
 policies = st.builds(
     RetryPolicy,
@@ -81,14 +81,14 @@ def test_retries_stop_when_every_limit_that_is_set_is_reached(
         max_attempts=max_attempts, max_retry_duration=max_retry_duration
     )
 
-    assert policy.exhausted(attempts, elapsed) is exhausted
+    assert policy.is_exhausted(attempts, elapsed) is exhausted
 
 
 @given(policies, attempts, st.integers(0, 10**10))
 def test_who_stops_stays_stopped(policy: RetryPolicy, k: int, elapsed: int) -> None:
-    if policy.exhausted(k, elapsed):
-        assert policy.exhausted(k + 1, elapsed)
-        assert policy.exhausted(k, elapsed + 1)
+    if policy.is_exhausted(k, elapsed):
+        assert policy.is_exhausted(k + 1, elapsed)
+        assert policy.is_exhausted(k, elapsed + 1)
         assert k >= policy.max_attempts
         assert elapsed >= policy.max_retry_duration
 
@@ -99,7 +99,7 @@ def test_a_config_overrides_only_what_it_sets() -> None:
         min_backoff={"nanos": 0}, max_retry_duration={"seconds": 9}
     )
 
-    assert policy.overridden(tasks_v2.RetryConfig.pb(config)) == RetryPolicy(
+    assert policy.override(tasks_v2.RetryConfig.pb(config)) == RetryPolicy(
         max_attempts=7, max_doublings=2, min_backoff=0, max_retry_duration=9 * SECOND
     )
 
@@ -109,7 +109,7 @@ def test_a_policy_fills_a_config_with_every_value() -> None:
 
     RetryPolicy(max_retry_duration=SECOND).fill(config)
 
-    assert RetryPolicy(max_attempts=1).overridden(config) == RetryPolicy(
+    assert RetryPolicy(max_attempts=1).override(config) == RetryPolicy(
         max_retry_duration=SECOND
     )
 
@@ -143,6 +143,6 @@ def test_a_config_that_makes_no_sense_is_refused(
     config = tasks_v2.RetryConfig.pb(tasks_v2.RetryConfig(**fields))
 
     with pytest.raises(ApiError) as caught:
-        RetryPolicy().overridden(config)
+        RetryPolicy().override(config)
 
     assert caught.value.message == message

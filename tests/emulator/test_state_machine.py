@@ -24,11 +24,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.tasks import RETENTION
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.limits import RETENTION
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -41,8 +41,8 @@ from tests.emulator.samples import (
 )
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.core.dispatches import Dispatch, Verdict
-    from cloudtask.emulator.core.engine import Engine
+    from cloudtask.emulator.tasks.engine.engine import Engine
+    from cloudtask.emulator.tasks.model.dispatch import Dispatch, Verdict
 
 TASK_TTL = HOUR
 QUEUE_TTL = 2 * HOUR
@@ -138,7 +138,7 @@ class EmulatorMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "engine"):
-            self.engine.store.close()
+            self.engine.store.file.close()
             self.directory.cleanup()
 
     def keep(self) -> None:
@@ -315,10 +315,10 @@ class EmulatorMachine(RuleBasedStateMachine):
         if model is None or task_id not in model.tasks:
             self.refused(
                 "Requested entity was not found",
-                lambda: self.engine.dispatching.run(name, now),
+                lambda: self.engine.launcher.run(name, now),
             )
             return
-        shown, dispatch = self.engine.dispatching.run(name, now)
+        shown, dispatch = self.engine.launcher.run(name, now)
         assert shown.name == name
         each = model.tasks[task_id]
         each.due = min(each.due, now)
@@ -334,7 +334,7 @@ class EmulatorMachine(RuleBasedStateMachine):
     @rule(kept=ends)
     def take_due(self, kept: bool | None) -> None:
         now = self.tick()
-        wake = self.engine.dispatching.next_wake(now)
+        wake = self.engine.launcher.next_wake(now)
         due = {
             (path, task_id)
             for path, model in self.model.queues.items()
@@ -346,7 +346,7 @@ class EmulatorMachine(RuleBasedStateMachine):
             path: model.concurrency - self.in_flight(model)
             for path, model in self.model.queues.items()
         }
-        taken = self.engine.dispatching.take_due(now)
+        taken = self.engine.launcher.take_due(now)
         by_queue: dict[str, list[Dispatch]] = {}
         for dispatch in taken:
             task_id = dispatch.task.rpartition("/")[2]
@@ -371,7 +371,7 @@ class EmulatorMachine(RuleBasedStateMachine):
             assert wake <= now
         else:
             # Then there is nothing to do for a while.
-            wake = self.engine.dispatching.next_wake(now)
+            wake = self.engine.launcher.next_wake(now)
             assert wake is None or wake > now
         for dispatch in taken:
             self.sent(self.model.queues[dispatch.queue], dispatch)
@@ -417,7 +417,7 @@ class EmulatorMachine(RuleBasedStateMachine):
         sent = [flight for flight in self.flights if flight not in self.begun]
         flight = data.draw(st.sampled_from(sent))
         dispatch = flight.dispatch
-        verdict = self.engine.dispatching.complete(dispatch, answer, now)
+        verdict = self.engine.launcher.complete(dispatch, answer, now)
         self.flights.remove(flight)
         self.take_in(flight, answer, verdict)
 
@@ -503,7 +503,7 @@ class EmulatorMachine(RuleBasedStateMachine):
         self.finish(kept)
         if not is_wanted:
             return
-        self.engine.store.close()
+        self.engine.store.file.close()
         self.engine = self.opened()
         self.go_back()
         self.flights.clear()
@@ -570,7 +570,7 @@ class EmulatorMachine(RuleBasedStateMachine):
             for task_id, each in model.tasks.items()
             if not self.under_way(model, task_id)
         ]
-        wake = self.engine.dispatching.next_wake(self.now)
+        wake = self.engine.launcher.next_wake(self.now)
         if waiting:
             assert wake is not None
             assert wake <= max(self.now, min(waiting))

@@ -9,11 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cloudtask.emulator.core import hosts
-from cloudtask.emulator.sending import targets
-from cloudtask.emulator.sending.delivery import HttpDelivery
+from cloudtask.emulator.targets import hosts, rules
 from tests.emulator.conftest import Target
-from tests.emulator.test_delivery import dispatch
+from tests.emulator.test_delivery import send
 
 
 @pytest.mark.parametrize(
@@ -130,14 +128,6 @@ def test_no_spelling_leads_to_a_metadata_server(
     assert why in str(answer.error)
 
 
-def send(url: str, **options: Any) -> Any:
-    async def main() -> Any:
-        async with HttpDelivery(lambda: 0, **options) as delivery:
-            return await delivery.send(dispatch(url), {})
-
-    return asyncio.run(main())
-
-
 @pytest.mark.parametrize(
     ("address", "allow_public", "why"),
     [
@@ -172,7 +162,7 @@ def test_a_name_of_this_machine_is_sent_to(
 
 def test_a_resolver_can_be_closed() -> None:
     async def resolve() -> list[str]:
-        resolver = targets.GuardedResolver(targets.TargetRules())
+        resolver = rules.GuardedResolver(rules.TargetRules())
         results = await resolver.resolve("localhost", 80)
         await resolver.close()
         return [result["host"] for result in results]
@@ -184,7 +174,7 @@ def test_what_was_connected_to_is_looked_at_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, target: Target
 ) -> None:
     # As if somebody else had resolved the name.
-    monkeypatch.setattr(targets.GuardedResolver, "resolve", resolve_here)
+    monkeypatch.setattr(rules.GuardedResolver, "resolve", resolve_here)
     monkeypatch.setattr(hosts, "is_local_address", lambda address: False)
     port = urlsplit(target.url).port
 

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.core import instants
-from cloudtask.emulator.core.dispatches import Answer
-from cloudtask.emulator.core.engine import Engine
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.task_methods import MAX_PAGE_BYTES
-from cloudtask.emulator.core.tasks import MAX_TASK_SIZE
+from cloudtask.emulator.targets.messages import Answer
+from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.tasks.engine.task_methods import MAX_PAGE_BYTES
+from cloudtask.emulator.tasks.limits import MAX_TASK_SIZE
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import (
     DAY,
     HOUR,
@@ -102,9 +102,9 @@ def test_a_schedule_time_is_kept_to_the_microsecond(
 
     engine.tasks.create(QUEUE, message, NOW)
 
-    assert engine.dispatching.next_wake(NOW) == expected
-    assert engine.dispatching.take_due(expected - 1) == []
-    assert len(engine.dispatching.take_due(expected)) == 1
+    assert engine.launcher.next_wake(NOW) == expected
+    assert engine.launcher.take_due(expected - 1) == []
+    assert len(engine.launcher.take_due(expected)) == 1
 
 
 def test_a_name_is_used_once(engine: Engine) -> None:
@@ -210,7 +210,7 @@ def test_a_name_is_blocked_in_its_queue_alone(engine: Engine) -> None:
     [
         lambda engine, name: engine.tasks.get(name, NOW),
         lambda engine, name: engine.tasks.delete(name, NOW),
-        lambda engine, name: engine.dispatching.run(name, NOW),
+        lambda engine, name: engine.launcher.run(name, NOW),
     ],
     ids=["get", "delete", "run"],
 )
@@ -230,7 +230,7 @@ def test_an_ended_task_cannot_be_deleted_or_run_again(engine: Engine) -> None:
     with pytest.raises(ApiError, match="Requested entity was not found"):
         engine.tasks.delete(name_of("t1"), NOW)
     with pytest.raises(ApiError, match="Requested entity was not found"):
-        engine.dispatching.run(name_of("t1"), NOW)
+        engine.launcher.run(name_of("t1"), NOW)
 
 
 # Lists.
@@ -277,7 +277,9 @@ def test_a_page_ends_before_it_is_too_large_to_be_received(engine: Engine) -> No
 def test_a_page_has_at_least_one_task(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloudtask.emulator.core.task_methods.MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr(
+        "cloudtask.emulator.tasks.engine.task_methods.MAX_PAGE_BYTES", 1
+    )
     for task_id in ("a", "b"):
         engine.tasks.create(QUEUE, task(task_id), NOW)
 
@@ -338,8 +340,8 @@ def test_a_deleted_task_is_not_sent(engine: Engine) -> None:
     engine.tasks.delete(name_of("soon"), NOW)
 
     assert engine.pending == 0
-    assert engine.dispatching.take_due(NOW + 5) == []
-    assert engine.dispatching.next_wake(NOW + 5) is None
+    assert engine.launcher.take_due(NOW + 5) == []
+    assert engine.launcher.next_wake(NOW + 5) is None
 
 
 @pytest.mark.parametrize("task_id", ["", "t1"])

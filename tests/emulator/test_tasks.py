@@ -6,13 +6,12 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import instants, tasks
-from cloudtask.emulator.core.errors import ApiError
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.tasks import (
-    APP_ENGINE_USER_AGENT,
-    is_app_engine,
-)
+from cloudtask.emulator.tasks.limits import APP_ENGINE_USER_AGENT
+from cloudtask.emulator.tasks.model import tasks
+from cloudtask.emulator.tasks.model.tasks import is_app_engine
+from cloudtask.emulator.values import instants
+from cloudtask.emulator.values.errors import ApiError
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import HOUR, NOW, QUEUE, URL, task
 
 BODY = b'{"hello":"world"}'
@@ -148,7 +147,7 @@ def test_a_distant_schedule_time_is_refused(schedule_time: int, shown: str) -> N
 def test_a_distant_schedule_time_is_shown_in_utc_without_a_time_zone_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cloudtask.emulator.core.tasks._PACIFIC", "No/Such_Zone")
+    monkeypatch.setattr("cloudtask.emulator.tasks.model.tasks._PACIFIC", "No/Such_Zone")
     text = refusal(scheduled(NOW + 721 * HOUR))
 
     assert "2026-07-01T13:00:00.250001+00:00" in text

@@ -7,15 +7,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.core.overrides import Credential
-from cloudtask.emulator.sending.tokens import (
+from cloudtask.emulator.identity.credentials import Credential
+from cloudtask.emulator.identity.tokens import (
     DEFAULT_ISSUER,
     MAX_REMEMBERED,
     REUSE,
     TokenIssuer,
-    subject_of,
+    derive_subject,
 )
+from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import NOW, URL
 
 OIDC = Credential("oidc", "a@b.c", audience=URL)
@@ -42,8 +42,8 @@ def test_a_token_has_the_claims_of_a_service_account(issuer: TokenIssuer) -> Non
     assert claims == {
         "iss": DEFAULT_ISSUER,
         "aud": URL,
-        "azp": subject_of("tasks@demo.example"),
-        "sub": subject_of("tasks@demo.example"),
+        "azp": derive_subject("tasks@demo.example"),
+        "sub": derive_subject("tasks@demo.example"),
         "email": "tasks@demo.example",
         "email_verified": True,
         "iat": NOW // SECOND,
@@ -52,11 +52,11 @@ def test_a_token_has_the_claims_of_a_service_account(issuer: TokenIssuer) -> Non
 
 
 def test_a_subject_is_21_digits_and_stable() -> None:
-    subject = subject_of("a@b.c")
+    subject = derive_subject("a@b.c")
 
     assert len(subject) == 21
     assert subject.isdigit()
-    assert subject == subject_of("a@b.c") != subject_of("d@b.c")
+    assert subject == derive_subject("a@b.c") != derive_subject("d@b.c")
 
 
 def test_the_key_set_describes_the_key_of_the_certificates(issuer: TokenIssuer) -> None:

@@ -12,9 +12,12 @@ from google.rpc import code_pb2, error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core.errors import ApiError, bad_queue_name
+from cloudtask.emulator.api.statuses import write_error
+from cloudtask.emulator.tasks.api.rest import write_response
+from cloudtask.emulator.tasks.api.routes import ROUTES
+from cloudtask.emulator.tasks.api.services import METHODS
+from cloudtask.emulator.tasks.refusals import bad_queue_name
+from cloudtask.emulator.values.errors import ApiError
 from tests.emulator.samples import PARENT, QUEUE
 
 PREFIXES = ["/v2/", "/v2beta3/", "/"]
@@ -28,11 +31,11 @@ RAW_TASK = {"http_request": {"url": "http://t/", "body": b"hi"}}
 def read(verb: str, path: str, query: str = "", content: Any = None) -> Any:
     """Return the request that an HTTP request says."""
     body = b"" if content is None else json.dumps(content).encode()
-    return transcoding.find_call(verb, path).read(query, body)
+    return ROUTES.find_call(verb, path).read(query, body)
 
 
 def write(verb: str, path: str, response: Any, query: str = "") -> Any:
-    return transcoding.find_call(verb, path).write(response, query)
+    return write_response(ROUTES.find_call(verb, path), response, query)
 
 
 def refusal(verb: str, path: str, query: str = "", content: Any = None) -> ApiError:
@@ -166,7 +169,7 @@ def test_every_method_is_called_over_rest(
 ) -> None:
     path, _, query = f"{prefix}{url}".partition("?")
 
-    assert transcoding.find_call(verb, path).method == method
+    assert ROUTES.find_call(verb, path).method == method
     assert read(verb, path, query, content) == METHODS[method](**expected)
 
 
@@ -185,7 +188,7 @@ def test_the_paths_are_those_of_googles_client() -> None:
     for method, ((rule),) in rules.items():
         template = rule["uri"].replace("{", "").replace("}", "")
         path = "/".join(part.rpartition("=")[2] for part in template.split("/"))
-        call = transcoding.find_call(rule["method"].upper(), path.replace("*", "x"))
+        call = ROUTES.find_call(rule["method"].upper(), path.replace("*", "x"))
         assert call.method == method
 
 
@@ -196,14 +199,14 @@ def test_the_paths_are_those_of_googles_client() -> None:
 def test_tasks_are_buffered_with_a_post(
     prefix: str, path: str, rest: tuple[str, ...]
 ) -> None:
-    call = transcoding.find_call("POST", f"{prefix}{QUEUE}/{path}")
+    call = ROUTES.find_call("POST", f"{prefix}{QUEUE}/{path}")
 
     assert (call.method, call.resource, call.rest) == ("BufferTask", QUEUE, rest)
     assert not call.read("alt=json", b"not JSON, and not to be").ByteSize()
     task = tasks_v2.Task.pb()(name="n")
-    assert call.write(task, "") == {"task": {"name": "n"}}
+    assert write_response(call, task, "") == {"task": {"name": "n"}}
     with pytest.raises(ApiError):
-        transcoding.find_call("GET", f"{prefix}{QUEUE}/{path}")
+        ROUTES.find_call("GET", f"{prefix}{QUEUE}/{path}")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,7 @@ def test_tasks_are_buffered_with_a_post(
 )
 def test_nothing_is_elsewhere(verb: str, path: str) -> None:
     with pytest.raises(ApiError) as caught:
-        transcoding.find_call(verb, path)
+        ROUTES.find_call(verb, path)
 
     assert caught.value.code == code_pb2.NOT_FOUND
 
@@ -253,7 +256,7 @@ def test_paths_are_decoded_once_and_by_segment(path: str, name: str) -> None:
 
 
 def test_an_action_may_be_encoded() -> None:
-    assert transcoding.find_call("POST", f"/v2/{QUEUE}%3Apause").method == "PauseQueue"
+    assert ROUTES.find_call("POST", f"/v2/{QUEUE}%3Apause").method == "PauseQueue"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +358,7 @@ def test_a_body_is_refused_by_the_name_of_its_field() -> None:
 @given(st.text(), st.text())
 def test_no_path_and_no_query_break_anything(path: str, query: str) -> None:
     try:
-        transcoding.find_call("GET", path)
+        ROUTES.find_call("GET", path)
         refused = False
     except ApiError as error:
         refused = error.code == code_pb2.NOT_FOUND
@@ -430,7 +433,7 @@ def test_operations_say_what_they_hold() -> None:
 
 
 def test_deleted_things_are_an_empty_object() -> None:
-    call = transcoding.find_call("DELETE", f"/v2/{TASK}")
+    call = ROUTES.find_call("DELETE", f"/v2/{TASK}")
 
     assert call.write(policy_pb2.Policy(), "") == {}
 
@@ -475,7 +478,7 @@ def test_firebase_finds_the_new_tasks_name() -> None:
 def test_every_code_has_its_http_status(code: str, status: int) -> None:
     error = ApiError(code_pb2.Code.Value(code), "Why.")
 
-    assert transcoding.write_error(error) == (
+    assert write_error(error) == (
         status,
         {"error": {"code": status, "message": "Why.", "status": code}},
     )
@@ -485,7 +488,7 @@ def test_details_of_refusals_say_what_they_are() -> None:
     info = error_details_pb2.ErrorInfo(reason="CONSUMER_INVALID", metadata={"a": "b"})
     words = error_details_pb2.LocalizedMessage(locale="en-US", message="Why.")
 
-    _, content = transcoding.write_error(
+    _, content = write_error(
         ApiError(code_pb2.PERMISSION_DENIED, "Why.", (info, words))
     )
 

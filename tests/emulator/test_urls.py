@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.core import urls
-from cloudtask.emulator.core.urls import Url
+from cloudtask.emulator.values import urls
+from cloudtask.emulator.values.urls import Url
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_any_text_comes_apart_and_together_again_but_for_the_fragment(
     ],
 )
 def test_what_cannot_stand_in_a_request_is_escaped(url: str, encoded: str) -> None:
-    assert urls.encoded(url) == encoded
+    assert urls.encode(url) == encoded
 
 
 @given(st.text())
 def test_an_encoded_url_stays_as_it_is(text: str) -> None:
-    encoded = urls.encoded(f"http://a/{text}")
+    encoded = urls.encode(f"http://a/{text}")
 
     assert encoded.isascii()
     assert encoded.isprintable()
-    assert urls.encoded(encoded) == encoded
+    assert urls.encode(encoded) == encoded

@@ -1,16 +1,16 @@
 import re
 from collections.abc import Iterator
 from importlib import resources
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cloudtask.emulator import Emulator
-from cloudtask.emulator.sending.journal import Journal
-from cloudtask.emulator.sending.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.tasks.sending.journal import Journal
+from cloudtask.emulator.tasks.service import TasksService
 from cloudtask.emulator.web import answers
-from cloudtask.emulator.web.application import application
+from cloudtask.emulator.web.application import make_application
 from cloudtask.emulator.web.guard import is_loopback
 
 from .calls import call, get
@@ -18,13 +18,20 @@ from .calls import call, get
 
 def routes() -> list[tuple[str, str]]:
     """Return every route there is, with something for its variables."""
-    anything: Any = SimpleNamespace(journal=Journal())
-    app = application(
-        api=anything,
-        engine=anything,
-        instrument=anything,
+    anything: Any = None
+    journal = Journal()
+    service = TasksService(
+        *(anything, anything, anything, anything),
+        journal=journal,
+        clock=anything,
+        faults=anything,
+        declare=anything,
+    )
+    app = make_application(
         issuer=anything,
+        watch=journal.watch,
         allowed_hosts=(),
+        add_routes=service.add_routes,
     )
     found = {
         (route.method, re.sub(r"{.+?}", "1", route.resource.canonical))

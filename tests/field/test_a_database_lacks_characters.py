@@ -14,7 +14,7 @@ from django.test import Client, override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from cloudtask import CloudTaskRequest, RetryPolicy, task
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
 from cloudtask.results import cancel, get_result
 from cloudtask.results.columns.texts import JSON, escape, find_charset

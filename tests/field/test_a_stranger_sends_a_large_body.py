@@ -19,7 +19,7 @@ from django.urls import include, path
 
 from cloudtask.asgi import guard
 from cloudtask.auth import Authenticator
-from cloudtask.views import MAX_BODY_BYTES
+from cloudtask.wire.limits import MAX_BODY_BYTES
 from tests.security.sending import payload
 
 SECRET = "a secret for tests of 32 bytes.."

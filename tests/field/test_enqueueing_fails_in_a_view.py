@@ -58,7 +58,7 @@ def enqueue_at_the_commit(**given: Any) -> None:
 def send_many(**given: Any) -> None:
     """As the commit of several tasks does, and who raises what came of it."""
     transport = get_transport(get_settings())
-    _, handover = pay(card=CARD, **given)._prepared(get_settings(), None, None)
+    _, handover = pay(card=CARD, **given)._prepare(get_settings(), None, None)
     [answer, _] = transport.send_many([handover.task] * 2)
     assert isinstance(answer, Exception)
     raise answer

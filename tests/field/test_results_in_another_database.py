@@ -13,7 +13,7 @@ from django.db import IntegrityError, connections, transaction
 from django.test import Client, RequestFactory, override_settings
 
 from cloudtask import CloudTaskRequest, Reject, task
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.results import cancel, get_result
 from cloudtask.results.models import TaskError, TaskRecord

@@ -23,8 +23,9 @@ from django.test import override_settings
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
-from cloudtask.transports import get_transport, google_channel
-from cloudtask.transports.base import Transport
+from cloudtask.transports import get_transport
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.google import channel
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.outgoing import outgoing_task
 from tests.reliability.cluster import Proxy
@@ -53,12 +54,12 @@ def proxy(emulator: Emulator) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[str], Transport]]:
+def connect() -> Iterator[Callable[[str], QueueTransport]]:
     """Return a function that has tasks sent to an address."""
     with ExitStack() as stack:
         stack.callback(lambda: get_transport(get_settings()))
 
-        def connect(address: str) -> Transport:
+        def connect(address: str) -> QueueTransport:
             raw = {
                 **django_settings.CLOUDTASK,
                 "TRANSPORT": GOOGLE_TRANSPORT,
@@ -75,19 +76,19 @@ def a_task(**fields: Any) -> OutgoingTask:
     return outgoing_task(queue_path=QUEUE_PATH, **fields)
 
 
-def send_many(transport: Transport) -> None:
+def send_many(transport: QueueTransport) -> None:
     for answer in transport.send_many([a_task() for _ in range(3)]):
         if isinstance(answer, EnqueueError):
             raise answer
 
 
-def delete_many(transport: Transport) -> None:
+def delete_many(transport: QueueTransport) -> None:
     left = transport.delete_many([f"{QUEUE_PATH}/tasks/{n}" for n in range(3)])
     for error in left.values():
         raise error
 
 
-CALLS: dict[str, Callable[[Transport], object]] = {
+CALLS: dict[str, Callable[[QueueTransport], object]] = {
     "delay": lambda _: add().delay(),
     "adelay": lambda _: asyncio.run(add().adelay()),
     "named": lambda transport: transport.send(a_task(task_id=f"n{monotonic_ns()}")),
@@ -116,7 +117,7 @@ def tries_until_it_works(call: Callable[[], object]) -> list[float]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_packets_vanish_on_a_connection_that_seems_fine(
-    connect: Callable[[str], Transport], proxy: Proxy, name: str
+    connect: Callable[[str], QueueTransport], proxy: Proxy, name: str
 ) -> None:
     transport = connect(f"127.0.0.1:{proxy.port}")
     CALLS[name](transport)
@@ -127,7 +128,7 @@ def test_packets_vanish_on_a_connection_that_seems_fine(
     assert len(took) == 2
 
 
-SEVERAL: dict[str, Callable[[Transport], object]] = {
+SEVERAL: dict[str, Callable[[QueueTransport], object]] = {
     "send_many": lambda transport: transport.send_many(
         [outgoing_task(queue_path=f"{QUEUE_PATH}-{n}") for n in range(3)]
     ),
@@ -139,7 +140,7 @@ SEVERAL: dict[str, Callable[[Transport], object]] = {
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_several_calls_together_wait_no_longer_than_one_may(
-    connect: Callable[[str], Transport], proxy: Proxy, name: str
+    connect: Callable[[str], QueueTransport], proxy: Proxy, name: str
 ) -> None:
     transport = connect(f"127.0.0.1:{proxy.port}")
     transport.send(a_task())
@@ -155,7 +156,7 @@ def test_several_calls_together_wait_no_longer_than_one_may(
 
 
 def test_those_who_wait_share_one_new_connection(
-    connect: Callable[[str], Transport], proxy: Proxy
+    connect: Callable[[str], QueueTransport], proxy: Proxy
 ) -> None:
     transport = connect(f"127.0.0.1:{proxy.port}")
     transport.send(a_task())
@@ -170,15 +171,15 @@ def test_those_who_wait_share_one_new_connection(
 
 @pytest.mark.parametrize("call", ["delay", "adelay", "send_many"])
 def test_the_service_was_away_until_nobody_looked_for_it_any_more(
-    connect: Callable[[str], Transport],
+    connect: Callable[[str], QueueTransport],
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
 ) -> None:
     # As after hours of failed attempts, or after the name was not found.
     waits = ("grpc.testing.fixed_reconnect_backoff_ms", 600_000)
-    options = (*google_channel.EMULATOR_OPTIONS, waits)
-    monkeypatch.setattr(google_channel, "EMULATOR_OPTIONS", options)
+    options = (*channel.EMULATOR_OPTIONS, waits)
+    monkeypatch.setattr(channel, "EMULATOR_OPTIONS", options)
     transport = connect(emulator.host)
     CALLS[call](transport)
     port = int(emulator.host.rpartition(":")[2])

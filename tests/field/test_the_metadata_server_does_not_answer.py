@@ -18,7 +18,7 @@ from django.core import checks
 from django.test import override_settings
 
 from cloudtask import auth, transports
-from cloudtask.backends import django_kind
+from cloudtask.backends import definitions
 from cloudtask.conf import environment
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.framework import task_backends
@@ -119,7 +119,7 @@ def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
     auth._authenticators.clear()
 
 

@@ -15,7 +15,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from cloudtask import CloudTaskRequest, task
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import task_finished
 from cloudtask.results import get_result
 from cloudtask.results.models import TaskError, TaskRecord

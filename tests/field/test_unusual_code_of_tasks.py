@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from freezegun import freeze_time
 
 from cloudtask import CloudTaskRequest, Reject, Retry, task
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import EncodeError, InvalidTask
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport, StoredTask

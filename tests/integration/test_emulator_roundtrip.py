@@ -15,12 +15,12 @@ from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, Task
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EnqueueError, PayloadTooLarge, TaskAlreadyExists
 from cloudtask.transports import get_transport
 from cloudtask.wire.outgoing import OutgoingTask
-from cloudtask.wire.stored_size import check_size, stored_size
+from cloudtask.wire.stored_size import check_size, count_stored_bytes
 from tests import tasks
 from tests.live import SERVICE_ACCOUNT, Live, live
 from tests.outgoing import outgoing_task
@@ -466,7 +466,7 @@ def test_the_largest_task_that_we_send_is_the_largest_that_is_taken(
     _, outgoing = heavy._outgoing(get_settings(), route, at)
     with pytest.raises(EnqueueError, match="INVALID_ARGUMENT: Task size too large"):
         transport.send(outgoing)
-    assert stored_size(outgoing) == 1_048_570
+    assert count_stored_bytes(outgoing) == 1_048_570
 
     schedule(largest)
     assert site.emulator.pending == 1
@@ -513,7 +513,7 @@ def test_the_emulator_counts_bytes_as_we_do(
         )
 
     # Of lengths in this range the length takes as many bytes itself.
-    body = 1_048_569 - (stored_size(outgoing("a", 1_000_000)) - 1_000_000)
+    body = 1_048_569 - (count_stored_bytes(outgoing("a", 1_000_000)) - 1_000_000)
     check_size(outgoing("a", body))
     transport.send(outgoing("a", body))
     with pytest.raises(PayloadTooLarge):

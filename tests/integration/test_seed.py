@@ -18,8 +18,8 @@ import pytest
 from django.test import override_settings
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch import registry
 from cloudtask.emulator import Emulator
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import TaskAlreadyExists
 from cloudtask.transports import get_transport
 from cloudtask.transports.google import GoogleTransport

@@ -11,7 +11,7 @@ from django.test import override_settings
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.transports import get_transport
-from cloudtask.transports.base import Transport
+from cloudtask.transports.base import QueueTransport
 from tests.live import FAST_QUEUE, Live, live
 from tests.tasks import add, ran
 
@@ -25,8 +25,10 @@ def site() -> Iterator[Live]:
         yield site
 
 
-def transport() -> Transport:
-    return get_transport(get_settings())
+def transport() -> QueueTransport:
+    transport = get_transport(get_settings())
+    assert isinstance(transport, QueueTransport)
+    return transport
 
 
 def test_a_task_is_in_its_queue_until_it_is_deleted(site: Live) -> None:
@@ -69,7 +71,7 @@ def test_a_name_without_a_project_is_refused() -> None:
 
 
 @pytest.fixture
-def unreachable() -> Iterator[Transport]:
+def unreachable() -> Iterator[QueueTransport]:
     """Google's transport, with nobody who listens."""
     raw = {
         **django_settings.CLOUDTASK,
@@ -83,7 +85,7 @@ def unreachable() -> Iterator[Transport]:
 
 @pytest.mark.parametrize("ask", ["has", "delete"])
 def test_a_server_that_is_not_there_is_unavailable(
-    unreachable: Transport, ask: str
+    unreachable: QueueTransport, ask: str
 ) -> None:
     name = f"{QUEUES}/default/tasks/1234"
 

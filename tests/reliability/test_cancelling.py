@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.stores import Ending, Standing

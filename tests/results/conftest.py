@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from cloudtask import transports
-from cloudtask.backends import django_kind
+from cloudtask.backends import definitions
 from cloudtask.results import claims, heartbeat
 from cloudtask.results.sweeping import traffic
 from tests.backends.samples import TASKS
@@ -28,7 +28,7 @@ def _results(settings: Any) -> Iterator[None]:
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
-    django_kind._shared.clear()
+    definitions._shared.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -16,16 +16,17 @@ from django.test.utils import CaptureQueriesContext
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, task
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Outcome, run
+from cloudtask.dispatch.execution import run
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Outcome
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.results.models import TaskRecord
 from cloudtask.stores import Claim, get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
-from cloudtask.wire.attempts import CloudTaskRequest as Request
 from cloudtask.wire.payload import Payload, decode, new_id
+from cloudtask.wire.request import CloudTaskRequest as Request
 from tests.tasks import aadd, add, ran
 
 __all__ = ["aadd", "add"]
@@ -232,7 +233,7 @@ def claim(task: str | Payload, attempt: int = 1) -> Claim:
 def dispatch(task: str | Payload, attempt: int = 1) -> Outcome:
     """Run an attempt, as the view does."""
     wanted = payload_of(task) if isinstance(task, str) else task
-    return run(attempt_for(wanted, meta(attempt)))
+    return run(make_attempt(wanted, meta(attempt)))
 
 
 def post(id: str, attempt: int = 1) -> Any:  # noqa: A002

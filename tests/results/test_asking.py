@@ -9,8 +9,9 @@ from asgiref.sync import async_to_sync
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask import results as asking
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Status, arun
+from cloudtask.dispatch.execution import arun
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import ResultNotFound
 from cloudtask.results import control
 from cloudtask.results.heartbeat import Heart
@@ -93,7 +94,7 @@ def test_a_django_task_asks_its_context(
     defined = with_options(takes_context=True)(func)
     monkeypatch.setitem(globals(), func.__name__, defined)
     result = defined.enqueue()
-    attempt = attempt_for(payload_of(result.id), meta())
+    attempt = make_attempt(payload_of(result.id), meta())
 
     outcome = async_to_sync(arun)(attempt)
     assert outcome.status is Status.DONE

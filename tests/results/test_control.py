@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 
 from cloudtask.conf import GOOGLE_TRANSPORT
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
 from cloudtask.results import control, pruning, sending
@@ -31,9 +31,9 @@ from cloudtask.results.pruning import prune, prune_some, select_prunable
 from cloudtask.results.sweeping import sweep
 from cloudtask.results.verbs import add_copies
 from cloudtask.stores import Ending, Standing
-from cloudtask.transports import base
-from cloudtask.transports.base import Patience
+from cloudtask.transports import patience
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
@@ -404,7 +404,7 @@ def test_many_are_retried_in_no_longer_than_a_call_may_take(
         raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
 
     monkeypatch.setattr(MemoryTransport, "run", run)
-    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(patience, "monotonic", lambda: clock[0])
     assert retry_now(TaskRecord.objects.all()) == []
 
     # The third one would not be answered either.

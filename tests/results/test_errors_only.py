@@ -10,7 +10,7 @@ from django.db import DatabaseError, transaction
 
 from cloudtask import CloudTaskRequest, RetryPolicy, task
 from cloudtask.conf import get_settings
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
 from cloudtask.results import error_claims

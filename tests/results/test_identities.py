@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import InvalidCredentials
 from cloudtask.results import control, error_claims, records
 from cloudtask.results.leases import MAX_INTERRUPTIONS

@@ -17,7 +17,7 @@ from cloudtask.emulator import Emulator
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
-from cloudtask.transports import google
+from cloudtask.transports.google import transport as google
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.results.samples import (
     add,
@@ -210,7 +210,7 @@ def test_what_cannot_be_sent_is_sent_by_the_sweeper(
     assert sweep() == Swept(sent=5)
     assert calls.methods == [CREATE]
     for each in tasks:
-        each.sent_as(row(each.id).name)
+        each.note_sent(row(each.id).name)
     check(emulator, *tasks)
 
 

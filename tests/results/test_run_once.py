@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask.conf import get_settings
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.results.control import redrive
 from cloudtask.results.heartbeat import Heart
 from cloudtask.results.models import TaskRecord
@@ -61,7 +61,7 @@ def leave(request: CloudTaskRequest) -> None:
 
 def begin(id: str, attempt: int = 1) -> Claim:  # noqa: A002
     """An attempt begins, as the view has it."""
-    asked = attempt_for(payload_of(id), meta(attempt))
+    asked = make_attempt(payload_of(id), meta(attempt))
     assert asked.request.run_once is True
     return asked.store.claim(asked.payload, asked.request)
 
@@ -190,7 +190,7 @@ def test_a_worker_that_was_only_slow_writes_nothing_any_more(enqueued: Any) -> N
 def test_a_sweeper_that_does_not_know_the_task_has_nobody_run_it_again(
     enqueued: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cloudtask.dispatch import registry
+    from cloudtask.enqueue import registry
 
     die(enqueued.id)
     queue().clear()
@@ -260,7 +260,7 @@ def test_a_policy_of_one_attempt_outlives_a_worker(settings: Any) -> None:
     settings.CLOUDTASK = {**settings.CLOUDTASK, "RETRY": {"max_attempts": 1}}
     result = django_tasks.add.enqueue(1, 2)
     wanted = payload_of(result.id)
-    asked = attempt_for(wanted, meta())
+    asked = make_attempt(wanted, meta())
     get_store(get_settings()).claim(wanted, asked.request)
     expire(result.id)
 

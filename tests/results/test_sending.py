@@ -217,6 +217,19 @@ def test_tasks_that_no_client_can_delete_are_logged(
     ]
 
 
+def test_a_task_of_a_transport_that_only_sends_is_in_no_queue(settings: Any) -> None:
+    enqueued = add(1, 2).delay()
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is True
+    settings.CLOUDTASK = {
+        **settings.CLOUDTASK,
+        "TRANSPORT": "cloudtask.transports.immediate.ImmediateTransport",
+    }
+
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is False
+    assert sending.run_now(row(enqueued.id), sending.make_patience()) is False
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
+
+
 def test_a_task_is_run_now() -> None:
     enqueued, never_sent = add(1, 2).schedule(at=AT), add().schedule(at=AT)
     change(never_sent.id, name="")

@@ -13,9 +13,10 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from cloudtask import CloudTaskRequest, RetryPolicy, task
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Status, arun, run
+from cloudtask.dispatch.execution import arun, run
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Status
+from cloudtask.enqueue import registry
 from cloudtask.results.admin.detail import render_arguments
 from cloudtask.results.models import TaskError, TaskRecord
 from tests.backends.samples import recorded
@@ -238,7 +239,7 @@ def test_the_log_of_django_is_told_nothing_of_it(
     )(django_pay)
     monkeypatch.setitem(globals(), "django_pay", defined)
     result = defined.enqueue(1, token=TOKEN)
-    run(attempt_for(payload_of(result.id), {}))
+    run(make_attempt(payload_of(result.id), {}))
 
     [record] = [r for r in caplog.records if r.levelname == "ERROR"]
     assert record.exc_info is not None
@@ -252,7 +253,7 @@ def test_the_log_of_django_is_told_nothing_of_it(
 def test_no_object_shows_arguments() -> None:
     bound = pay(1, TOKEN, card=CARD)
     enqueued = bound.delay()
-    attempt = attempt_for(payload_of(enqueued.id), {})
+    attempt = make_attempt(payload_of(enqueued.id), {})
     found = row(enqueued.id)
     [stored] = queue().tasks
 

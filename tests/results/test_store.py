@@ -11,8 +11,9 @@ import pytest
 from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import QuerySet
 
-from cloudtask.dispatch.dispatches import attempt_for
-from cloudtask.dispatch.execution import Status, run
+from cloudtask.dispatch.execution import run
+from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import StoreUnavailable, TaskAlreadyExists
 from cloudtask.results import claims, heartbeat
 from cloudtask.results.claims import LeaseClaim
@@ -263,7 +264,7 @@ def test_the_trace_of_the_latest_attempt_is_kept() -> None:
     enqueued = come_again().delay()
     for trace in ("a" * 32, "b" * 32):
         headers = {"HTTP_TRACEPARENT": f"00-{trace}-00f067aa0ba902b7-01"}
-        run(attempt_for(payload_of(enqueued.id), {**meta(1), **headers}))
+        run(make_attempt(payload_of(enqueued.id), {**meta(1), **headers}))
         assert enqueued.result().trace_id == trace
 
     dispatch(enqueued.id, attempt=3)
@@ -635,7 +636,7 @@ def test_a_finished_task_is_answered_200_and_not_run_again() -> None:
 def test_a_renamed_task_does_not_strand_a_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from cloudtask.dispatch import registry
+    from cloudtask.enqueue import registry
 
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
     enqueued = add(1, 2).delay()

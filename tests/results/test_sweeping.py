@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, transaction
 
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
@@ -23,7 +23,7 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, recovery, sweep, traffic
 from cloudtask.results.sweeping.recovery import GRACE
 from cloudtask.stores import Ending, Standing
-from cloudtask.transports import base
+from cloudtask.transports import patience
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
@@ -305,7 +305,7 @@ def test_a_pass_waits_for_an_outage_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(MemoryTransport, "send", silent)
     monkeypatch.setattr(MemoryTransport, "has", silent)
-    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(patience, "monotonic", lambda: clock[0])
 
     assert sweep() == Swept(unsent=1)
     assert asked == [unsent]
@@ -342,7 +342,7 @@ def test_a_pass_looks_for_tasks_no_longer_than_a_call_may_take(
         raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "has", has)
-    monkeypatch.setattr(base, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(patience, "monotonic", lambda: clock[0])
     assert sweep() == Swept()
 
     # The third one would not be answered either.

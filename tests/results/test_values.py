@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cloudtask.conf import get_settings
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.results.columns.texts import MAX_TEXT, clean_text
 from cloudtask.results.columns.values import MAX_VALUE, dump_value, load_value
 from cloudtask.stores import Ending, StoredResult, get_store

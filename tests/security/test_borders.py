@@ -12,7 +12,7 @@ import pytest
 from django.test import override_settings
 
 from cloudtask import auth
-from cloudtask.backends import CloudTasksBackend, django_kind
+from cloudtask.backends import CloudTasksBackend, definitions
 from cloudtask.checks import check_backend
 from cloudtask.framework import InvalidTask, Task, task_backends
 from cloudtask.testing import memory_queue
@@ -55,7 +55,7 @@ def _two_backends(settings: Any) -> Any:
     settings.CLOUDTASK = PLACE
     settings.TASKS = TASKS
     yield
-    django_kind._shared.clear()
+    definitions._shared.clear()
     auth._authenticators.clear()
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 
 from cloudtask.checks import check_cloudtask
-from cloudtask.views import MAX_BODY_BYTES
+from cloudtask.wire.limits import MAX_BODY_BYTES
 from tests import tasks
 from tests.security import keyserver, middlewares, samples
 from tests.security.keyserver import KeyServer

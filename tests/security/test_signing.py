@@ -15,7 +15,7 @@ from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import ConfigurationError, InvalidCredentials
 from cloudtask.testing import memory_queue
 from cloudtask.transports import get_transport
-from cloudtask.transports.google import to_message
+from cloudtask.transports.google.messages import to_message
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import decode
 from tests import tasks

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 
-from cloudtask.views import MAX_BODY_BYTES
+from cloudtask.wire.limits import MAX_BODY_BYTES
 from tests import live, tasks
 from tests.security import samples
 from tests.security.sending import PATH, payload

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cloudtask.emulator.core.instants import SECOND
-from cloudtask.emulator.sending.tokens import TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
+from cloudtask.emulator.values.instants import SECOND
 from tests import tasks
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Send, Unreadable, payload, send_wsgi

@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, override_settings
 
-from cloudtask.dispatch.execution import Status
+from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import TaskResultStatus
 from cloudtask.results import cancel, claims, heartbeat
 from cloudtask.results.models import TaskRecord

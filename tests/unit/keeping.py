@@ -12,9 +12,9 @@ from cloudtask.stores import Claim, Ending, ResultStore, Standing, StoredResult
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 AWAY = "The database of results failed: away"
 

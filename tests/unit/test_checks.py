@@ -16,7 +16,7 @@ from django.urls import clear_script_prefix, include, path, set_script_prefix
 from cloudtask import task
 from cloudtask.checks import check_backend, check_cloudtask
 from cloudtask.conf.validation import CHECKS, PROJECT_WIDE
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from tests import tasks
 
 SECRET = "a secret of more than 24 bytes"

@@ -22,8 +22,8 @@ from google.cloud.tasks_v2.services.cloud_tasks.transports import (
 from cloudtask.conf import Settings
 from cloudtask.conf.validation import QueueConfig
 from cloudtask.emulator import commandline
-from cloudtask.emulator.arguments import effective
-from cloudtask.emulator.declarations import parse_queue
+from cloudtask.emulator.arguments.values import resolve
+from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.framework import BaseTaskBackend
 from cloudtask.management.commands.cloudtask import (
     emulator_defaults,
@@ -114,7 +114,7 @@ def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
     ((options, implied),) = seen
-    values = effective(vars(options), implied)
+    values = resolve(vars(options), implied)
     assert values["port"] == 9001
     # Of two declarations of a queue the later counts.
     assert values["queues"] == ["default", "other", "default:max_attempts=2"]

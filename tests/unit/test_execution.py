@@ -17,16 +17,13 @@ from django.http import HttpRequest
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, TaskDefinition
 from cloudtask.conf import Settings
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.execution import (
-    Attempt,
-    Outcome,
-    Status,
-    arun,
-    make_request,
-    run,
-)
+from cloudtask.dispatch.attempts import Attempt, Observer, make_request
+from cloudtask.dispatch.execution import arun, run
+from cloudtask.dispatch.outcomes import Outcome, Status
+from cloudtask.dispatch.reporting import LogObserver
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
+from cloudtask.enqueue.kind import OBSERVERS
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.stores import NO_STORE, Claim, Ending, Standing
 from cloudtask.wire.payload import Payload
@@ -86,7 +83,7 @@ def hurry(request: CloudTaskRequest) -> CloudTaskRequest:
 def report(request: CloudTaskRequest) -> list[bool]:
     request.progress(1, 2, "half")
     before = request.check_cancelled()
-    request._claim.cancelled = True  # type: ignore[attr-defined]
+    request._hold.cancelled = True  # type: ignore[attr-defined]
     return [before, request.cancelled]
 
 
@@ -172,37 +169,51 @@ def made(
 ) -> Attempt:
     definition = registry.get(sent.task)
     request = make_request(sent, definition, settings or Settings(), meta or {}, http)
-    return Attempt(definition, sent, request)
+    return Attempt(definition, sent, request, observers=OBSERVERS)
 
 
-# What another kind of task is told
+# What observers are told
 
-#: What the attempts below were told, in order.
+#: What the observer below was told, in order.
 told: list[tuple[Any, ...]] = []
 
 
-class Told(Attempt):
+class Told(Observer):
     """Keeps what it is told, and the exception that is handled meanwhile."""
 
-    def started(self) -> None:
-        told.append(("started", *ran, sys.exception()))
+    def starting(self, attempt: Attempt) -> None:
+        told.append(("starting", *ran, sys.exception()))
 
-    async def astarted(self) -> None:
-        told.append(("astarted", *ran, sys.exception()))
+    async def astarting(self, attempt: Attempt) -> None:
+        told.append(("astarting", *ran, sys.exception()))
 
-    def ended(self, outcome: Outcome, error: BaseException | None = None) -> None:
+    def ended(
+        self, attempt: Attempt, outcome: Outcome, error: BaseException | None
+    ) -> None:
         assert sys.exception() is error
         told.append(("ended", outcome, error))
 
     async def aended(
-        self, outcome: Outcome, error: BaseException | None = None
+        self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
         assert sys.exception() is error
         told.append(("aended", outcome, error))
 
+    def refused(self, attempt: Attempt, outcome: Outcome) -> None:
+        told.append(("refused", outcome))
 
-class Elsewhere(Told):
+    def lost(self, attempt: Attempt, outcome: Outcome) -> None:
+        told.append(("lost", outcome))
+
+
+#: That observer, after those that are always there.
+TOLD = (*OBSERVERS, Told())
+
+
+class Elsewhere(Attempt):
     """Calls the function with something else."""
+
+    __slots__ = ()
 
     def arguments(self) -> tuple[Any, ...]:
         return (None, "return")
@@ -210,15 +221,17 @@ class Elsewhere(Told):
 
 @pytest.fixture(params=[run, async_to_sync(arun)], ids=["sync", "async"])
 def run_and_tell(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outcome]]:
-    """Run an attempt, and check that the hooks of the other way are not."""
+    """Run an attempt, and check that nothing is told in the other way."""
     told.clear()
     prefix = "" if request.param is run else "a"
 
-    def tell(attempt: Attempt, kind: type[Attempt] = Told) -> Outcome:
-        asked = kind(attempt.definition, attempt.payload, attempt.request)
+    def tell(attempt: Attempt, kind: type[Attempt] = Attempt) -> Outcome:
+        asked = kind(
+            attempt.definition, attempt.payload, attempt.request, observers=TOLD
+        )
         outcome: Outcome = request.param(asked)
         names = {str(name) for name, *_ in told}
-        assert names <= {f"{prefix}started", f"{prefix}ended"}
+        assert names <= {f"{prefix}starting", f"{prefix}ended"}
         told[:] = [(name.removeprefix(prefix), *rest) for name, *rest in told]
         return outcome
 
@@ -240,7 +253,7 @@ def run_and_tell(request: pytest.FixtureRequest) -> Iterator[Callable[..., Outco
         ("reject", LAST, Status.REJECTED, Reject),
     ],
 )
-def test_an_attempt_is_told_once_that_it_started_and_how_it_ended(
+def test_an_observer_is_told_once_that_an_attempt_starts_and_how_it_ended(
     run_and_tell: Callable[..., Outcome],
     definition: TaskDefinition[..., object],
     how: str,
@@ -254,8 +267,8 @@ def test_an_attempt_is_told_once_that_it_started_and_how_it_ended(
 
     outcome = run_and_tell(asked)
 
-    (started, ended) = told
-    assert started == ("started", None)
+    (starting, ended) = told
+    assert starting == ("starting", None)
     assert ended[:2] == ("ended", outcome)
     assert outcome.status is status
     # It ends while what was raised is handled: a traceback is at hand.
@@ -267,12 +280,12 @@ def test_an_attempt_is_told_once_that_it_started_and_how_it_ended(
         assert outcome.error in (ended[2], None)
 
 
-def test_it_has_started_before_its_function_runs(
+def test_it_is_told_of_the_start_before_the_function_runs(
     run_and_tell: Callable[..., Outcome],
 ) -> None:
     run_and_tell(attempt_of(add, 1, 2))
 
-    assert told[0] == ("started", None)  # With nothing in `ran`.
+    assert told[0] == ("starting", None)  # With nothing in `ran`.
     assert ran == [("add", 1, 2)]
 
 
@@ -307,12 +320,9 @@ def test_a_failure_that_others_report_is_no_error_here(
     level: int,
     reason: str,
 ) -> None:
-    class Quiet(Attempt):
-        reports_failure = False
-
     caplog.set_level(logging.DEBUG, "cloudtask")
     asked = attempt_of(behave, how, settings=Settings(retry=THRICE), attempt=attempt)
-    run(Quiet(asked.definition, asked.payload, asked.request))
+    run(replace(asked, observers=(LogObserver(reports_failures=False),)))
 
     [record] = (r for r in caplog.records if r.name == "cloudtask")
     assert record.levelno == level
@@ -330,12 +340,31 @@ def test_an_attempt_says_what_its_function_gets(
 
 
 @both_ways
-def test_an_attempt_that_is_told_nothing_runs_as_well(run: Run) -> None:
-    asked = attempt_of(add, 1, 2)
+def test_an_attempt_that_nobody_observes_runs_as_well(
+    caplog: pytest.LogCaptureFixture, run: Run
+) -> None:
+    caplog.set_level(logging.DEBUG, "cloudtask")
+    asked = replace(attempt_of(add, 1, 2), observers=())
 
     assert asked.arguments() == (asked.request, 1, 2)
-    assert asked.reports_failure
     assert run(asked) == Outcome(Status.DONE, value=3)
+    assert [r for r in caplog.records if r.name == "cloudtask"] == []
+
+
+@both_ways
+@pytest.mark.parametrize("how", ["return", "fail"])
+def test_an_observer_that_does_nothing_harms_nothing(run: Run, how: str) -> None:
+    asked = replace(attempt_of(behave, how), observers=(Observer(),))
+
+    assert run(asked).status is (Status.DONE if how == "return" else Status.RETRY)
+
+
+def test_a_task_that_stops_an_iteration_fails_as_any_other() -> None:
+    @task(path="shop.take_next")
+    def take_next(request: CloudTaskRequest) -> object:
+        return next(iter(()))
+
+    assert type(run(attempt_of(take_next)).error) is StopIteration
 
 
 def test_a_backend_that_runs_once_has_one_attempt() -> None:
@@ -579,7 +608,7 @@ def test_the_remaining_time_shrinks_and_is_never_negative(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("cloudtask.wire.attempts.monotonic", lambda: now)
+    monkeypatch.setattr("cloudtask.wire.request.monotonic", lambda: now)
     request = attempt_of(hurry).request
 
     assert request.remaining() == timedelta(seconds=30)
@@ -741,9 +770,9 @@ def fake() -> FakeStore:
     return FakeStore()
 
 
-def kept(store: FakeStore, attempt: Attempt, kind: type[Attempt] = Told) -> Attempt:
+def kept(store: FakeStore, attempt: Attempt) -> Attempt:
     """The same attempt, with a store that keeps what becomes of it."""
-    return kind(attempt.definition, attempt.payload, attempt.request, store=store)
+    return replace(attempt, store=store, observers=TOLD)
 
 
 @pytest.fixture(autouse=True)
@@ -829,7 +858,7 @@ def test_a_task_that_is_not_free_is_not_run(
         assert run(kept(fake, asked)) == Outcome(status)
 
     assert fake.words == ["claim", "claim"]
-    assert told == []
+    assert told == [("refused", Outcome(status))] * 2
     assert caplog.record_tuples == [
         (
             "cloudtask",
@@ -853,7 +882,7 @@ def test_a_task_that_is_not_free_is_not_run(
         ("return", LAST + 1),
     ],
 )
-def test_the_end_of_an_attempt_whose_lease_was_lost_is_told_to_nobody(
+def test_the_end_of_an_attempt_whose_lease_was_lost_counts_for_nothing(
     fake: FakeStore,
     run: Run,
     caplog: pytest.LogCaptureFixture,
@@ -872,6 +901,7 @@ def test_the_end_of_an_attempt_whose_lease_was_lost_is_told_to_nobody(
 
     assert fake.words == ["claim", "end"]
     assert "ended" not in [name.removeprefix("a") for name, *_ in told]
+    assert told[-1] == ("lost", Outcome(Status.BUSY))
     assert caplog.record_tuples == [
         (
             "cloudtask",
@@ -926,7 +956,7 @@ def test_what_ends_more_than_the_task_passes_through_once_it_is_recorded(
     [_, (_, ending)] = fake.calls
     assert type(ending.error) is error
     assert replace(ending, error=None) == Ending(final=final)
-    assert [name.removeprefix("a") for name, *_ in told] == ["started", "ended"]
+    assert [name.removeprefix("a") for name, *_ in told] == ["starting", "ended"]
     assert [r.levelno for r in caplog.records if r.name == "cloudtask"] == [level]
 
 
@@ -995,7 +1025,7 @@ def test_an_end_that_cannot_be_kept_is_told_to_nobody(
     with pytest.raises(StoreUnavailable, match=f"^{AWAY}$"):
         run(kept(fake, attempt_of(definition, how)))
 
-    assert [name.removeprefix("a") for name, *_ in told] == ["started"]
+    assert [name.removeprefix("a") for name, *_ in told] == ["starting"]
     assert caplog.messages == []
 
 
@@ -1024,8 +1054,5 @@ def test_a_store_never_waits_on_the_loop(fake: FakeStore) -> None:
     assert thread is not threading.current_thread()
 
 
-@pytest.mark.parametrize("make", [Attempt, Told])
-def test_an_attempt_keeps_nothing_unless_it_is_told_to(make: type[Attempt]) -> None:
-    asked = attempt_of(add, 1, 2)
-
-    assert make(asked.definition, asked.payload, asked.request).store is NO_STORE
+def test_an_attempt_keeps_nothing_unless_it_is_told_to() -> None:
+    assert attempt_of(add, 1, 2).store is NO_STORE

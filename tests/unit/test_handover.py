@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,9 @@ from django.test import TestCase, override_settings
 
 from cloudtask import Task, stores
 from cloudtask.conf import Settings, get_settings
-from cloudtask.enqueue import handover as handovers
+from cloudtask.enqueue import outbox
 from cloudtask.enqueue.decorators import task
+from cloudtask.enqueue.delivery import Delivery
 from cloudtask.enqueue.handover import Handover
 from cloudtask.exceptions import (
     EnqueueError,
@@ -31,8 +33,9 @@ from cloudtask.exceptions import (
 )
 from cloudtask.stores import NO_STORE, ResultStore
 from cloudtask.testing import memory_queue
-from cloudtask.transports.base import Patience, Transport
+from cloudtask.transports.base import Transport
 from cloudtask.transports.memory import MemoryTransport
+from cloudtask.transports.patience import Patience
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import Payload, encode
 from tests import tasks
@@ -321,20 +324,21 @@ def outgoing(task_id: str = "first") -> OutgoingTask:
 
 def handover(
     transport: Transport,
-    names: list[str],
+    on_sent: Callable[[str], object],
     task_id: str = "first",
     *,
     using: str | None = None,
     store: ResultStore = NO_STORE,
+    aon_sent: Callable[[str], Awaitable[None]] | None = None,
 ) -> Handover:
-    """One that notes the name of what was sent."""
     return Handover(
         transport,
         outgoing(task_id),
         PAYLOAD,
         store=store,
         using=using,
-        on_sent=names.append,
+        on_sent=on_sent,
+        aon_sent=aon_sent,
     )
 
 
@@ -353,7 +357,7 @@ def test_what_need_not_wait_is_handed_over_at_once(
     names: list[str] = []
 
     with transaction.atomic() if inside else nullcontext():
-        handover(queue, names, using=using).make(waits=waits)
+        handover(queue, names.append, using=using).make(waits=waits)
         assert names == [NAME]
 
     assert names == [stored.name for stored in queue.tasks]
@@ -366,23 +370,23 @@ def test_what_waits_is_handed_over_at_the_commit(
     names: list[str] = []
 
     with transaction.atomic(using=using):
-        handover(queue, names, using=using).make(waits=True)
+        handover(queue, names.append, using=using).make(waits=True)
         assert (names, queue.tasks) == ([], [])
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
     with rolled_back(using=using):
-        handover(queue, names, "2", using=using).make(waits=True)
+        handover(queue, names.append, "2", using=using).make(waits=True)
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
 
 def test_nobody_is_called_for_what_was_not_accepted(queue: MemoryTransport) -> None:
     names: list[str] = []
-    handover(queue, names).make(waits=True)
+    handover(queue, names.append).make(waits=True)
 
     with pytest.raises(TaskAlreadyExists):
-        handover(queue, names).make(waits=True)
+        handover(queue, names.append).make(waits=True)
     with pytest.raises(TaskAlreadyExists), transaction.atomic():
-        handover(queue, names).make(waits=True)
+        handover(queue, names.append).make(waits=True)
 
     assert names == [NAME]
 
@@ -396,20 +400,19 @@ def test_nobody_is_called_for_what_was_not_accepted(queue: MemoryTransport) -> N
         (True, "other", True),
     ],
 )
-def test_async_code_gets_the_name_of_what_is_handed_over_at_once(
+def test_async_code_is_told_the_name_of_what_is_handed_over_at_once(
     queue: MemoryTransport, waits: bool, using: str | None, inside: bool
 ) -> None:
     names: list[str] = []
 
-    async def enqueue() -> str | None:
-        return await handover(queue, names, using=using).amake(waits=waits)
+    async def enqueue() -> None:
+        await handover(queue, names.append, using=using).amake(waits=waits)
 
     with transaction.atomic() if inside else nullcontext():
-        assert async_to_sync(enqueue)() == NAME
-        assert [stored.name for stored in queue.tasks] == [NAME]
+        async_to_sync(enqueue)()
+        assert names == [stored.name for stored in queue.tasks] == [NAME]
 
-    # It has the name already.
-    assert names == []
+    assert names == [NAME]
 
 
 @pytest.mark.parametrize("using", [None, "default", "other"])
@@ -418,27 +421,93 @@ def test_async_code_is_told_the_name_after_the_commit(
 ) -> None:
     names: list[str] = []
 
-    async def enqueue(task_id: str) -> str | None:
-        return await handover(queue, names, task_id, using=using).amake(waits=True)
+    async def enqueue(task_id: str) -> None:
+        await handover(queue, names.append, task_id, using=using).amake(waits=True)
 
     with transaction.atomic(using=using):
-        assert async_to_sync(enqueue)("first") is None
+        async_to_sync(enqueue)("first")
         assert (names, queue.tasks) == ([], [])
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
     with rolled_back(using=using):
-        assert async_to_sync(enqueue)("2") is None
+        async_to_sync(enqueue)("2")
     assert names == [NAME]
+
+
+@pytest.mark.parametrize("store", [NO_STORE, FakeStore()], ids=["", "kept"])
+def test_async_code_may_be_told_by_a_coroutine(
+    queue: MemoryTransport, store: ResultStore
+) -> None:
+    told: list[str] = []
+
+    async def tell(name: str) -> None:
+        await asyncio.sleep(0)
+        told.append(name)
+
+    def fail(name: str) -> None:
+        raise AssertionError
+
+    asked = handover(queue, fail, store=store, aon_sent=tell)
+    async_to_sync(asked.amake)(waits=False)
+    assert told == [NAME]
+
+    names: list[str] = []
+    with transaction.atomic():
+        # There is no loop at the commit.
+        asked = handover(queue, names.append, "2", store=store, aon_sent=tell)
+        async_to_sync(asked.amake)(waits=True)
+    assert (names, told) == ([queue.tasks[1].name], [NAME])
+
+
+def test_a_task_whose_caller_is_cancelled_is_not_sent_at_the_commit(
+    queue: MemoryTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Delivery.send_at_commit
+
+    async def enqueue() -> None:
+        asked = handover(queue, print).amake(waits=True)
+        loop, enqueueing = asyncio.get_running_loop(), asyncio.ensure_future(asked)
+
+        def put_too_late(delivery: Delivery, connection: Any) -> None:
+            cancelled = threading.Event()
+            loop.call_soon_threadsafe(enqueueing.cancel)
+            loop.call_soon_threadsafe(cancelled.set)
+            assert cancelled.wait(10)
+            put(delivery, connection)
+
+        monkeypatch.setattr(Delivery, "send_at_commit", put_too_late)
+        with pytest.raises(asyncio.CancelledError):
+            await enqueueing
+
+    with transaction.atomic():
+        async_to_sync(enqueue)()
+        assert len(transaction.get_connection().run_on_commit) == 1
+    assert queue.tasks == []
+
+
+def test_what_was_sent_is_forgotten_if_its_caller_is_not_told(
+    queue: MemoryTransport,
+) -> None:
+    store = FakeStore()
+
+    async def tell(name: str) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        async_to_sync(handover(queue, print, store=store, aon_sent=tell).amake)(
+            waits=False
+        )
+    assert store.words == ["add", "sent", "drop"]
 
 
 def test_async_code_gets_the_error_of_what_is_not_accepted(
     queue: MemoryTransport,
 ) -> None:
     names: list[str] = []
-    handover(queue, names).make(waits=False)
+    handover(queue, names.append).make(waits=False)
 
     with pytest.raises(TaskAlreadyExists):
-        asyncio.run(handover(queue, names).amake(waits=False))
+        asyncio.run(handover(queue, names.append).amake(waits=False))
 
     assert names == [NAME]
 
@@ -486,12 +555,11 @@ def make(request: pytest.FixtureRequest) -> Callable[..., list[str]]:
 
     def make(transport: Transport, *, waits: bool = True, **fields: Any) -> list[str]:
         names: list[str] = []
-        asked = handover(transport, names, **fields)
+        asked = handover(transport, names.append, **fields)
         if request.param == "sync":
             asked.make(waits=waits)
         else:
-            name = async_to_sync(asked.amake)(waits=waits)
-            names.extend([name] if name else [])
+            async_to_sync(asked.amake)(waits=waits)
         return names
 
     return make
@@ -887,7 +955,7 @@ def test_each_transaction_is_sent_for_itself(enqueue: Enqueuer) -> None:
 
     assert enqueue.calls == ["cd", "ef"]
     # Nothing of them is left.
-    assert enqueue.transport not in {key[1] for key in handovers._batches}
+    assert enqueue.transport not in {key[1] for key in outbox._batches}
 
 
 def test_each_transport_sends_its_own_tasks(

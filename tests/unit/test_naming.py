@@ -64,34 +64,42 @@ def test_a_location_is_a_region(name: str, valid: bool) -> None:
 
 
 def test_a_queue_path_is_a_resource_name() -> None:
-    path = naming.queue_path("shop", "europe-west1", "emails")
+    path = naming.make_queue_path("shop", "europe-west1", "emails")
 
     assert path == "projects/shop/locations/europe-west1/queues/emails"
 
 
 def test_a_task_id_has_its_hash_in_front() -> None:
     # Pinned: another hash would let a duplicate in during a deployment.
-    assert naming.task_id("shop.tasks.add") == "cf376a08c1b6a7ad-shop-tasks-add"
-    assert naming.task_id("shop.tasks.add", "order-7") == "d280b52527265f50-order-7"
+    assert naming.make_task_id("shop.tasks.add") == "cf376a08c1b6a7ad-shop-tasks-add"
+    assert (
+        naming.make_task_id("shop.tasks.add", "order-7") == "d280b52527265f50-order-7"
+    )
 
 
 def test_equal_keys_of_two_tasks_do_not_meet() -> None:
     # Two functions of one name, which peers take for one.
-    assert naming.task_id("shop.tasks.clean") != naming.task_id("news.tasks.clean")
-    assert naming.task_id("shop.tasks.clean", "k") != naming.task_id("news.tasks", "k")
-    assert naming.task_id("shop.tasks", "clean") != naming.task_id("shop.tasks.clean")
+    assert naming.make_task_id("shop.tasks.clean") != naming.make_task_id(
+        "news.tasks.clean"
+    )
+    assert naming.make_task_id("shop.tasks.clean", "k") != naming.make_task_id(
+        "news.tasks", "k"
+    )
+    assert naming.make_task_id("shop.tasks", "clean") != naming.make_task_id(
+        "shop.tasks.clean"
+    )
 
 
 @given(st.text(max_size=600), st.none() | KEYS)
 def test_every_task_id_is_one_that_cloud_tasks_takes(
     path: str, key: str | None
 ) -> None:
-    assert TASK_ID.fullmatch(naming.task_id(path, key))
+    assert TASK_ID.fullmatch(naming.make_task_id(path, key))
 
 
 @given(st.tuples(KEYS, KEYS))
 def test_two_keys_make_two_ids(keys: tuple[str, str]) -> None:
-    first, second = (naming.task_id("shop.tasks.add", key) for key in keys)
+    first, second = (naming.make_task_id("shop.tasks.add", key) for key in keys)
 
     assert (first == second) is (keys[0] == keys[1])
 
@@ -122,8 +130,8 @@ def test_a_key_with_other_characters_is_refused(key: object) -> None:
 
 def test_a_wrong_key_makes_no_id() -> None:
     with pytest.raises(InvalidTask, match=r"the task id '' must be"):
-        naming.task_id("shop.tasks.add", "")
+        naming.make_task_id("shop.tasks.add", "")
 
 
 def test_the_longest_key_makes_an_id_of_the_greatest_length() -> None:
-    assert len(naming.task_id("p", "k" * naming.MAX_KEY_LENGTH)) == 500
+    assert len(naming.make_task_id("p", "k" * naming.MAX_KEY_LENGTH)) == 500

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from cloudtask import CloudTaskRequest, RetryPolicy
-from cloudtask.conf import ONCE
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
 from cloudtask.enqueue.options import TaskOptions, check_options
 from cloudtask.exceptions import InvalidTask
+from cloudtask.wire.retry import ONE_ATTEMPT
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,8 @@ def say(request: CloudTaskRequest) -> None: ...
         {"path": "shop.say"},
         {"aliases": ("shop.say", "blog.say")},
         {"aliases": ["shop.say"]},
-        {"run_once": True, "retry": ONCE},
+        {"run_once": True},
+        {"run_once": True, "retry": None},
         {"run_once": False, "retry": RetryPolicy(max_attempts=3)},
         {"sensitive": ("token", "card")},
         {"sensitive": ["token"]},
@@ -66,7 +67,7 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
     ("options", "message"),
     [
         # Another type than the option has.
-        ({"queue": 5}, "queue= must be a queue's name or alias, not 5."),
+        ({"queue": 5}, "queue= must be the name or alias of a queue, not 5."),
         (
             {"named": 7},
             "named= must be True, an id, or a callable that returns one, not 7.",
@@ -126,7 +127,7 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
             "deadline must be a timedelta from 15 seconds to 30 minutes, not 60.",
         ),
         ({"run_once": "no"}, "run_once= must be True or False, not 'no'."),
-        ({"run_once": 1, "retry": ONCE}, "run_once= must be True or False, not 1."),
+        ({"run_once": 1}, "run_once= must be True or False, not 1."),
         (
             {"sensitive": 0},
             "sensitive= must be a tuple of the names of arguments, not 0.",
@@ -161,8 +162,8 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
             "header 'X-CloudTasks-TaskRetryCount' is set by cloudtask or by Cloud "
             "Tasks. Leave it out.",
         ),
-        ({"headers": {"X Shop": "1"}}, "header 'X Shop' is no header name."),
-        ({"headers": {5: "1"}}, "header 5 is no header name."),
+        ({"headers": {"X Shop": "1"}}, "header 'X Shop' is not a header name."),
+        ({"headers": {5: "1"}}, "header 5 is not a header name."),
         (
             {"headers": {"X-Shop": "a\r\nX-Forged: 1"}},
             "header 'X-Shop' must have a value of printable ASCII characters.",
@@ -171,9 +172,9 @@ def test_an_option_in_range_is_taken(options: dict[str, Any]) -> None:
             {"headers": {"X-Shop": 1}},
             "header 'X-Shop' must have a value of printable ASCII characters.",
         ),
-        # One byte more than there is room for, with 12 around each.
+        # One byte more than there is room for.
         (
-            {"headers": {"X-Shop": "a" * 65_519}},
+            {"headers": {"X-Shop": "a" * 65_521}},
             "its headers have 65537 bytes; 65536 are allowed.",
         ),
     ],
@@ -184,7 +185,7 @@ def test_a_wrong_option_is_refused_at_decoration(
     with pytest.raises(InvalidTask) as caught:
         task(**options)(say)
     assert str(caught.value) == f"{options.get('path', say_path())}: {message}"
-    assert say_path() not in {d.path for d in registry.all_definitions()}
+    assert say_path() not in {d.path for d in registry.list_definitions()}
 
 
 def test_headers_up_to_the_limit_are_taken() -> None:
@@ -201,9 +202,11 @@ def test_an_unknown_option_is_refused_at_decoration() -> None:
 def test_a_task_that_runs_once_has_a_policy_of_one_attempt() -> None:
     defined = task(run_once=True)(say)
 
-    assert defined.retry is ONCE
-    assert ONCE.last_attempt == 1
-    assert TaskOptions(run_once=False).retry is None
+    assert defined.run_once is True
+    assert defined.retry is ONE_ATTEMPT
+    assert ONE_ATTEMPT.last_attempt == 1
+    defined = task(run_once=False)(say)
+    assert (defined.run_once, defined.retry) == (False, None)
 
 
 def test_options_cannot_be_changed() -> None:

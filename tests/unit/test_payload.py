@@ -88,7 +88,7 @@ def refusal(*args: Any, **kwargs: Any) -> str:
 
 
 def why_refused(text: bytes) -> str:
-    """Why this body is no payload."""
+    """Why this body is not a payload."""
     with pytest.raises(DecodeError) as caught:
         decode(text)
     # A logged error shows what it was raised from, and that quotes the body.
@@ -649,64 +649,64 @@ def test_a_bomb_of_levels_is_refused(left: str, right: str) -> None:
         body_with(left * 100_000 + "0" + right * 100_000),
     ):
         assert why_refused(text) in (
-            "The body is no payload (RecursionError).",
-            "The body is no payload (JSONDecodeError).",  # Where it is cut off.
+            "The body is not a payload (RecursionError).",
+            "The body is not a payload (JSONDecodeError).",  # Where it is cut off.
             "The body nests deeper than 64 levels.",
         )
 
 
-# What is no payload
+# What is not a payload
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "The body is no payload (JSONDecodeError)."),
-        (b"canary", "The body is no payload (JSONDecodeError)."),
-        (b"{'canary': 1}", "The body is no payload (JSONDecodeError)."),
-        (b'{"canary": 1,}', "The body is no payload (JSONDecodeError)."),
-        (body() + b"canary", "The body is no payload (JSONDecodeError)."),
-        (body() + body(), "The body is no payload (JSONDecodeError)."),
-        (b"null", "The body is no object."),
-        (b"[]", "The body is no object."),
-        (b'"canary"', "The body is no object."),
-        (b"1", "The body is no object."),
+        (b"", "The body is not a payload (JSONDecodeError)."),
+        (b"canary", "The body is not a payload (JSONDecodeError)."),
+        (b"{'canary': 1}", "The body is not a payload (JSONDecodeError)."),
+        (b'{"canary": 1,}', "The body is not a payload (JSONDecodeError)."),
+        (body() + b"canary", "The body is not a payload (JSONDecodeError)."),
+        (body() + body(), "The body is not a payload (JSONDecodeError)."),
+        (b"null", "The body is not an object."),
+        (b"[]", "The body is not an object."),
+        (b'"canary"', "The body is not an object."),
+        (b"1", "The body is not an object."),
         (b"{}", "'v' must be of type int."),
         # Encodings.
-        (b"\xef\xbb\xbf" + body(), "The body is no payload (JSONDecodeError)."),
+        (b"\xef\xbb\xbf" + body(), "The body is not a payload (JSONDecodeError)."),
         (
             json.dumps(VALID).encode("utf-16"),
-            "The body is no payload (UnicodeDecodeError).",
+            "The body is not a payload (UnicodeDecodeError).",
         ),
         (
             json.dumps(VALID).encode("utf-16-le"),
-            "The body is no payload (JSONDecodeError).",
+            "The body is not a payload (JSONDecodeError).",
         ),
         (
             json.dumps(VALID).encode("utf-32-be"),
-            "The body is no payload (JSONDecodeError).",
+            "The body is not a payload (JSONDecodeError).",
         ),
         (
             body_with('"canär"'.encode("latin-1")),
-            "The body is no payload (UnicodeDecodeError).",
+            "The body is not a payload (UnicodeDecodeError).",
         ),
         # Overlong, and a surrogate as bytes.
-        (body_with(b'"\xc0\x80"'), "The body is no payload (UnicodeDecodeError)."),
+        (body_with(b'"\xc0\x80"'), "The body is not a payload (UnicodeDecodeError)."),
         (
             body_with(b'"\xed\xa0\x80"'),
-            "The body is no payload (UnicodeDecodeError).",
+            "The body is not a payload (UnicodeDecodeError).",
         ),
         # Numbers that JSON has not.
-        (body_with("NaN"), "NaN is no JSON."),
-        (body_with("Infinity"), "Infinity is no JSON."),
-        (body_with("-Infinity"), "-Infinity is no JSON."),
-        (body_with('{"a": [NaN]}'), "NaN is no JSON."),
+        (body_with("NaN"), "NaN is not JSON."),
+        (body_with("Infinity"), "Infinity is not JSON."),
+        (body_with("-Infinity"), "-Infinity is not JSON."),
+        (body_with('{"a": [NaN]}'), "NaN is not JSON."),
         (body_with("1e400"), "A number is out of range."),
         (body_with("-1e400"), "A number is out of range."),
         (body_with('[{"a": 1e999}]'), "A number is out of range."),
-        (body_with("9" * 4301), "The body is no payload (ValueError)."),
-        (body_with("-" + "9" * 5000), "The body is no payload (ValueError)."),
-        (body_with("01"), "The body is no payload (JSONDecodeError)."),
+        (body_with("9" * 4301), "The body is not a payload (ValueError)."),
+        (body_with("-" + "9" * 5000), "The body is not a payload (ValueError)."),
+        (body_with("01"), "The body is not a payload (JSONDecodeError)."),
         # Keys that come twice.
         (b'{"v": 1,' + body()[1:], "An object has the same key twice."),
         (body_with('{"a": 1, "a": 1}'), "An object has the same key twice."),
@@ -729,10 +729,10 @@ def test_a_bomb_of_levels_is_refused(left: str, right: str) -> None:
         (body_with(r'[{"\u0000": 1}]'), "A string has a NUL character."),
         (body(canary="\0"), "A string has a NUL character."),
         (body(task="canary\0"), "A string has a NUL character."),
-        (body_with(b'"\x00"'), "The body is no payload (JSONDecodeError)."),
-        (body_with(b'{"\x00": 1}'), "The body is no payload (JSONDecodeError)."),
-        (body() + b"\0", "The body is no payload (JSONDecodeError)."),
-        (body_with(b'"a\nb"'), "The body is no payload (JSONDecodeError)."),
+        (body_with(b'"\x00"'), "The body is not a payload (JSONDecodeError)."),
+        (body_with(b'{"\x00": 1}'), "The body is not a payload (JSONDecodeError)."),
+        (body() + b"\0", "The body is not a payload (JSONDecodeError)."),
+        (body_with(b'"a\nb"'), "The body is not a payload (JSONDecodeError)."),
     ],
     ids=short,
 )
@@ -788,11 +788,11 @@ def test_what_is_not_strictly_json_is_refused(text: bytes, problem: str) -> None
             "'enqueued_at' must be of type str.",
         ),
         ("enqueued_at", "2026-01-31T12:00:00", "'enqueued_at' has no time zone."),
-        ("enqueued_at", "canary", "The body is no payload (ValueError)."),
+        ("enqueued_at", "canary", "The body is not a payload (ValueError)."),
         (
             "enqueued_at",
             "0001-01-01T00:00:00+23:59",
-            "The body is no payload (OverflowError).",
+            "The body is not a payload (OverflowError).",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from cloudtask import CloudTaskRequest, TaskDefinition, task
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import InvalidTask
 from cloudtask.privacy.redaction import (
     ALL_SENSITIVE,
@@ -37,7 +37,7 @@ def masked(
     *args: object,
     **kwargs: object,
 ) -> tuple[list[object], dict[str, object]]:
-    return Sensitive(func, names, leading=1).masked(args, kwargs)
+    return Sensitive(func, names, leading=1).mask(args, kwargs)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_more_positions_and_keywords_have_the_name_of_their_parameter() -> None:
 def test_a_function_without_a_request_has_its_first_argument_first() -> None:
     bare = Sensitive(plain, ("order",), leading=0)
 
-    assert bare.masked((1, "t"), {}) == ([MASK, "t"], {})
+    assert bare.mask((1, "t"), {}) == ([MASK, "t"], {})
 
 
 def test_all_is_hidden_or_nothing() -> None:
-    assert ALL_SENSITIVE.masked((1,), {"b": 2}) == ([MASK], {"b": MASK})
-    assert NOTHING_SENSITIVE.masked((1,), {"b": 2}) == ([1], {"b": 2})
-    assert NOTHING_SENSITIVE.scrubbed("12345678", ("12345678",), {}) == "12345678"
+    assert ALL_SENSITIVE.mask((1,), {"b": 2}) == ([MASK], {"b": MASK})
+    assert NOTHING_SENSITIVE.mask((1,), {"b": 2}) == ([1], {"b": 2})
+    assert NOTHING_SENSITIVE.scrub("12345678", ("12345678",), {}) == "12345678"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_all_is_hidden_or_nothing() -> None:
 def test_values_are_hidden_in_texts(value: object, text: str, shown: str) -> None:
     sensitive = Sensitive(pay, ("token",), leading=1)
 
-    assert sensitive.scrubbed(text, (1, value), {}) == shown
-    assert sensitive.scrubbed(text, (1,), {"token": value}) == shown
-    assert sensitive.scrubbed(text, (1,), {"order": value}) == text
+    assert sensitive.scrub(text, (1, value), {}) == shown
+    assert sensitive.scrub(text, (1,), {"token": value}) == shown
+    assert sensitive.scrub(text, (1,), {"order": value}) == text
 
 
 # At decoration
@@ -156,23 +156,25 @@ NAMES = "must be a tuple of the names of arguments, not"
         (
             pay,
             ("tokn",),
-            "names 'tokn', which is no argument of it. It takes order, token, card.",
+            "names 'tokn', which is not an argument of it. "
+            "It takes order, token, card.",
         ),
         # Cloud Tasks' own, and no secret.
         (
             pay,
             ("request",),
-            "names 'request', which is no argument of it. It takes order, token, card.",
+            "names 'request', which is not an argument of it. "
+            "It takes order, token, card.",
         ),
         (
             positions,
             ("pin",),
-            "names 'pin', which is no argument of it. It takes order, rest.",
+            "names 'pin', which is not an argument of it. It takes order, rest.",
         ),
         (
             options,
             (5,),
-            "names 5, which is no argument of it. It takes order, rest.",
+            "names 5, which is not an argument of it. It takes order, rest.",
         ),
         # Each letter would be a name.
         (pay, "token", f"{NAMES} 'token'."),
@@ -189,7 +191,7 @@ def test_what_it_does_not_take_is_refused(
         task(sensitive=names)(func)
 
     assert str(caught.value) == f"{path}: sensitive= {problem}"
-    assert path not in {each.path for each in registry.all_definitions()}
+    assert path not in {each.path for each in registry.list_definitions()}
 
 
 def test_a_task_without_arguments_has_no_sensitive_ones() -> None:
@@ -198,7 +200,7 @@ def test_a_task_without_arguments_has_no_sensitive_ones() -> None:
     with pytest.raises(InvalidTask) as caught:
         task(sensitive=("token",))(tidy)
     assert str(caught.value).endswith(
-        "tidy: sensitive= names 'token', which is no argument of it. It takes none."
+        "tidy: sensitive= names 'token', which is not an argument of it. It takes none."
     )
 
 

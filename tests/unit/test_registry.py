@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudtask import task
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.tasks import TaskDefinition
 from cloudtask.exceptions import InvalidTask, TaskNotFound
 from cloudtask.transports.memory import MemoryTransport
@@ -43,7 +43,7 @@ def test_a_task_is_found_under_the_path_of_its_function(define: Define) -> None:
     definition = define("shop.tasks.add")
 
     assert registry.get("shop.tasks.add") is definition
-    assert registry.origin(definition) == "shop.tasks.add"
+    assert registry.find_origin(definition) == "shop.tasks.add"
 
 
 def test_a_task_is_found_under_its_own_path_and_its_aliases(define: Define) -> None:
@@ -58,7 +58,7 @@ def test_a_definition_with_aliases_is_listed_once(define: Define) -> None:
     first = define("shop.tasks.add", aliases=("plus",))
     second = define("shop.tasks.subtract")
 
-    assert list(registry.all_definitions()) == [first, second]
+    assert list(registry.list_definitions()) == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_function_that_is_defined_again_takes_the_path_over(define: Define) ->
 
     assert registry.get("shop.tasks.add") is new
     assert registry.get("plus") is new
-    assert list(registry.conflicts()) == []
+    assert list(registry.list_conflicts()) == []
     registry.check_owner(new)
     with pytest.raises(InvalidTask) as caught:
         registry.check_owner(old)
@@ -114,7 +114,7 @@ def test_a_module_may_be_reloaded(queue: MemoryTransport) -> None:
     new = importlib.reload(module).sell
 
     assert registry.get("bakery.sell") is registry.get("bakery.give_away") is new
-    assert list(registry.conflicts()) == []
+    assert list(registry.list_conflicts()) == []
     new(1).delay()
     with pytest.raises(InvalidTask, match=r"^bakery\.sell: this definition was repl"):
         old(1).delay()
@@ -141,7 +141,7 @@ def test_each_conflict_is_kept_once(define: Define) -> None:
     define("news.tasks.add", path="add")  # Reloaded.
     define("blog.tasks.add", path="add")
 
-    assert [str(conflict) for conflict in registry.conflicts()] == [
+    assert [str(conflict) for conflict in registry.list_conflicts()] == [
         "news.tasks.add: the task path 'add' belongs to shop.tasks.add. "
         "Give one of them another path=.",
         "blog.tasks.add: the task path 'add' belongs to shop.tasks.add. "
@@ -156,7 +156,7 @@ def test_an_alias_never_takes_the_path_of_another_task(define: Define) -> None:
     assert registry.get("shop.tasks.add") is owner
     assert registry.get("shop.tasks.plus") is renamed
     registry.check_owner(renamed)  # Its own path is its own.
-    (conflict,) = registry.conflicts()
+    (conflict,) = registry.list_conflicts()
     assert (conflict.path, conflict.owner, conflict.claimant) == (
         "shop.tasks.add",
         owner,
@@ -169,7 +169,7 @@ def test_functions_of_one_name_in_two_modules_are_two_tasks(define: Define) -> N
 
     assert registry.get("shop.tasks.clean") is first
     assert registry.get("news.tasks.clean") is second
-    assert list(registry.conflicts()) == []
+    assert list(registry.list_conflicts()) == []
 
 
 def test_a_task_whose_path_is_anothers_is_refused_when_it_is_enqueued(
@@ -191,7 +191,7 @@ def test_a_definition_that_the_registry_lost_is_refused_when_it_is_enqueued() ->
 def test_a_conflict_cannot_be_changed(define: Define) -> None:
     define("shop.tasks.add", path="add")
     define("news.tasks.add", path="add")
-    (conflict,) = registry.conflicts()
+    (conflict,) = registry.list_conflicts()
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         conflict.path = "other"  # type: ignore[misc]

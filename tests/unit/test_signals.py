@@ -11,8 +11,10 @@ from asgiref.sync import async_to_sync
 
 from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
-from cloudtask.dispatch import registry
-from cloudtask.dispatch.execution import Attempt, arun, make_request, run
+from cloudtask.dispatch.attempts import Attempt, make_request
+from cloudtask.dispatch.execution import arun, run
+from cloudtask.enqueue import registry
+from cloudtask.enqueue.kind import OBSERVERS
 from cloudtask.signals import task_failed
 from cloudtask.wire.payload import Payload
 from tests import tasks
@@ -41,7 +43,7 @@ def attempt_of(path: str, number: int, *args: Any) -> Attempt:
     meta = {"HTTP_X_CLOUDTASKS_TASKRETRYCOUNT": str(number - 1)}
     settings = Settings(retry=RetryPolicy(max_attempts=2))
     request = make_request(sent, definition, settings, meta, None)
-    return Attempt(definition, sent, request)
+    return Attempt(definition, sent, request, observers=OBSERVERS)
 
 
 @both_ways

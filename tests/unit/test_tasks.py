@@ -14,7 +14,7 @@ from django.utils import timezone as django_timezone
 
 import cloudtask.decorators
 from cloudtask import CloudTaskRequest, RetryPolicy, Task, TaskDefinition
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import (
     ConfigurationError,

@@ -436,7 +436,7 @@ def test_a_deadline_has_the_range_of_http_targets(value: object, valid: bool) ->
         )
 
 
-NO_NAME = "is no header name."
+NO_NAME = "is not a header name."
 NO_VALUE = "must have a value of printable ASCII characters."
 
 

@@ -1,4 +1,4 @@
-"""Messages out of JSON, with the service's words for what is wrong in it."""
+"""Messages from JSON, with the service's words for what is wrong in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2
 
-from cloudtask.emulator.core.errors import ApiError, invalid_argument
+from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 # Google's limit, far above what any message here needs. It also keeps the
 # interpreter's own recursion away from the end of a thread's stack.
@@ -54,7 +54,7 @@ def loads(text: bytes) -> Any:
         decoded = text.decode()
         _check_depth(decoded)
         return json.loads(
-            decoded, object_pairs_hook=_object, parse_constant=_refuse_constant
+            decoded, object_pairs_hook=_read_object, parse_constant=_refuse_constant
         )
     except UnicodeDecodeError:
         raise invalid_argument(
@@ -76,7 +76,7 @@ def merge(message: Any, content: Any, path: str = "", *, lenient: bool) -> None:
         message: A raw protobuf.
         content: What loads() returned; names in camelCase or in snake_case.
         path: Where the object is in the request, for refusals.
-        lenient: Pass over what the message has no field for.
+        lenient: Ignore what the message has no field for.
 
     Raises:
         ApiError: The object does not fit the message.
@@ -121,7 +121,7 @@ def set_field(
 
 def unknown_parameter(name: str) -> ApiError:
     """Return the refusal of a query parameter that no field is called."""
-    shown = _shown(name)
+    shown = _shorten(name)
     return _violation(
         f'{_INVALID_JSON} Unknown name "{shown}": Cannot bind query parameter. '
         f"Field '{shown}' could not be found in request message.",
@@ -166,14 +166,14 @@ def _set_scalar(message: Any, field: Any, value: Any, path: str, lenient: bool) 
             parent,
         )
     if field.type == field.TYPE_BYTES:
-        value = _base64(value, path)
+        value = _check_base64(value, path)
     if not _set_by_json(message, field, value, lenient):
         _refuse_value(field.enum_type or field, path, value)
 
 
 def _set_formatted(message: Any, field: Any, value: Any, path: str) -> None:
     if field.message_type.full_name == "google.protobuf.FieldMask":
-        value = _camel_case(value)
+        value = _to_camel_case(value)
     if not _set_by_json(message, field, value, lenient=False):
         raise _violation(
             f"Invalid value{_at(path)} ({_type_url(field.message_type)}), "
@@ -183,7 +183,7 @@ def _set_formatted(message: Any, field: Any, value: Any, path: str) -> None:
 
 
 def _set_by_json(message: Any, field: Any, value: Any, lenient: bool) -> bool:
-    """Set a field that is no object in JSON. Return whether that could be."""
+    """Set a field that is not an object in JSON; tell whether it worked."""
     if isinstance(value, bool) and field.type != field.TYPE_BOOL:
         return False  # An enum would take it for a number.
     part = type(message)()
@@ -227,7 +227,7 @@ def _is_map(field: Any) -> bool:
     return kind is not None and kind.GetOptions().map_entry
 
 
-def _base64(value: Any, path: str) -> Any:
+def _check_base64(value: Any, path: str) -> Any:
     # json_format would pass over the characters that do not belong.
     if not isinstance(value, str):
         return value
@@ -235,13 +235,13 @@ def _base64(value: Any, path: str) -> Any:
     if _BASE64.fullmatch(compact) is None:
         raise _violation(
             f"Invalid value{_at(path)} (TYPE_BYTES), "
-            f'Base64 decoding failed for "{_shown(value)}"',
+            f'Base64 decoding failed for "{_shorten(value)}"',
             path,
         )
     return compact.rstrip("=")
 
 
-def _camel_case(mask: Any) -> Any:
+def _to_camel_case(mask: Any) -> Any:
     # json_format refuses snake_case in masks, the service takes it, too.
     if not isinstance(mask, str):
         return mask
@@ -260,7 +260,7 @@ def _check_depth(text: str) -> None:
             )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):  # Unconfirmed: the service may take the last.
         raise invalid_argument(f"{_INVALID_JSON} An object has a name twice.")
@@ -279,14 +279,14 @@ def _excerpt(error: json.JSONDecodeError) -> str:
 
 def _refuse_name(name: str, path: str, reason: str) -> NoReturn:
     raise _violation(
-        f'{_INVALID_JSON} Unknown name "{_shown(name)}"{_at(path)}: {reason}', path
+        f'{_INVALID_JSON} Unknown name "{_shorten(name)}"{_at(path)}: {reason}', path
     )
 
 
 def _refuse_value(kind: Any, path: str, value: Any) -> NoReturn:
     if not path:
         _refuse_name("", "", "Root element must be a message.")
-    shown = _shown(json.dumps(value, ensure_ascii=False))
+    shown = _shorten(json.dumps(value, ensure_ascii=False))
     raise _violation(f"Invalid value{_at(path)} ({_type_url(kind)}), {shown}", path)
 
 
@@ -314,6 +314,6 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     # JSON can hold half a surrogate pair, a message cannot.
     return text[:_MAX_SHOWN].encode(errors="replace").decode()

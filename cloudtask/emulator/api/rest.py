@@ -1,18 +1,17 @@
-"""The REST face of the API: JSON over HTTP, for clients that speak no gRPC."""
+"""The REST face of an API: JSON over HTTP, for clients without gRPC."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import hdrs, web
 
-from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.core import header_rules
-from cloudtask.emulator.core.errors import ApiError, invalid_argument
+from cloudtask.emulator.api.statuses import write_error
+from cloudtask.emulator.api.transcoding import clean_text
+from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.api.methods import Api
     from cloudtask.emulator.api.transcoding import Call
 
 #: The longest body of a request, as of Google's APIs. A batch of large tasks
@@ -22,51 +21,66 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def add_routes(app: web.Application, api: Api) -> None:
+class RestService(Protocol):
+    """A service that is called over REST."""
+
+    def find_call(self, verb: str, path: str) -> Call:
+        """Return what a request calls, or raise ApiError."""
+        ...
+
+    async def carry_out(
+        self, call: Call, query: str, body: bytes, headers: dict[str, str]
+    ) -> dict[str, Any]:
+        """
+        Carry out a call and return its response as JSON.
+
+        Args:
+            call: What find_call() returned.
+            query: The URL's, percent-encoded.
+            body: The request's.
+            headers: The request's; of one that is repeated, the joined values.
+
+        Raises:
+            ApiError: The call is refused.
+        """
+        ...
+
+
+def add_routes(app: web.Application, service: RestService) -> None:
     """
     Serve the API, and the refusal of every path that nothing else serves.
 
     Call this after all other routes are added.
     """
-    app.router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", RestFace(api).answer)
+    face = RestFace(service)
+    app.router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", face.answer)
 
 
 class RestFace:
-    """Answers HTTP requests with an Api."""
+    """Answers HTTP requests with a service."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, service: RestService) -> None:
+        self._service = service
 
     async def answer(self, request: web.Request) -> web.Response:
         try:
             return _response(await self._carry_out(request))
         except ApiError as error:
-            status, content = transcoding.write_error(error)
+            status, content = write_error(error)
             return _response(content, status)
 
     async def _carry_out(self, request: web.Request) -> dict[str, Any]:
-        query = request.rel_url.raw_query_string
-        call = transcoding.find_call(request.method, request.rel_url.raw_path)
+        path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
+        call = self._service.find_call(request.method, path)
         body = await _body(request)
-        message = call.read(query, body)
-        if call.method == "BufferTask":
-            response = await self._buffer_task(call, request, body)
-        else:
-            response = await self._api.call(call.method, message)
-        return call.write(response, query)
+        return await self._service.carry_out(call, query, body, _headers(request))
 
-    async def _buffer_task(self, call: Call, request: web.Request, body: bytes) -> Any:
-        sent = {
-            name: transcoding.readable(", ".join(request.headers.getall(name)))
-            for name in request.headers
-        }
-        _, *task_ids = call.rest
-        return await self._api.buffer_task(
-            call.resource,
-            "".join(task_ids),
-            body,
-            header_rules.forwardable_headers(sent),
-        )
+
+def _headers(request: web.Request) -> dict[str, str]:
+    return {
+        name: clean_text(", ".join(request.headers.getall(name)))
+        for name in request.headers
+    }
 
 
 async def _body(request: web.Request) -> bytes:

@@ -1,5 +1,5 @@
 """
-The REST face without HTTP: calls out of requests, JSON out of responses.
+REST without HTTP: from requests to calls, from responses to JSON.
 
 It follows google.api.http: a field that the path binds is what the path says,
 and any other may be in the body or be a query parameter.
@@ -9,22 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-import grpc
-from google.protobuf import empty_pb2, json_format
+from google.protobuf import json_format
 from google.rpc import code_pb2
 
 from cloudtask.emulator.api import protojson
-from cloudtask.emulator.api.methods import METHODS
-from cloudtask.emulator.core import fields
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.values import fields
+from cloudtask.emulator.values.errors import ApiError
 
-# How a path may begin, and whether to pass over what tasks_v2 has no field
-# for: v2beta3 has more fields, and Firebase's Admin SDKs, which leave the
-# version out, expect an emulator of their own.
-_LENIENT = {"v2": False, "v2beta3": True, "projects": True}
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# What every resource's name begins with: such a path comes without a version.
+_UNVERSIONED = "projects"
 
 # These go for every Google API. None changes what is done.
 _SYSTEM_PARAMETERS = frozenset(
@@ -36,33 +35,13 @@ _SYSTEM_PARAMETERS = frozenset(
     }
 )
 
-_HTTP_STATUS = {
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.UNKNOWN: 500,
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DATA_LOSS: 500,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-}
-_STATUS_CODES = {code.value[0]: code for code in _HTTP_STATUS}
-
-# The request of a BufferTask, for which tasks_v2 has no message.
-_Empty = cast("Any", empty_pb2).Empty
-
 
 @dataclass(frozen=True, slots=True)
-class _Route:
-    method: str  # As in the gRPC services, or BufferTask.
+class Route:
+    """How a method is called over HTTP. See make_route()."""
+
+    method: str
+    request_type: Any  # The class of its raw protobuf.
     verb: str
     variable: str | None  # The field that the resource's path is bound to.
     resource_length: int  # In segments, the first ones.
@@ -81,17 +60,33 @@ class _Route:
         )
 
 
-def _route(
+def make_route(
     method: str,
+    request_type: Any,
     verb: str,
-    variable: str | None,
     resource: str,
     rest: str = "",
+    *,
+    variable: str | None,
     body: str | None = None,
-) -> _Route:
+) -> Route:
+    """
+    Return the route of a method.
+
+    Args:
+        method: Its name.
+        request_type: The class of its request, raw protobuf.
+        verb: In capitals.
+        resource: The path of what a call is about, "*" being any segment.
+        rest: What follows it: segments, and an action after a colon.
+        variable: The field of the request that is the resource's path, such
+            as `queue.name`; None if there is no such field.
+        body: The field that the body is; "*" is the whole request.
+    """
     path, _, action = f"{resource}{rest}".partition(":")
-    return _Route(
+    return Route(
         method=method,
+        request_type=request_type,
         verb=verb,
         variable=variable,
         resource_length=resource.count("/") + 1,
@@ -101,63 +96,18 @@ def _route(
     )
 
 
-_LOCATION = "projects/*/locations/*"
-_CMEK_CONFIG = f"{_LOCATION}/cmekConfig"
-_OPERATION = f"{_LOCATION}/operations/*"
-_QUEUE = f"{_LOCATION}/queues/*"
-_TASK = f"{_QUEUE}/tasks/*"
-
-_ROUTES = (
-    _route("ListLocations", "GET", "name", "projects/*", "/locations"),
-    _route("GetLocation", "GET", "name", _LOCATION),
-    _route("GetOperation", "GET", "name", _OPERATION),
-    _route("GetCmekConfig", "GET", "name", _CMEK_CONFIG),
-    _route(
-        *("UpdateCmekConfig", "PATCH", "cmek_config.name", _CMEK_CONFIG),
-        body="cmek_config",
-    ),
-    _route("ListQueues", "GET", "parent", _LOCATION, "/queues"),
-    _route("CreateQueue", "POST", "parent", _LOCATION, "/queues", "queue"),
-    _route("GetQueue", "GET", "name", _QUEUE),
-    _route("UpdateQueue", "PATCH", "queue.name", _QUEUE, body="queue"),
-    _route("DeleteQueue", "DELETE", "name", _QUEUE),
-    _route("PurgeQueue", "POST", "name", _QUEUE, ":purge", "*"),
-    _route("PauseQueue", "POST", "name", _QUEUE, ":pause", "*"),
-    _route("ResumeQueue", "POST", "name", _QUEUE, ":resume", "*"),
-    _route("GetIamPolicy", "POST", "resource", _QUEUE, ":getIamPolicy", "*"),
-    _route("SetIamPolicy", "POST", "resource", _QUEUE, ":setIamPolicy", "*"),
-    _route(
-        *("TestIamPermissions", "POST", "resource"),
-        *(_QUEUE, ":testIamPermissions", "*"),
-    ),
-    _route("ListTasks", "GET", "parent", _QUEUE, "/tasks"),
-    _route("CreateTask", "POST", "parent", _QUEUE, "/tasks", "*"),
-    _route("GetTask", "GET", "name", _TASK),
-    _route("DeleteTask", "DELETE", "name", _TASK),
-    _route("RunTask", "POST", "name", _TASK, ":run", "*"),
-    _route("BatchCreateTasks", "POST", "parent", _QUEUE, "/tasks:batchCreate", "*"),
-    _route("BatchDeleteTasks", "POST", "parent", _QUEUE, "/tasks:batchDelete", "*"),
-    # Documented for every verb. Here only POST creates: a GET that does could
-    # be had from any web page, by an image.
-    _route("BufferTask", "POST", None, _QUEUE, "/tasks:buffer"),
-    _route("BufferTask", "POST", None, _QUEUE, "/tasks/*:buffer"),
-    # As the gcloud CLI has it for a task without an id.
-    _route("BufferTask", "POST", None, _QUEUE, "/tasks/:buffer"),
-)
-_ACTIONS = frozenset(route.action for route in _ROUTES if route.action)
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request of the REST face whose method is found. See find_call()."""
+    """A request whose method is found. See RouteTable.find_call()."""
 
-    _route: _Route
-    _beginning: str
+    beginning: str  # Of the path: a version, or what comes without one.
+    _route: Route
     _segments: tuple[str, ...]
+    _is_lenient: bool  # Whether to ignore fields that are not known.
 
     @property
     def method(self) -> str:
-        """Its name as in the gRPC services, or BufferTask."""
+        """Its name."""
         return self._route.method
 
     @property
@@ -174,9 +124,6 @@ class Call:
         """
         Return the request as raw protobuf.
 
-        A BufferTask's is empty: its `resource` is the queue, and `rest` ends
-        with the task's id, if there is one.
-
         Args:
             query: The URL's, percent-encoded.
             body: JSON, or nothing for an empty object.
@@ -184,13 +131,12 @@ class Call:
         Raises:
             ApiError: There is something wrong with either.
         """
-        request = METHODS.get(self.method, _Empty)()
-        lenient = _LENIENT[self._beginning]
+        request = self._route.request_type()
         if body and self._route.body is not None:
-            _merge_body(request, self._route.body, body, lenient)
+            _merge_body(request, self._route.body, body, self._is_lenient)
         for name, value in _parameters(query):
             if name not in _SYSTEM_PARAMETERS:
-                _merge_parameter(request, name, value, lenient)
+                _merge_parameter(request, name, value, self._is_lenient)
         if self._route.variable is not None:
             *parents, field = self._route.variable.split(".")
             setattr(reduce(getattr, parents, request), field, self.resource)
@@ -201,67 +147,62 @@ class Call:
         content: dict[str, Any] = json_format.MessageToDict(
             response, use_integers_for_enums=_wants_integers(query)
         )
-        if self.method == "BufferTask":
-            return {"task": content}
-        if self.method == "CreateTask" and self._beginning == "projects":
-            # firebase-admin for Python looks for the name here, and takes off
-            # the first character of it.
-            return content | {"task": {"name": f"/{response.name}"}}
         return content
 
 
-def find_call(verb: str, path: str) -> Call:
+class RouteTable:
     """
-    Return what a request calls.
+    The routes of a service.
 
     Args:
-        verb: In capitals. HEAD is as good as GET.
-        path: The URL's, percent-encoded.
-
-    Raises:
-        ApiError: Nothing is served there.
+        routes: All of them.
+        beginnings: How a path may begin: with a version, or with the first
+            segment of every resource. Each says whether to ignore what the
+            messages have no field for.
     """
-    beginning, segments, action = _split(path)
-    verb = "GET" if verb == "HEAD" else verb
-    if beginning in _LENIENT:
-        for route in _ROUTES:
-            if route.serves(verb, segments, action):
-                return Call(route, beginning, segments)
-    raise ApiError(code_pb2.NOT_FOUND, "Method not found.")
+
+    def __init__(self, routes: Iterable[Route], beginnings: Mapping[str, bool]) -> None:
+        self._routes = tuple(routes)
+        self._beginnings = beginnings
+        self._actions = frozenset(r.action for r in self._routes if r.action)
+
+    def find_call(self, verb: str, path: str) -> Call:
+        """
+        Return what a request calls.
+
+        Args:
+            verb: In capitals. HEAD is as good as GET.
+            path: The URL's, percent-encoded.
+
+        Raises:
+            ApiError: Nothing is served there.
+        """
+        beginning, segments, action = self._split(path)
+        verb = "GET" if verb == "HEAD" else verb
+        if beginning in self._beginnings:
+            for route in self._routes:
+                if route.serves(verb, segments, action):
+                    is_lenient = self._beginnings[beginning]
+                    return Call(beginning, route, segments, is_lenient)
+        raise ApiError(code_pb2.NOT_FOUND, "Method not found.")
+
+    def _split(self, path: str) -> tuple[str, tuple[str, ...], str]:
+        """Return how a path begins, its decoded segments and its action."""
+        path = clean_text(path).removeprefix("/")
+        beginning, _, rest = path.partition("/")
+        encoded = path if beginning == _UNVERSIONED else rest
+        # Decoded one by one: an encoded slash is not a slash.
+        *segments, last = [unquote(segment) for segment in encoded.split("/")]
+        name, _, action = last.rpartition(":")
+        if action in self._actions:
+            return beginning, (*segments, name), action
+        return beginning, (*segments, last), ""
 
 
-def write_error(error: ApiError) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status and the JSON of a refusal."""
-    code = _STATUS_CODES[error.code]
-    status = _HTTP_STATUS[code]
-    content: dict[str, Any] = {
-        "code": status,
-        "message": error.message,
-        "status": code.name,
-    }
-    written = json_format.MessageToDict(error.status())
-    if "details" in written:
-        content["details"] = written["details"]
-    return status, {"error": content}
-
-
-def readable(text: str) -> str:
-    """Return a text from the wire without what no message can hold."""
-    # Bytes that are no UTF-8 came as lone surrogates.
+def clean_text(text: str) -> str:
+    """Return a text from the wire as a message can hold it."""
+    # Bytes that are not UTF-8 came as lone surrogates.
     return text.encode(errors="replace").decode()
-
-
-def _split(path: str) -> tuple[str, tuple[str, ...], str]:
-    """Return how a path begins, its decoded segments and its action."""
-    path = readable(path).removeprefix("/")
-    beginning, _, rest = path.partition("/")
-    encoded = path if beginning == "projects" else rest
-    # Decoded one by one: an encoded slash is no slash.
-    *segments, last = [unquote(segment) for segment in encoded.split("/")]
-    name, _, action = last.rpartition(":")
-    if action in _ACTIONS:
-        return beginning, (*segments, name), action
-    return beginning, (*segments, last), ""
 
 
 def _merge_body(request: Any, field: str, body: bytes, lenient: bool) -> None:
@@ -294,4 +235,4 @@ def _wants_integers(query: str) -> bool:
 
 
 def _parameters(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(readable(query), keep_blank_values=True)
+    return parse_qsl(clean_text(query), keep_blank_values=True)

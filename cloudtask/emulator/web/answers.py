@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from google.rpc import code_pb2
 
-from cloudtask.emulator.api import transcoding
-from cloudtask.emulator.core.errors import ApiError
+from cloudtask.emulator.api.statuses import write_error
+from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -35,7 +35,7 @@ def json_response(content: Any, status: int = 200) -> web.Response:
 
 def error_response(error: ApiError) -> web.Response:
     """Return a refusal in the shape of Google's REST errors."""
-    status, content = transcoding.write_error(error)
+    status, content = write_error(error)
     return json_response(content, status)
 
 

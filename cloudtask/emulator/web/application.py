@@ -1,4 +1,4 @@
-"""The HTTP port: keys, the API, the instrument and the page."""
+"""The HTTP port: health, events, keys, the page, and what services add."""
 
 from __future__ import annotations
 
@@ -6,50 +6,46 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from cloudtask.emulator.api import rest
-from cloudtask.emulator.web import admin, keys, page
+from cloudtask.emulator.web import keys, page
 from cloudtask.emulator.web.answers import add_headers, refusals
 from cloudtask.emulator.web.events import EventStreams
 from cloudtask.emulator.web.guard import guard
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    import asyncio
+    from collections.abc import Callable, Collection
+    from contextlib import AbstractContextManager
 
-    from cloudtask.emulator.api.methods import Api
-    from cloudtask.emulator.core.engine import Engine
-    from cloudtask.emulator.instrument import Instrument
-    from cloudtask.emulator.sending.tokens import TokenIssuer
+    from cloudtask.emulator.identity.tokens import TokenIssuer
 
 
-def application(
+def make_application(
     *,
-    api: Api,
-    engine: Engine,
-    instrument: Instrument,
     issuer: TokenIssuer,
+    watch: Callable[[], AbstractContextManager[asyncio.Event]],
     allowed_hosts: Collection[str],
+    add_routes: Callable[[web.Application], object],
 ) -> web.Application:
     """
     Return the web application.
 
     Args:
-        api: Served as REST.
-        engine: Read for the page.
-        instrument: What the page and the admin routes steer.
         issuer: Whose keys are published.
+        watch: Gives an event that every change sets, for the page.
         allowed_hosts: Names under which the server may be called, besides
             loopback ones.
+        add_routes: Adds what the services have; it comes last, so that it may
+            refuse what nobody serves.
     """
     app = web.Application(middlewares=[refusals, guard(allowed_hosts)])
     app.on_response_prepare.append(add_headers)
-    streams = EventStreams(instrument.journal.watched)
+    streams = EventStreams(watch)
     app.on_shutdown.append(streams.close)
     app.router.add_get("/healthz", _health)
     app.router.add_get("/emulator/events", streams.answer, allow_head=False)
     keys.add_routes(app, issuer)
-    admin.add_routes(app, engine, instrument)
     page.add_routes(app)
-    rest.add_routes(app, api)  # The last: it refuses what is left.
+    add_routes(app)
     return app
 
 

@@ -26,7 +26,7 @@ class EventStreams:
     The open streams of an application.
 
     Args:
-        watched: Gives an event that is set with every change, as long as it
+        watch: Gives an event that is set with every change, as long as it
             is entered.
         interval: Least time between two events of one stream, in seconds.
         heartbeat: After so many seconds without an event a comment is sent,
@@ -35,12 +35,12 @@ class EventStreams:
 
     def __init__(
         self,
-        watched: Callable[[], AbstractContextManager[asyncio.Event]],
+        watch: Callable[[], AbstractContextManager[asyncio.Event]],
         *,
         interval: float = 0.2,
         heartbeat: float = 15,
     ) -> None:
-        self._watched = watched
+        self._watch = watch
         self._interval = interval
         self._heartbeat = heartbeat
         self._wakers: set[asyncio.Event] = set()
@@ -50,7 +50,7 @@ class EventStreams:
         """Send events until the client has gone or close() is called."""
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)
-        with self._watched() as changed, suppress(ConnectionResetError):
+        with self._watch() as changed, suppress(ConnectionResetError):
             self._wakers.add(changed)
             try:
                 await self._tell(response, changed)

@@ -73,8 +73,8 @@ def _check_origin(request: web.Request) -> None:
     for origin in request.headers.getall("Origin", ()):
         if origin.lower() != own.lower():
             raise forbidden(
-                f"No requests from web pages of {origin!r}: only this emulator's "
-                "own page may call it from a browser."
+                f"Web pages of {origin!r} cannot call this emulator. From a browser "
+                "only its own page can."
             )
 
 
@@ -83,8 +83,8 @@ def _check_site(request: web.Request) -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site not in _OWN_SITES and not _opens_page(request):
         raise forbidden(
-            "No requests from web pages of other sites or ports: only this "
-            "emulator's own page may call it from a browser."
+            "Web pages of other sites or ports cannot call this emulator. From a "
+            "browser only its own page can."
         )
 
 

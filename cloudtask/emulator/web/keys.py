@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from cloudtask.emulator.sending.tokens import TokenIssuer
+    from cloudtask.emulator.identity.tokens import TokenIssuer
 
 _CACHE = {"Cache-Control": "public, max-age=3600"}
 

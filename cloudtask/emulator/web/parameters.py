@@ -12,7 +12,7 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.core.errors import invalid_argument
+from cloudtask.emulator.values.errors import invalid_argument
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -24,7 +24,7 @@ _MAX_QUOTED = 100
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
-async def json_body(
+async def read_json(
     request: web.Request, known: Collection[str] | None = None
 ) -> dict[str, Any]:
     """
@@ -32,7 +32,7 @@ async def json_body(
 
     Args:
         request: Where it is.
-        known: Its keys; None if somebody else looks at them.
+        known: Its keys; None if somebody else checks them.
     """
     text = await request.read()
     if not text.strip():
@@ -51,20 +51,20 @@ async def json_body(
     return content
 
 
-def query(request: web.Request, known: Collection[str]) -> Mapping[str, str]:
+def read_query(request: web.Request, known: Collection[str]) -> Mapping[str, str]:
     """Return the parameters of a request's URL."""
     _refuse_unknown(request.query, known)
     return request.query
 
 
-def required(given: Mapping[str, str], name: str) -> str:
-    """Return a parameter that has to be there."""
+def require(given: Mapping[str, str], name: str) -> str:
+    """Return a parameter that must be there."""
     if not given.get(name):
         raise invalid_argument(f"{name} is missing: add ?{name}= to the URL.")
     return given[name]
 
 
-def whole_number(
+def read_whole_number(
     given: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int
 ) -> int:
     """Return a parameter from `least` to `most`."""
@@ -78,12 +78,12 @@ def whole_number(
     return int(text)
 
 
-def number(given: Mapping[str, Any], name: str, default: float) -> float:
-    """Return a member that is a number, none below 0 and none absurd."""
+def read_number(given: Mapping[str, Any], name: str, default: float) -> float:
+    """Return a member that is a number, not below 0 and not absurdly large."""
     value = given.get(name, default)
     if type(value) not in (int, float) or not 0 <= value <= _LARGEST:
         raise invalid_argument(
-            f"{name} is {_shortened(value)}; it must be a number from 0 to "
+            f"{name} is {_shorten(value)}; it must be a number from 0 to "
             f"{_LARGEST:.0e}."
         )
     return float(value)
@@ -100,6 +100,6 @@ def _refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
             )
 
 
-def _shortened(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"

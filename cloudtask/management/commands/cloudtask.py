@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandParser
 
 from cloudtask.conf import Settings, get_settings
-from cloudtask.dispatch.dispatches import own_backends
+from cloudtask.dispatch.kinds import find_backends
 from cloudtask.emulator import commandline
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Command(BaseCommand):
 
             commands.run(options, self.stdout)
             return
-        backends = [(each.settings, each.queues) for each in own_backends()]
+        backends = [(each.settings, each.queues) for each in find_backends()]
         implied = emulator_defaults(get_settings(), backends)
         implied["concurrency"] = DESK_CONCURRENCY
         status = commandline.run(argparse.Namespace(**options), implied)

@@ -53,7 +53,7 @@ def render_arguments(row: TaskRecord) -> str:
     try:
         document = json.loads(row.body)
         sensitive = find_sensitive(make_bare_payload(row))
-        args, kwargs = sensitive.masked(document["args"], document["kwargs"])
+        args, kwargs = sensitive.mask(document["args"], document["kwargs"])
     except (ValueError, KeyError, TypeError, AttributeError):
         # Nobody knows what of it is to be hidden.
         return UNREADABLE

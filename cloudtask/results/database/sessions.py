@@ -26,7 +26,7 @@ from cloudtask.results.database.errors import is_about_values, is_conflict, may_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.request import CloudTaskRequest
 
 _T = TypeVar("_T")
 

@@ -16,7 +16,7 @@ from cloudtask.results.verbs.release import give_up, release_row
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-    from cloudtask.transports.base import Patience
+    from cloudtask.transports.patience import Patience
 
 logger = logging.getLogger("cloudtask")
 

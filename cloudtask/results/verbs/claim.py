@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from cloudtask.results.leases import Lease
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 Status = TaskRecord.Status
 
@@ -67,7 +67,7 @@ def claim_unknown_task(
             row.save(force_insert=True)
     except IntegrityError:
         # Another attempt was quicker, or the answer to this INSERT was lost.
-        return Standing.FREE if lease.held.exists() else Standing.BUSY
+        return Standing.FREE if lease.held_row.exists() else Standing.BUSY
     return Standing.FREE
 
 

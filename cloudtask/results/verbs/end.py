@@ -74,7 +74,7 @@ def _prepare_end(*, succeeded: bool, final: bool, columns: tuple[str, ...]) -> U
 
     def make() -> tuple[QuerySet[TaskRecord], dict[str, Any]]:
         values = {column: bind(column) for column in columns}
-        held = Lease(bind("id"), bind("lease")).held
+        held = Lease(bind("id"), bind("lease")).held_row
         return held, {**values, **make_end_values(succeeded=succeeded, final=final)}
 
     return Update(make)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, transaction
 
-from cloudtask.dispatch.dispatches import backend_of
+from cloudtask.dispatch.kinds import find_kind
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.results.columns.moments import Now
 from cloudtask.results.database.connections import ask, get_alias
@@ -15,7 +15,6 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.reading import get_result
 from cloudtask.results.verbs.keep_error import add_error
 from cloudtask.signals import task_failed
-from cloudtask.wire.payload import DJANGO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,9 +65,8 @@ def _write(
 
 
 def _report(row: TaskRecord, error: CloudTaskError) -> None:
-    is_logged = row.kind == DJANGO and _tell_django(row)
+    is_logged = _tell_finished(row)
     logger.log(
-        # Django's own logger has logged the error.
         logging.WARNING if is_logged else logging.ERROR,
         "task=%s id=%s status=failed reason=%r",
         row.path,
@@ -78,15 +76,9 @@ def _report(row: TaskRecord, error: CloudTaskError) -> None:
     task_failed.send_robust(row.path, task_id=row.pk, request=None, error=error)
 
 
-def _tell_django(row: TaskRecord) -> bool:
-    """Send `task_finished`. False where this process lacks what it takes."""
+def _tell_finished(row: TaskRecord) -> bool:
+    """Have its kind tell that it is over. False if that logs no failure."""
     try:
-        backend = backend_of(row.backend)
-        from cloudtask.backends.django_kind import result_of
-        from cloudtask.framework import task_finished
-
-        result = result_of(get_result(row.pk))
+        return find_kind(row.kind).tell_finished(get_result(row.pk))
     except (CloudTaskError, Error):
-        return False
-    task_finished.send_robust(type(backend), task_result=result)
-    return True
+        return False  # This process lacks what it takes.

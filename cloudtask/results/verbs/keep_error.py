@@ -15,8 +15,8 @@ from cloudtask.results.models import TaskError
 
 if TYPE_CHECKING:
     from cloudtask.stores import Ending
-    from cloudtask.wire.attempts import CloudTaskRequest
     from cloudtask.wire.payload import Payload
+    from cloudtask.wire.request import CloudTaskRequest
 
 
 def keep_error(
@@ -49,8 +49,8 @@ def keep_error(
         payload.id,
         request.attempt,
         error,
-        message=sensitive.scrubbed(text_of(error), args, kwargs),
-        traceback=sensitive.scrubbed("".join(format_exception(error)), args, kwargs),
+        message=sensitive.scrub(text_of(error), args, kwargs),
+        traceback=sensitive.scrub("".join(format_exception(error)), args, kwargs),
     )
 
 

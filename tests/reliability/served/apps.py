@@ -25,11 +25,11 @@ class ServedConfig(AppConfig):
 
 
 def _hasten() -> None:
-    from cloudtask import views
+    from cloudtask.dispatch import answers
     from cloudtask.results import leases, records
     from cloudtask.results.sweeping import outbox, recovery
 
-    views._RETRY_AFTER = 1
+    answers.RETRY_AFTER = 1
     leases.LEASE = timedelta(seconds=float(os.environ["RELIABILITY_LEASE"]))
     recovery.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
     outbox.PAUSE = timedelta(seconds=1)
@@ -37,10 +37,10 @@ def _hasten() -> None:
 
 
 def _ack_while_running() -> None:
-    from cloudtask import views
-    from cloudtask.dispatch.execution import Status
+    from cloudtask.dispatch.answers import STATUS_CODES
+    from cloudtask.dispatch.outcomes import Status
 
-    views._STATUS_CODES[Status.BUSY] = 200
+    STATUS_CODES[Status.BUSY] = 200
 
 
 def _no_fence() -> None:
@@ -50,7 +50,7 @@ def _no_fence() -> None:
     def held(lease: Lease) -> Any:
         return TaskRecord.objects.filter(pk=lease.task_id)
 
-    Lease.held = property(held)  # type: ignore[assignment]
+    Lease.held_row = property(held)  # type: ignore[assignment]
 
 
 def _no_fence_for_errors() -> None:
@@ -96,10 +96,10 @@ def _select_then_update() -> None:
 
 
 def _refuse_duplicates() -> None:
-    from cloudtask import views
-    from cloudtask.dispatch.execution import Status
+    from cloudtask.dispatch.answers import STATUS_CODES
+    from cloudtask.dispatch.outcomes import Status
 
-    views._STATUS_CODES[Status.DUPLICATE] = 409
+    STATUS_CODES[Status.DUPLICATE] = 409
 
 
 def _no_mark() -> None:
@@ -137,10 +137,10 @@ def _trust_progress() -> None:
 
     from cloudtask.results.database.connections import get_connection, renew
     from cloudtask.results.heartbeat import Heart
-    from cloudtask.wire.attempts import CloudTaskRequest
+    from cloudtask.wire.request import CloudTaskRequest
 
     def progress(request: Any, done: Any, total: Any = None, message: Any = "") -> None:
-        request._claim.progress(done, total, message)
+        request._hold.progress(done, total, message)
 
     def start(heart: Any) -> None:
         if heart._thread is None:
@@ -150,7 +150,7 @@ def _trust_progress() -> None:
     def tick(heart: Any, *, is_due: bool) -> bool:
         try:
             for lease in list(heart._leases.values()):
-                lease.held.update(**lease.progress)
+                lease.held_row.update(**lease.progress)
             if is_due:
                 heart.prolong()
         except Error:
@@ -172,12 +172,12 @@ def _leave_cancelled() -> None:
 
 
 def _keep_channel() -> None:
-    from cloudtask.transports.google_channel import Link
+    from cloudtask.transports.google.channel import Link
 
-    def reason(link: Any, connection: Any, error: Any) -> Any:
+    def explain(link: Any, connection: Any, error: Any) -> Any:
         return error.code(), error.details()
 
-    Link.reason = reason  # type: ignore[method-assign]
+    Link.explain = explain  # type: ignore[method-assign]
 
 
 #: What the harness has to find out.

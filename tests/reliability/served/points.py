@@ -44,7 +44,7 @@ def die() -> NoReturn:
 
 def install() -> None:
     """Put the points around what the package does."""
-    from cloudtask.dispatch import execution
+    from cloudtask.dispatch import calling
     from cloudtask.results.claims import LeaseClaim
     from cloudtask.results.heartbeat import Heart
     from cloudtask.results.models import TaskError
@@ -61,7 +61,7 @@ def install() -> None:
         after="after the claim",
     )
     _around(
-        *(execution, "call", lambda definition, request, *args, **_: request.id),
+        *(calling, "call", lambda definition, request, *args, **_: request.id),
         before="before the body",
     )
     _around(

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.test import override_settings
 
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
-from cloudtask.dispatch import registry
+from cloudtask.enqueue import registry
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import Transport
 from cloudtask.wire.outgoing import OutgoingTask

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from cloudtask import RetryPolicy
 from cloudtask.conf import Settings
-from cloudtask.emulator.core import tasks as emulated
+from cloudtask.emulator.tasks.model import tasks as emulated
 from cloudtask.exceptions import PayloadTooLarge, TaskAlreadyExists
-from cloudtask.transports.base import Transport, UsedNames
-from cloudtask.transports.google import to_message
+from cloudtask.transports.base import Transport
+from cloudtask.transports.google.messages import to_message
+from cloudtask.transports.in_process import UsedNames
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.limits import MAX_STORED_BYTES
 from cloudtask.wire.outgoing import OidcToken, OutgoingTask, Target
-from cloudtask.wire.stored_size import check_size, stored_size
+from cloudtask.wire.stored_size import check_size, count_stored_bytes
 from tests.outgoing import outgoing_task
 from tests.unit.transports.conftest import QUEUE_PATH
 
@@ -83,7 +84,7 @@ def test_the_size_is_counted_as_the_service_counts_it(
 ) -> None:
     if own is not None:
         task.headers = {"X-Task-Signature": own}
-    assert stored_size(task) == bytes_at_the_service(task)
+    assert count_stored_bytes(task) == bytes_at_the_service(task)
 
 
 def test_a_time_on_the_second_is_smaller_than_it_is_counted(
@@ -91,7 +92,7 @@ def test_a_time_on_the_second_is_smaller_than_it_is_counted(
 ) -> None:
     task = outgoing(schedule_time=datetime(2026, 3, 1, tzinfo=UTC))
 
-    assert 0 <= stored_size(task) - bytes_at_the_service(task) <= 6
+    assert 0 <= count_stored_bytes(task) - bytes_at_the_service(task) <= 6
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,9 @@ def test_a_time_on_the_second_is_smaller_than_it_is_counted(
 def test_the_largest_task_is_taken_and_a_larger_one_is_not(
     outgoing: Callable[..., OutgoingTask], fields: dict[str, Any]
 ) -> None:
-    body = MAX_STORED_BYTES - stored_size(outgoing(body=b"", **fields))
+    body = MAX_STORED_BYTES - count_stored_bytes(outgoing(body=b"", **fields))
     # The body's own length and that of what it is in take more bytes, too.
-    while stored_size(outgoing(body=bytes(body), **fields)) > MAX_STORED_BYTES:
+    while count_stored_bytes(outgoing(body=bytes(body), **fields)) > MAX_STORED_BYTES:
         body -= 1
 
     check_size(outgoing(body=bytes(body), **fields))

@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import compute_engine
 from google.auth.credentials import AnonymousCredentials, Credentials
-from google.protobuf.duration_pb2 import Duration
 
 from cloudtask.conf import Settings
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.transports import google_channel, google_credentials
 from cloudtask.transports.google import GoogleTransport
-from cloudtask.transports.google_channel import OPTIONS, Link
+from cloudtask.transports.google import channel as google_channel
+from cloudtask.transports.google import credentials as google_credentials
+from cloudtask.transports.google.channel import OPTIONS, Link
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.leaks import values_in
 
@@ -115,7 +115,7 @@ HINT = (
     "file as a dictionary, or to credentials of google-auth; or leave it out, and "
     "run `gcloud auth application-default login`."
 )
-HOLDS_NONE = "they hold no credentials of Google ("
+HOLDS_NONE = "they do not hold credentials of Google ("
 NO_FILE = "it is not the path of a file that can be read ("
 
 
@@ -138,8 +138,8 @@ NO_FILE = "it is not the path of a file that can be read ("
         ("Y2FuYXJ5 canary" * 400, NO_FILE),
         ("canary\0", f"{NO_FILE}ValueError)"),
         # Anything else.
-        (b"canary", "a bytes is neither path nor credentials"),
-        (["canary"], "a list is neither path nor credentials"),
+        (b"canary", "a bytes is neither a path nor credentials"),
+        (["canary"], "a list is neither a path nor credentials"),
     ],
 )
 def test_what_gives_no_credentials_is_a_wrong_setting(
@@ -200,7 +200,7 @@ def test_what_is_wrong_with_them_for_googles_client_is_told(
 
 
 def link(**settings: Any) -> Link:
-    return Link(Settings(**settings), {"CreateTask": ("/none", Duration, Duration)})
+    return Link(Settings(**settings))
 
 
 def test_google_is_called_over_a_secure_channel(
@@ -233,7 +233,7 @@ def test_certificates_of_clients_are_used(
     opened: list[Any], account: dict[str, str]
 ) -> None:
     plugin = google_credentials.Plugin(Settings(credentials=account))
-    google_channel._secure_channel(
+    google_channel._make_secure_channel(
         plugin,
         "cloudtasks.mtls.googleapis.com:443",
         credentials=plugin.credentials,

@@ -26,9 +26,9 @@ from cloudtask.exceptions import (
     ServiceUnavailable,
     TaskAlreadyExists,
 )
-from cloudtask.transports import google
-from cloudtask.transports.base import Transport
-from cloudtask.transports.google import to_message
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.google import operations
+from cloudtask.transports.google.messages import to_message
 from cloudtask.wire.headers import BATCH_HEADER
 from cloudtask.wire.limits import MAX_STORED_BYTES
 from cloudtask.wire.outgoing import OutgoingTask
@@ -37,7 +37,7 @@ from tests.unit.transports.service import Batches, Call, Hang, Service, refuse, 
 from tests.wire import Calls, stored, watch
 
 Code = grpc.StatusCode
-Configure = Callable[..., Transport]
+Configure = Callable[..., QueueTransport]
 Outgoing = Callable[..., OutgoingTask]
 
 OTHER = QUEUE_PATH.replace("default", "other")
@@ -68,7 +68,7 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def transport(
     emulator: Emulator, counted: Calls, configure: Configure
-) -> Iterator[Transport]:
+) -> Iterator[QueueTransport]:
     transport = configure(EMULATOR_HOST=emulator.host)
     yield transport
     transport.close()
@@ -92,7 +92,7 @@ Tasks = Callable[..., list[OutgoingTask]]
 
 
 def test_many_tasks_take_few_calls(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     sent = tasks(250)
     names = transport.send_many(sent)
@@ -105,7 +105,7 @@ def test_many_tasks_take_few_calls(
 
 
 def test_each_queue_has_calls_of_its_own(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     one, two = tasks(3), tasks(4, queue_path=OTHER)
     mixed = [two[0], one[0], two[1], one[1], one[2], two[2], two[3]]
@@ -122,7 +122,7 @@ def test_each_queue_has_calls_of_its_own(
 
 
 def test_one_task_is_sent_as_ever(
-    counted: Calls, transport: Transport, tasks: Tasks
+    counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     transport.send_many([*tasks(1), *tasks(2, queue_path=OTHER)])
 
@@ -130,7 +130,7 @@ def test_one_task_is_sent_as_ever(
 
 
 def test_a_call_takes_no_more_bytes_than_the_largest_task(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     sent = tasks(12, body=b"x" * 300_000) + tasks(1, body=b"x" * 1_047_000)
     names = transport.send_many(sent)
@@ -142,7 +142,7 @@ def test_a_call_takes_no_more_bytes_than_the_largest_task(
 
 
 def test_a_task_tells_which_of_a_batch_it_is_and_is_else_as_if_alone(
-    emulator: Emulator, counted: Calls, transport: Transport, outgoing: Outgoing
+    emulator: Emulator, counted: Calls, transport: QueueTransport, outgoing: Outgoing
 ) -> None:
     sent = [outgoing(task_id="first"), outgoing(task_id="second")]
     transport.send_many(sent)
@@ -153,7 +153,7 @@ def test_a_task_tells_which_of_a_batch_it_is_and_is_else_as_if_alone(
 
 
 def test_what_is_wrong_with_one_is_told_of_it_alone(
-    emulator: Emulator, transport: Transport, tasks: Tasks, outgoing: Outgoing
+    emulator: Emulator, transport: QueueTransport, tasks: Tasks, outgoing: Outgoing
 ) -> None:
     transport.send(outgoing(task_id="taken"))
     sent = [
@@ -174,7 +174,7 @@ def test_what_is_wrong_with_one_is_told_of_it_alone(
     )
 
 
-def test_all_may_be_wrong(transport: Transport, tasks: Tasks) -> None:
+def test_all_may_be_wrong(transport: QueueTransport, tasks: Tasks) -> None:
     answers = transport.send_many(tasks(3, url="ftp://shop.example/"))
 
     assert [type(each) for each in answers] == [EnqueueError] * 3
@@ -182,7 +182,7 @@ def test_all_may_be_wrong(transport: Transport, tasks: Tasks) -> None:
 
 
 def test_a_missing_queue_is_missing_for_all(
-    counted: Calls, transport: Transport, tasks: Tasks
+    counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     gone = QUEUE_PATH.replace("default", "gone")
     answers = transport.send_many([*tasks(3, queue_path=gone), *tasks(2)])
@@ -201,7 +201,7 @@ def test_a_missing_queue_is_missing_for_all(
 def test_tasks_whose_answer_was_lost_are_enqueued_once(
     emulator: Emulator,
     counted: Calls,
-    transport: Transport,
+    transport: QueueTransport,
     tasks: Tasks,
     outgoing: Outgoing,
     fault: Any,
@@ -221,7 +221,7 @@ def test_tasks_whose_answer_was_lost_are_enqueued_once(
 
 
 def test_each_batch_has_an_id_of_its_own(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     sent = tasks(3)
     transport.send_many(sent)
@@ -249,7 +249,7 @@ def test_tasks_of_an_outage_are_told(
 
 
 def test_many_tasks_are_deleted_by_few_calls(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     names = [*map(str, transport.send_many([*tasks(4), *tasks(3, queue_path=OTHER)]))]
     counted.calls.clear()
@@ -267,7 +267,9 @@ def test_many_tasks_are_deleted_by_few_calls(
     assert stored(emulator) == {}
 
 
-def test_a_call_deletes_a_thousand_tasks(counted: Calls, transport: Transport) -> None:
+def test_a_call_deletes_a_thousand_tasks(
+    counted: Calls, transport: QueueTransport
+) -> None:
     names = [f"{QUEUE_PATH}/tasks/{number}" for number in range(1001)]
 
     assert transport.delete_many(names) == {}
@@ -275,7 +277,7 @@ def test_a_call_deletes_a_thousand_tasks(counted: Calls, transport: Transport) -
     assert counted.calls[0][1].names == names[:1000]
 
 
-def test_with_its_queue_a_task_is_gone(transport: Transport) -> None:
+def test_with_its_queue_a_task_is_gone(transport: QueueTransport) -> None:
     gone = QUEUE_PATH.replace("default", "gone")
 
     assert transport.delete_many([f"{gone}/tasks/{number}" for number in "12"]) == {}
@@ -298,7 +300,7 @@ def test_what_is_not_deleted_in_an_outage_is_told(
 
 
 def test_a_lost_answer_of_a_deletion_is_asked_for_again(
-    emulator: Emulator, counted: Calls, transport: Transport, tasks: Tasks
+    emulator: Emulator, counted: Calls, transport: QueueTransport, tasks: Tasks
 ) -> None:
     names = [*map(str, transport.send_many(tasks(3)))]
     emulator.inject("executed_then_unavailable", method=DELETE)
@@ -446,7 +448,7 @@ def test_a_batch_that_comes_to_harm_is_not_made_again_soon(
     assert len(service.calls) == 2
 
     batches.script = [(CREATE, created(0, 1))]
-    monkeypatch.setattr(google, "monotonic", lambda: monotonic() + 3600)
+    monkeypatch.setattr(operations, "monotonic", lambda: monotonic() + 3600)
     assert {type(e) for e in transport.send_many(tasks(2))} == {str}
     assert len(service.calls) == 2
 

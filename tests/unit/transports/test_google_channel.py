@@ -15,8 +15,8 @@ from grpc.experimental import gevent
 
 from cloudtask.checks import check_cloudtask
 from cloudtask.exceptions import ServiceUnavailable
-from cloudtask.transports import google_channel
 from cloudtask.transports.base import Transport
+from cloudtask.transports.google import channel as google_channel
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.service import Call, Service, refuse, store
 

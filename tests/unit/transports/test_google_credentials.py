@@ -18,8 +18,9 @@ from google.oauth2.credentials import Credentials as UserCredentials
 
 from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.exceptions import EnqueueError, PermissionDenied, ServiceUnavailable
-from cloudtask.transports import get_transport, google_credentials
-from cloudtask.transports.base import Transport
+from cloudtask.transports import get_transport
+from cloudtask.transports.base import QueueTransport
+from cloudtask.transports.google import credentials as google_credentials
 from cloudtask.wire.outgoing import OutgoingTask
 from tests.unit.transports.service import Batches, Service
 
@@ -82,7 +83,7 @@ def batches() -> Batches:
 @pytest.fixture
 def google(
     service: Service, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Credentials], Transport]]:
+) -> Iterator[Callable[[Credentials], QueueTransport]]:
     """Return a function that has tasks sent to Google, which is here."""
     open_channel = grpc.secure_channel
 
@@ -99,7 +100,7 @@ def google(
     with ExitStack() as stack:
         stack.callback(lambda: get_transport(get_settings()))
 
-        def google(credentials: Credentials) -> Transport:
+        def google(credentials: Credentials) -> QueueTransport:
             raw = {
                 **django_settings.CLOUDTASK,
                 "TRANSPORT": GOOGLE_TRANSPORT,
@@ -121,7 +122,9 @@ INVALID = {"error": "invalid_grant", "error_description": "Account has been dele
 
 
 def test_an_account_that_was_deleted(
-    google: Callable[[Credentials], Transport], endpoint: Endpoint, outgoing: Outgoing
+    google: Callable[[Credentials], QueueTransport],
+    endpoint: Endpoint,
+    outgoing: Outgoing,
 ) -> None:
     endpoint.answers(400, INVALID)
     transport = google(endpoint.user)
@@ -136,7 +139,7 @@ def test_an_account_that_was_deleted(
         assert isinstance(error, PermissionDenied)
         assert not error.retryable
         assert str(error).endswith(
-            "CLOUDTASK['CREDENTIALS']: these credentials are of no use: RefreshError: "
+            "CLOUDTASK['CREDENTIALS']: these credentials do not work: RefreshError: "
             "invalid_grant: Account has been deleted. Trying again does not help."
         )
         assert "canary" not in str(error)
@@ -147,7 +150,9 @@ def test_an_account_that_was_deleted(
 
 
 def test_a_server_of_tokens_that_is_away(
-    google: Callable[[Credentials], Transport], endpoint: Endpoint, outgoing: Outgoing
+    google: Callable[[Credentials], QueueTransport],
+    endpoint: Endpoint,
+    outgoing: Outgoing,
 ) -> None:
     transport = google(endpoint.user)
     endpoint.answers(400, INVALID)
@@ -169,7 +174,7 @@ class Own(Credentials):
 
 
 def test_credentials_of_a_projects_own_may_raise_anything(
-    google: Callable[[Credentials], Transport], outgoing: Outgoing
+    google: Callable[[Credentials], QueueTransport], outgoing: Outgoing
 ) -> None:
     transport = google(Own())
     error = error_of(lambda: transport.send(outgoing()))

@@ -12,10 +12,8 @@ from django.conf import settings as django_settings
 from django.test import override_settings
 
 from cloudtask import CloudTaskRequest, Retry, Task
-from cloudtask.conf import Settings
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import EncodeError, TaskAlreadyExists
-from cloudtask.transports.immediate import ImmediateTransport
 from tests import tasks
 from tests.tasks import aadd, add, ran
 
@@ -127,10 +125,3 @@ def test_an_async_task_runs_on_the_loop_of_its_caller() -> None:
         assert ran == [(threading.current_thread(), asyncio.get_running_loop())]
 
     asyncio.run(main())
-
-
-def test_nothing_is_ever_in_a_queue() -> None:
-    transport = ImmediateTransport(Settings())
-
-    assert not transport.has("projects/p/locations/l/queues/q/tasks/1")
-    transport.delete("projects/p/locations/l/queues/q/tasks/1")

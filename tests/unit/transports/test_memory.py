@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy
-from cloudtask.dispatch.execution import Outcome, Status
+from cloudtask.dispatch.outcomes import Outcome, Status
 from cloudtask.enqueue.decorators import task
 from cloudtask.exceptions import TaskAlreadyExists
-from cloudtask.transports.memory import BUSY_WAIT, MAX_ATTEMPTS, MemoryTransport
+from cloudtask.transports.memory import BUSY_WAIT, MemoryTransport
+from cloudtask.wire.limits import DEFAULT_MAX_ATTEMPTS
 from tests import tasks
 from tests.tasks import add, ran
 
@@ -151,7 +152,7 @@ def test_a_task_that_asks_for_ever_ends_as_at_cloud_tasks(
 
     with pytest.raises(Retry):
         queue.drain()
-    assert len(ran) == MAX_ATTEMPTS == 100
+    assert len(ran) == DEFAULT_MAX_ATTEMPTS == 100
     assert queue.tasks == []
 
 

@@ -1,1 +1,0 @@
-"""The way to the targets: when, what and where tasks are sent."""

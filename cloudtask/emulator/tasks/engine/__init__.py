@@ -1,0 +1,8 @@
+"""
+The state machine: queues at work, tasks that become due, their retries, names
+that stay blocked.
+
+Values and `now` go in, values come out, and everything is kept in the tables.
+It reads no clock, sends nothing and starts nothing: that belongs to `sending`.
+Reading requests and writing responses belongs to `api`.
+"""

@@ -1,0 +1,61 @@
+"""The tables of Cloud Tasks, as SQL."""
+
+from __future__ import annotations
+
+from cloudtask.emulator.storage import facts
+from cloudtask.emulator.storage.file import Schema
+
+# A lane holds the tasks of a queue. A purge gives the queue a new one and
+# leaves the old to be cleared bit by bit, so that it takes no time.
+_TABLES = """
+CREATE TABLE queues (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    path TEXT NOT NULL UNIQUE,
+    lane INTEGER NOT NULL UNIQUE,
+    message BLOB NOT NULL,
+    policy BLOB NOT NULL DEFAULT x''
+);
+CREATE TABLE queue_tombstones (path TEXT PRIMARY KEY, expires INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    lane INTEGER NOT NULL,
+    task_id TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    in_flight INTEGER NOT NULL DEFAULT 0,
+    executions INTEGER NOT NULL DEFAULT 0,
+    previous_response INTEGER,
+    message BLOB NOT NULL
+);
+CREATE UNIQUE INDEX task_names ON tasks (lane, task_id);
+CREATE INDEX agenda ON tasks (lane, due, id) WHERE in_flight = 0;
+CREATE INDEX flights ON tasks (id) WHERE in_flight > 0;
+CREATE TABLE tombstones (
+    queue INTEGER NOT NULL,
+    task_id TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (queue, task_id)
+) WITHOUT ROWID;
+CREATE INDEX tombstone_expiry ON tombstones (expires);
+CREATE TABLE cleared_lanes (
+    lane INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+);
+CREATE TABLE operations (
+    name TEXT PRIMARY KEY,
+    request TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    message BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+#: What a store's file has to be.
+SCHEMA = Schema(
+    application_id=0x43_54_45_4D,
+    version=1,
+    tables=facts.TABLE + _TABLES,
+    # What was being sent when the last process ended waits again.
+    recovery="UPDATE tasks SET in_flight = 0 WHERE in_flight > 0",
+)
