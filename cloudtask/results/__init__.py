@@ -2,6 +2,10 @@
 What became of each task, kept in the database. An optional Django app.
 
     INSTALLED_APPS += ["cloudtask.results"]
+
+The rows of tasks belong here, what may happen to them, and what people see of
+them and do with them. How a task is sent and run does not: the core does that,
+and knows no more of this app than a store.
 """
 
 from __future__ import annotations
