@@ -24,6 +24,8 @@ import pytest
 
 from tests.chromium import Chromium, needs_chromium
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "bookshop"
 

@@ -6,7 +6,6 @@ are being sent. The environment variable CLOUDTASK_FUZZ=40 makes it forty times
 as many.
 """
 
-import os
 import re
 import resource
 import subprocess
@@ -37,9 +36,10 @@ from tests.emulator.crash_clients import (
 from tests.emulator.crash_process import CHILD, PATIENCE, EmulatorProcess
 from tests.emulator.crash_story import HELD, Story, deaths
 from tests.emulator.crash_target import CrashTarget
+from tests.sizes import scaled
 
 #: How many times as much as usual.
-FACTOR = int(os.environ.get("CLOUDTASK_FUZZ", "1"))
+pytestmark = pytest.mark.slow
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 
@@ -85,7 +85,7 @@ def serve(
     return serve
 
 
-@pytest.mark.parametrize("seed", range(FACTOR))
+@pytest.mark.parametrize("seed", range(scaled(1)))
 def test_nothing_acknowledged_is_lost_by_kills(
     seed: int, store: Path, crash_target: CrashTarget
 ) -> None:

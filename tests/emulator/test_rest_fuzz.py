@@ -9,7 +9,6 @@ variable CLOUDTASK_FUZZ=40 makes it forty times as many.
 import http.client
 import json
 import logging
-import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,9 +25,10 @@ from cloudtask.emulator import Emulator
 from cloudtask.emulator.tasks.api.services import METHODS
 from tests.emulator.messages import LEAVES, nearly
 from tests.emulator.samples import PARENT, QUEUE
+from tests.sizes import scaled
 
-#: How many times as much as usual.
-FACTOR = int(os.environ.get("CLOUDTASK_FUZZ", "1"))
+pytestmark = pytest.mark.fuzz
+
 #: Longer than any answer takes.
 SECONDS = 20
 
@@ -328,7 +328,7 @@ def check(request: Request, answer: Answer) -> None:
 
 def examples(number: int) -> Callable[..., Any]:
     return settings(
-        max_examples=FACTOR * number,
+        max_examples=scaled(number),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -358,7 +358,7 @@ def test_every_request_is_answered(
         fuzz = example([replace(right, path=f"v2/{right.path}")])(fuzz)
     fuzz()
 
-    assert sent.total() >= 1_200
+    assert sent.total() >= scaled(1_200)
     # It got behind the doors: everything was done, and much of it.
     assert succeeded.keys() == METHODS.keys() | {"BufferTask"}
     assert min(succeeded.values()) > 0

@@ -39,6 +39,7 @@ from tests.emulator.samples import (
     queue,
     task,
 )
+from tests.sizes import scaled
 
 if TYPE_CHECKING:
     from cloudtask.emulator.tasks.engine.engine import Engine
@@ -579,8 +580,8 @@ class EmulatorMachine(RuleBasedStateMachine):
 LIMITS: dict[str, Any] = {"retry_config": {"max_attempts": 3}}
 
 EmulatorMachine.TestCase.settings = settings(
-    max_examples=300,
+    max_examples=scaled(300),
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-test_the_engine_agrees_with_its_model = EmulatorMachine.TestCase
+test_the_engine_agrees_with_its_model = pytest.mark.fuzz(EmulatorMachine.TestCase)

@@ -7,7 +7,6 @@ variable CLOUDTASK_FUZZ=40 makes it forty times as many.
 
 import asyncio
 import json
-import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -28,23 +27,22 @@ from tests.security.sending import (
     send_wsgi,
 )
 from tests.security.tokens import Token, bearer, claims
+from tests.sizes import scaled
 
 CATCH_ALL = f"{samples.__name__}.catch_all"
-#: How many times as much as usual.
-FACTOR = int(os.environ.get("CLOUDTASK_FUZZ", "1"))
 #: Mutated bodies for each example: making one is cheap, and drawing is not.
 BATCH = 25
 
 
 def examples(number: int) -> Callable[..., Any]:
     return settings(
-        max_examples=FACTOR * number,
+        max_examples=scaled(number),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
 
 
-pytestmark = pytest.mark.usefixtures("secret")
+pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("secret")]
 
 
 @pytest.fixture(params=["wsgi", "asgi"])

@@ -245,7 +245,10 @@ def test_every_payload_arrives_as_it_was(sent: Payload) -> None:
         {"__type__": {"__type__": "set", "value": 1}},
         [{"value": [1], "__type__": "tuple"}],
         ((), ((),), [()]),
-        {1, "1", None, (1, ("1",)), b"1", Decimal("1.5"), date.max},
+        # Its repr has another order in each process.
+        pytest.param(
+            {1, "1", None, (1, ("1",)), b"1", Decimal("1.5"), date.max}, id="a set"
+        ),
     ],
     ids=short,
 )
