@@ -71,8 +71,8 @@ class ErrorClaim(Claim):
                 keep_error(self._payload, self._request, ending, is_short=is_short)
             else:
                 logger.error(
-                    "task=%s id=%s has failed, which is not kept: the id is another "
-                    "task's",
+                    "task=%s id=%s has failed, but that is not kept: the id is "
+                    "another task's",
                     row.path,
                     row.pk,
                 )

@@ -53,7 +53,9 @@ class DatabaseStore(ResultStore):
         except Error as error:
             # They were sent. The sweeper may send them again, for nothing.
             ids = ", ".join(names)
-            logger.warning("id=%s was sent, which is not noted: %r", ids, error)
+            logger.warning(
+                "id=%s was sent, but that could not be noted: %r", ids, error
+            )
 
     def drop(self, payload: Payload) -> None:
         try:

@@ -224,7 +224,7 @@ def test_a_failure_that_cannot_be_kept_is_told(
 
     assert outcome.status is Status.FAILED
     assert (
-        f"task={fail_twice.path} id={id} has failed, which is not kept: the id is "
+        f"task={fail_twice.path} id={id} has failed, but that is not kept: the id is "
         "another task's"
     ) in [r.getMessage() for r in caplog.records]
 

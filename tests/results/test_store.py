@@ -851,7 +851,8 @@ def test_a_task_that_was_sent_is_sent_even_if_that_cannot_be_noted(
     assert (found.name, found.sent_at) == ("", None)
     assert found.send_at is not None
     assert caplog.messages == [
-        f"id={enqueued.id} was sent, which is not noted: OperationalError('away')"
+        f"id={enqueued.id} was sent, but that could not be noted: "
+        "OperationalError('away')"
     ]
 
 

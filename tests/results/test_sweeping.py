@@ -611,7 +611,9 @@ def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(
     monkeypatch.setattr(traffic, "sweep", away)
     enqueued = add().delay()
     assert dispatch(enqueued.id).status is Status.DONE
-    assert caplog.messages == [f"no pass of the sweeper: {DatabaseError('away')!r}"]
+    assert caplog.messages == [
+        f"a pass of the sweeper failed: {DatabaseError('away')!r}"
+    ]
 
 
 def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(

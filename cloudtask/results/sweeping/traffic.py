@@ -45,9 +45,9 @@ def sweep_by_traffic() -> None:
         sweep(LIMIT)
         _prune()
     except (Error, CloudTaskError) as error:
-        logger.warning("no pass of the sweeper: %r", error)
+        logger.warning("a pass of the sweeper failed: %r", error)
     except Exception:
-        logger.exception("no pass of the sweeper")
+        logger.exception("a pass of the sweeper failed")
 
 
 def _prune() -> None:
