@@ -81,7 +81,7 @@ class ErrorClaim(Claim):
 
 def write_row(row: TaskRecord, same: QuerySet[TaskRecord]) -> bool:
     """
-    Write a row, over none but the same task's.
+    Write a row, and overwrite none but the same task's.
 
     Returns:
         False if the id is another task's.

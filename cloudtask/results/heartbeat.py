@@ -161,7 +161,7 @@ class Heart:
 
     def write_progress(self) -> None:
         """
-        Write what is new of the progress of tasks.
+        Write the progress of tasks that has changed.
 
         It is written on a connection of its own. A task's connection may be in
         a transaction, which would hide the progress and lock the row. What

@@ -27,8 +27,8 @@ class PrimaryManager(models.Manager[_M]):
     """
     Reads where it writes.
 
-    A replica of the database may lag behind, and what is read of a task
-    decides what becomes of it.
+    A replica of the database may lag behind, and what is read about a task
+    decides what happens to it.
     """
 
     def get_queryset(self) -> models.QuerySet[_M]:

@@ -1,4 +1,4 @@
-"""Rows and payloads: made of each other, and told to be one task's."""
+"""Rows and payloads: how each is made from the other, and how they match."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def make_row(payload: Payload, task: OutgoingTask) -> TaskRecord:
 
 
 def make_dispatched_row(payload: Payload, request: CloudTaskRequest) -> TaskRecord:
-    """Make the row of a task of which nothing but its dispatch is known."""
+    """Make the row of a task that is known only by its dispatch."""
     return TaskRecord(
         id=payload.id,
         **identify(payload),

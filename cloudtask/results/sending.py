@@ -152,7 +152,7 @@ def _ask(
 
 
 def make_patience() -> Patience:
-    """Make what all calls of one caller share, whatever their transports."""
+    """Make the patience that all calls of one caller share."""
     return Patience(get_settings().rpc_timeout)
 
 
@@ -160,7 +160,7 @@ def _make_full_name(row: TaskRecord) -> str:
     name: str = row.name
     if "/" in name:
         return name
-    # Nothing but its dispatch was known, which has only the last part.
+    # The task was known only by its dispatch, which has only the last part.
     target = _find_transport(row).target(find_settings(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
-    # Generic for the type checker alone.
+    # Generic only for the type checker.
     _ModelAdmin = admin.ModelAdmin[TaskRecord]
 else:
     _ModelAdmin = admin.ModelAdmin

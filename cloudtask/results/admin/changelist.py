@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    # Generic for the type checker alone.
+    # Generic only for the type checker.
     _Paginator = Paginator[TaskRecord]
 else:
     _Paginator = Paginator

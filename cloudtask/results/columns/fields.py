@@ -73,7 +73,7 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
         return None if value is None else json.dumps(value)
 
     def value_to_string(self, obj: models.Model) -> str:
-        # Without it, fixtures keep numbers and None alone as they are.
+        # Without it, only numbers and None would survive in fixtures.
         return json.dumps(self.value_from_object(obj))
 
     def to_python(self, value: Any) -> Any:

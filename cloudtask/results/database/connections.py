@@ -68,7 +68,7 @@ def ask(question: Callable[[], _T]) -> _T:
 
 
 def retry_on_conflict(question: Callable[[], _T], tries: int = TRIES) -> _T:
-    """Ask, and again if a conflict alone kept it from being answered."""
+    """Ask, and ask again if only a conflict prevented an answer."""
     try:
         return question()
     except Error as error:

@@ -31,8 +31,8 @@ def sweep_by_traffic() -> None:
     """
     Make a short pass, if this process has made none for a while.
 
-    The task that made the traffic has ended, whatever becomes of others:
-    nothing is raised.
+    Nothing is raised: the task that made the traffic has ended, and errors of
+    others do not concern it.
     """
     global _last_pass
     now = monotonic()

@@ -52,7 +52,7 @@ def dump_return_value(ending: Ending, *, is_short: bool) -> dict[str, Any]:
 
 
 def make_end_values(*, succeeded: bool, final: bool) -> dict[str, Any]:
-    """Make what the end of an attempt writes, whatever the task has made."""
+    """Make what the end of an attempt writes, without what its task made."""
     values: dict[str, Any] = {"lease": "", "lease_expires_at": None}
     if final:
         status = Status.SUCCESSFUL if succeeded else Status.FAILED
