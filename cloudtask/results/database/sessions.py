@@ -98,7 +98,7 @@ class Session:
 
     def ask_during_task(self, question: Callable[[], _T]) -> _T:
         """
-        Ask the database while the task runs, and leave its connection as it is.
+        Ask the database while the task runs, without changing its connection.
 
         An answer that is not trusted is asked for again on a connection of
         another thread.
