@@ -253,6 +253,10 @@ BY_NAME: dict[str, set[str]] = {
         "getattr(task, name)",
         "getattr(task, field.name)",
     },
+    "backends/options.py": {
+        "getattr(task, 'retry', None)",
+        "getattr(task, 'timeout', None)",
+    },
     "backends/results.py": {"getattr(fresh, name)"},
     "dispatch/workers.py": {"getattr(patcher, function)"},
     "wire/retry.py": {"getattr(self, field)"},

@@ -28,9 +28,14 @@ class Calls:
         link: What they are made over.
         timeout: Seconds for all, from now on.
         may_repeat: Whether a call may be made again whose answer was lost.
+
+    Raises:
+        ConfigurationError: See Link.connect().
     """
 
     def __init__(self, link: Link, timeout: float, *, may_repeat: bool) -> None:
+        # First: it may take long, and is not a part of any call.
+        link.connect()
         self._link = link
         self._deadline = monotonic() + timeout
         self._may_repeat = may_repeat

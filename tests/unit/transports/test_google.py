@@ -27,6 +27,7 @@ from cloudtask.exceptions import (
 )
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import Transport
+from cloudtask.transports.google import calls
 from cloudtask.wire.outgoing import OidcToken, OutgoingTask
 from tests.tasks import add, clean
 from tests.unit.transports.conftest import QUEUE_PATH
@@ -467,6 +468,27 @@ def test_all_calls_for_a_task_share_one_timeout(
     # Half of 0.1, 0.2 and 0.4 seconds were waited at the least.
     first, *_, last = service.calls
     assert last.seconds < 0.8 < first.seconds
+
+
+@both_ways
+def test_what_it_takes_to_connect_is_not_counted(
+    service: Service,
+    configure: Configure,
+    outgoing: Outgoing,
+    monkeypatch: pytest.MonkeyPatch,
+    send: Callable[..., str],
+) -> None:
+    clock, open_channel = [0.0], grpc.insecure_channel
+
+    def open_slowly(*args: Any) -> grpc.Channel:
+        clock[0] += 60
+        return open_channel(*args)
+
+    monkeypatch.setattr(grpc, "insecure_channel", open_slowly)
+    monkeypatch.setattr(calls, "monotonic", lambda: clock[0])
+    send(configure(), outgoing())
+
+    assert service.calls[0].seconds > 5
 
 
 @both_ways
