@@ -1,9 +1,10 @@
-"""The Django app: finds the tasks, and has checks and kinds registered."""
+"""The Django app: what is loaded, registered and brought at the start."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
 from django.conf import settings as django_settings
@@ -11,6 +12,11 @@ from django.utils.module_loading import autodiscover_modules
 
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudtask.actions import Action
 
 
 class CloudTaskConfig(AppConfig):
@@ -25,6 +31,12 @@ class CloudTaskConfig(AppConfig):
         autodiscover_modules("tasks")
         _import_modules()
         _load_framework()
+
+    def cloudtask_actions(self) -> Sequence[Action]:
+        """What this app brings to `manage.py cloudtask`."""
+        from cloudtask.management.emulator import EmulatorAction
+
+        return (EmulatorAction(),)
 
 
 def _load_framework() -> None:

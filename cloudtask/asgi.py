@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.dispatch.answers import UnfitRequest, refuse
 from cloudtask.dispatch.bodies import check_length, check_method, check_size
+from cloudtask.dispatch.kinds import find_all_settings
 from cloudtask.exceptions import CloudTaskError, MissingCredentials
 from cloudtask.wire.headers import SECRET_HEADER, SIGNATURE_HEADER
 
@@ -90,9 +91,7 @@ def _check_head(scope: Message) -> None:
 
 
 def _has_own_auth() -> bool:
-    from cloudtask.checks import all_settings
-
-    return any(settings.has_own_auth for settings in all_settings())
+    return any(settings.has_own_auth for settings in find_all_settings())
 
 
 async def _read(receive: Receive) -> bytes | None:

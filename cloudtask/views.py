@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.views.decorators.csrf import csrf_exempt
 
 from cloudtask import auth
-from cloudtask.auth.admission import BACKEND_KEY, without_signature
+from cloudtask.auth.credentials import BACKEND_KEY, remove_signature
 from cloudtask.dispatch import execution, kinds
 from cloudtask.dispatch.answers import UnfitRequest, answer, refuse
 from cloudtask.dispatch.bodies import check_method, read_body
@@ -66,7 +66,7 @@ def dispatch(request: HttpRequest, backend: str | None = None) -> HttpResponse:
         admission = auth.authenticate(meta, settings)
         body = read_body(request)
         if not admission.allows(body):
-            admission = auth.authenticate(without_signature(meta), settings)
+            admission = auth.authenticate(remove_signature(meta), settings)
         attempt = _make_attempt(request, body, backend, admission)
     except (CloudTaskError, UnfitRequest) as error:
         return refuse(error)
@@ -90,7 +90,7 @@ async def adispatch(request: HttpRequest, backend: str | None = None) -> HttpRes
             admission = await _authenticate_in_thread(meta, settings)
         body = read_body(request)
         if not admission.allows(body):
-            admission = await _authenticate_in_thread(without_signature(meta), settings)
+            admission = await _authenticate_in_thread(remove_signature(meta), settings)
         attempt = _make_attempt(request, body, backend, admission)
     except (CloudTaskError, UnfitRequest) as error:
         return refuse(error)

@@ -179,14 +179,16 @@ UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "yaml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 #: Where a name from outside the source is imported, by which function: the
 #: names of __all__, the modules of IMPORTS, and the classes that settings
-#: name. Never what a payload says. `_load_framework` names its two modules.
+#: name. Never what a payload says. `_load_framework` names its two modules,
+#: and `get_all_rows` those of the optional apps of this package.
 DYNAMIC_IMPORTS = {
     "__init__.py": {("__getattr__", "import_module")},
     "apps.py": {
         ("_import_modules", "import_module"),
         ("_load_framework", "import_module"),
     },
-    "conf/__init__.py": {("load_class", "import_string")},
+    "conf/classes.py": {("load_class", "import_string")},
+    "conf/table.py": {("get_all_rows", "import_module")},
 }
 
 
@@ -226,6 +228,16 @@ def sleeps(tree: ast.AST) -> Iterator[str]:
             yield from [called] if called != "asyncio.sleep" else []
 
 
+def other_clocks(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            yield from (alias.name for alias in node.names if alias.name == "time")
+        elif isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            asked = ("datetime.now", "datetime.utcnow", "timezone.now", "time.time")
+            yield from [name] if name.endswith(asked) else []
+
+
 def dynamic_imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         name = getattr(node, "id", None) or getattr(node, "attr", None)
@@ -253,6 +265,10 @@ def places_of_dynamic_imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
         (compared_secrets, "any(sent == s for s in x) or secrets()[0] == y"),
         (sleeps, "from time import sleep"),
         (sleeps, "import time\ntime.sleep(1)"),
+        (other_clocks, "from time import monotonic, time"),
+        (other_clocks, "time.time()"),
+        (other_clocks, "datetime.now(UTC)"),
+        (other_clocks, "django.utils.timezone.now()"),
         (dynamic_imports, "import_string(path)"),
         (dynamic_imports, "importlib.import_module(path)"),
     ],
@@ -272,6 +288,18 @@ def test_no_module_does_what_is_forbidden(find: Find) -> None:
 
     assert len(found) > 30
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_one_module_alone_asks_what_time_it_is() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in SOURCES
+        if any(other_clocks(ast.parse(path.read_text())))
+    }
+
+    assert {each for each in found if not each.startswith("emulator/")} == {
+        "conf/clock.py"
+    }
 
 
 def test_only_settings_and_public_names_are_imported_by_name() -> None:

@@ -102,6 +102,19 @@ class KeySet:
         self._due = monotonic() + _REFRESH_AT * lifetime
 
 
+_key_sets: dict[str, KeySet] = {}
+
+
+def get_key_set(url: str) -> KeySet:
+    """The one set of keys that are published at an address."""
+    return _key_sets.setdefault(url, KeySet(url))
+
+
+def forget_keys() -> None:
+    """Fetch all keys anew when they are next needed."""
+    _key_sets.clear()
+
+
 def fetch(url: str) -> tuple[Mapping[str, Any], float]:
     """
     Fetch keys.

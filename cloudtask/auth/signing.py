@@ -19,7 +19,6 @@ from binascii import b2a_base64
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import InvalidCredentials
 from cloudtask.wire.headers import SIGNATURE_HEADER
 from cloudtask.wire.limits import RETENTION
@@ -89,7 +89,7 @@ def headers_for(
             "is on, and there is no key: SECRET_KEY is empty. Set it, or SIGN_KEYS, "
             "or turn SIGN off.",
         )
-    last = int(time()) + LIFETIME_SECONDS
+    last = int(clock.now().timestamp()) + LIFETIME_SECONDS
     if schedule_time is not None:
         last = max(last, int(schedule_time.timestamp()) + LIFETIME_SECONDS)
     text = f"{VERSION}.{last}.{_hash_of(payload)}.{_hash(body)}"
@@ -121,7 +121,7 @@ def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
     matches = [hmac.compare_digest(sent, _mac(key, text, backend)) for key in keys]
     if not any(matches):
         raise InvalidCredentials("the signature is another's")
-    if int(last) < time():
+    if int(last) < clock.now().timestamp():
         raise InvalidCredentials("the signature has expired")
     return SignedTask(about, body)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.utils import timezone
-
 from cloudtask.backends.definitions import DjangoDefinition
 from cloudtask.backends.finding import restore_task
 from cloudtask.backends.results import CloudTaskResult, to_django_time
 from cloudtask.backends.signals import TaskSignals
+from cloudtask.conf import clock
 from cloudtask.dispatch.attempts import Attempt, make_request
 from cloudtask.dispatch.reporting import FAILURE_SIGNAL, LogObserver
 from cloudtask.dispatch.workers import worker_id
@@ -66,7 +65,7 @@ def make_attempt(
     definition = DjangoDefinition.of(task)
     settings = backend.settings
     asked = make_request(payload, definition, settings, meta, request)
-    now = timezone.now()
+    now = to_django_time(clock.now())
     result = CloudTaskResult(
         task=task,
         id=payload.id,

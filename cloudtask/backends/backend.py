@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from cloudtask.backends.finding import check_path, restore_task
 from cloudtask.backends.options import check_policies, find_queue, find_task_time
 from cloudtask.backends.results import CloudTaskResult, make_result
 from cloudtask.backends.signals import TaskSignals
+from cloudtask.conf import clock
 from cloudtask.enqueue.handover import Handover
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.enqueue.routes import make_route
@@ -255,7 +255,7 @@ class CloudTasksBackend(ConfiguredBackend):
             task=plan.path,
             args=tuple(result.args),
             kwargs=result.kwargs,
-            enqueued_at=datetime.now(UTC),
+            enqueued_at=clock.now(),
             kind=DJANGO,
             backend=self.alias,
             using=plan.using,

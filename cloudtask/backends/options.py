@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from cloudtask.conf.validation import deadline_problem
+from cloudtask.conf import clock
 from cloudtask.enqueue.schedule_time import find_schedule_time
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.framework import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
 from cloudtask.wire.retry import RetryPolicy
+from cloudtask.wire.task_fields import deadline_problem
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cloudtask.conf import Settings
 
 
@@ -47,7 +49,7 @@ def find_task_time(task: Task[..., Any]) -> datetime | None:
     """
     if task.run_after is None:
         return None
-    now = datetime.now(UTC)
+    now = clock.now()
     schedule_time = find_schedule_time(now, _make_aware(task.run_after) - now)
     if schedule_time is None:
         raise InvalidTask(

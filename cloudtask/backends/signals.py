@@ -7,9 +7,9 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
-from django.utils import timezone
 
-from cloudtask.backends.results import change_result
+from cloudtask.backends.results import change_result, to_django_time
+from cloudtask.conf import clock
 from cloudtask.dispatch.attempts import Observer
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import (
@@ -96,7 +96,7 @@ class TaskSignals(Observer):
             self.tell_finished()
 
     def _note_sent(self, name: str) -> None:
-        change_result(self._result, name=name, enqueued_at=timezone.now())
+        change_result(self._result, name=name, enqueued_at=to_django_time(clock.now()))
 
     def _note_end(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
@@ -110,7 +110,7 @@ class TaskSignals(Observer):
         change_result(
             self._result,
             status=TaskResultStatus.SUCCESSFUL if is_done else TaskResultStatus.FAILED,
-            finished_at=timezone.now(),
+            finished_at=to_django_time(clock.now()),
             _return_value=_normalize(attempt, outcome.value),
         )
 

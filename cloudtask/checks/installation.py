@@ -5,16 +5,34 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import metadata
+from typing import TYPE_CHECKING
+
+from django.core import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.checks import CheckMessage
 
 #: Lists of what a distribution has installed: of wheels, and of former ones.
 _RECORDS = ("RECORD", "installed-files.txt")
 _FILE = re.compile(r"^(?:\.\./)?cloudtask/", re.MULTILINE)
 #: Whoever has this module is this package, whatever it is called.
-_OWN = "cloudtask/installation.py"
+_OWN = f"{__name__.replace('.', '/')}.py"
+
+
+def check_installation() -> Iterator[CheckMessage]:
+    for name in find_strangers():
+        yield checks.Warning(
+            f"The distribution {name!r} has installed modules in the package "
+            "cloudtask, too: each has overwritten files of the other.",
+            hint=f"Uninstall {name}, and install dj-cloudtask again.",
+            id="cloudtask.W023",
+        )
 
 
 @cache
-def strangers() -> tuple[str, ...]:
+def find_strangers() -> tuple[str, ...]:
     """
     Names of other distributions with modules in the package `cloudtask`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidCredentials, TaskNotFound
 
 if TYPE_CHECKING:
@@ -153,6 +154,14 @@ def make_attempt(
         request: The dispatch itself.
     """
     return find_kind(payload.kind).attempt(payload, meta, request)
+
+
+def find_all_settings() -> Iterator[Settings]:
+    """CLOUDTASK's, and those of the backends that have their own."""
+    yield get_settings()
+    for backend in find_backends():
+        if backend.settings.backend is not None:
+            yield backend.settings
 
 
 def find_backends() -> Iterator[Backend]:

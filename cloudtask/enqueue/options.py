@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.conf.validation import deadline_problem, url_problem
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
 from cloudtask.wire.headers import MAX_HEADER_BYTES, header_problem
 from cloudtask.wire.payload import MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
 from cloudtask.wire.stored_size import count_header_bytes
+from cloudtask.wire.task_fields import deadline_problem, url_problem
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire.limits import MAX_SCHEDULE
 
@@ -41,7 +42,7 @@ def read_schedule_time(
     Raises:
         InvalidTask: The time is naive, too far ahead, or missing.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     if (at is None) == (after is None):
         raise _bad_time(path, "", "takes at= or after=, one of them")
     if at is None:

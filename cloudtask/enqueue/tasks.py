@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch import calling
 from cloudtask.enqueue import kind, registry  # noqa: F401 - registers itself
 from cloudtask.enqueue.enqueued import EnqueuedTask
@@ -31,7 +30,7 @@ from cloudtask.wire.stored_size import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from cloudtask.conf import Settings
     from cloudtask.transports.base import Transport
@@ -329,7 +328,7 @@ class Task(Generic[R_co]):
             task=definition.path,
             args=self.args,
             kwargs=self.kwargs,
-            enqueued_at=datetime.now(UTC),
+            enqueued_at=clock.now(),
         )
         return payload, make_outgoing(
             settings,

@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 from django.db import connections, router
 
-from cloudtask.checks import all_settings
+from cloudtask.dispatch.kinds import find_all_settings
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.results.leases import get_lease_time
 from cloudtask.results.models import TaskError, TaskRecord
@@ -27,7 +27,7 @@ def check_retries(**kwargs: Any) -> list[CheckMessage]:
     While the lease holds, its attempts are answered 409, and counted.
     """
     try:
-        everyone = list(all_settings())
+        everyone = list(find_all_settings())
         lease = get_lease_time()
     except ConfigurationError:
         return []  # Told by the checks of the settings.

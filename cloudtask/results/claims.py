@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import Error, transaction
 
+from cloudtask.conf import clock
 from cloudtask.dispatch.workers import worker_id
 from cloudtask.results.columns.texts import clean_text
 from cloudtask.results.database.connections import ask, get_alias
@@ -99,7 +99,7 @@ class LeaseClaim(Claim):
     def look(self) -> bool:
         held = self._lease.held_row.values_list("cancelled_at", flat=True)
         found = self._session.ask_during_task(lambda: list(held.all()))
-        [cancelled_at] = found or [datetime.now(UTC)]
+        [cancelled_at] = found or [clock.now()]
         if cancelled_at is not None:
             self._lease.is_cancelled = True
         return self.is_cancelled

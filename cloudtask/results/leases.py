@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtask.conf import get_settings
 from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.settings import get_results_settings
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -53,7 +54,7 @@ class Lease:
 
 def get_lease_time() -> timedelta:
     """Get the time that a lease holds without a sign of life."""
-    return get_settings().lease or LEASE
+    return get_results_settings(get_settings()).lease or LEASE
 
 
 def compute_expiry() -> float:

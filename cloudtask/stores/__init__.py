@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cloudtask.wire.request import Hold
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from cloudtask.conf import Settings
@@ -162,14 +162,25 @@ class ResultStore:
 NO_CLAIM = Claim()
 NO_STORE = ResultStore()
 
-_stores: dict[str, ResultStore] = {}
+
+def _choose_none(settings: Settings) -> ResultStore:
+    return NO_STORE
 
 
-def register(stores: Mapping[str, ResultStore]) -> None:
-    """Have these stores used, by the values of the setting RESULTS."""
-    _stores.update(stores)
+_choose: Callable[[Settings], ResultStore] = _choose_none
+
+
+def register(choose: Callable[[Settings], ResultStore]) -> None:
+    """
+    Have the stores of an app used.
+
+    Args:
+        choose: Which of them settings ask for.
+    """
+    global _choose
+    _choose = choose
 
 
 def get_store(settings: Settings) -> ResultStore:
     """The store that these settings ask for."""
-    return _stores.get(settings.results, NO_STORE)
+    return _choose(settings)

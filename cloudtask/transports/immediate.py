@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.dispatch import execution
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.privacy.frames import hide_values
@@ -44,7 +44,7 @@ class ImmediateTransport(Transport):
 
     def _make_attempt(self, task: OutgoingTask) -> tuple[Attempt, str]:
         name = self._names.claim(task)
-        meta = make_meta(task, name, due=datetime.now(UTC))
+        meta = make_meta(task, name, due=clock.now())
         attempt = make_attempt(decode(task.body), meta)
         # Nobody would try again, whatever its policy says.
         attempt.request.last_attempt = 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.dispatch import execution
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Outcome, Status
@@ -50,7 +51,7 @@ class MemoryTransport(QueueTransport):
 
     def send(self, task: OutgoingTask) -> str:
         name = self._names.claim(task)
-        due = task.schedule_time or datetime.now(UTC)
+        due = task.schedule_time or clock.now()
         self.tasks.append(StoredTask(name, task, decode(task.body), due))
         return name
 
@@ -64,7 +65,7 @@ class MemoryTransport(QueueTransport):
         # It is due now, for the next drain().
         found = [task for task in self.tasks if task.name == name]
         for task in found:
-            task.due = datetime.now(UTC)
+            task.due = clock.now()
         return bool(found)
 
     def clear(self) -> None:
@@ -86,12 +87,12 @@ class MemoryTransport(QueueTransport):
             One outcome for each attempt, in order.
         """
         outcomes = []
-        while (stored := self._next_due(now or datetime.now(UTC))) is not None:
+        while (stored := self._next_due(now or clock.now())) is not None:
             outcome = execution.run(self._make_attempt(stored))
             outcomes.append(outcome)
             if _is_tried_again(outcome) and stored.attempt < DEFAULT_MAX_ATTEMPTS:
                 stored.attempt += 1
-                stored.due = datetime.now(UTC) + _choose_wait(outcome)
+                stored.due = clock.now() + _choose_wait(outcome)
                 self.tasks.append(stored)
             elif outcome.error is not None:
                 raise outcome.error

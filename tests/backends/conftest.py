@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import auth, transports
+from cloudtask import transports
+from cloudtask.auth import authenticator
 from cloudtask.backends import CloudTasksBackend, definitions
 from cloudtask.framework import task_backends
 from tests.backends.samples import TASKS, Told, recorded
@@ -28,7 +29,7 @@ def _own_tasks(settings: Any) -> Iterator[None]:
         transport.close()
     transports._open.clear()
     definitions._shared.clear()
-    auth._authenticators.clear()
+    authenticator._get_authenticator._made.clear()
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_an_unknown_option_is_told_with_the_nearest(key: str, nearest: str) -> N
     assert message.id == "cloudtask.E001"
     assert message.level == checks.ERROR
     assert message.msg.startswith(
-        f"TASKS['reports']['OPTIONS'][{key!r}]: is no setting of cloudtask. Did you "
+        f"TASKS['reports']['OPTIONS'][{key!r}]: is not a setting of cloudtask. Did you "
         f"mean {nearest!r}? Known: ACCEPTS_TASKS_OF, AUDIENCE, AUTH, AUTH_PARAMS, "
         "CREDENTIALS, "
     )
@@ -114,7 +114,8 @@ def test_an_unknown_option_that_is_near_none_is_told_with_all() -> None:
     [message] = check(zzzzzzzz=1)
 
     assert message.msg.startswith(
-        "TASKS['default']['OPTIONS']['zzzzzzzz']: is no setting of cloudtask. Known: "
+        "TASKS['default']['OPTIONS']['zzzzzzzz']: is not a setting of cloudtask. "
+        "Known: "
     )
 
 
@@ -123,8 +124,8 @@ def test_an_unknown_option_that_is_near_none_is_told_with_all() -> None:
     [
         ({"QUEUE": "x"}, "['QUEUE']: belongs in CLOUDTASK: a Django task always "),
         ({"IMPORTS": ["x"]}, "['IMPORTS']: belongs in CLOUDTASK: tasks are found "),
-        ({"LOCATION": "Europe"}, "['LOCATION']: 'Europe' is no region, as in "),
-        ({"RETRY": {"attempts": 3}}, "['RETRY']: 'attempts' is no field. Known: "),
+        ({"LOCATION": "Europe"}, "['LOCATION']: 'Europe' is not a region, as in "),
+        ({"RETRY": {"attempts": 3}}, "['RETRY']: 'attempts' is not a field. Known: "),
         ({"RUN_ONCE": 1}, "['RUN_ONCE']: must be True or False, not 1."),
         (
             {"RUN_ONCE": True, "RETRY": {}},
@@ -142,8 +143,8 @@ def test_an_unknown_option_that_is_near_none_is_told_with_all() -> None:
         ),
         (
             {"AUTH": "tests.backends.authenticators.no_class"},
-            "['AUTH']: 'tests.backends.authenticators.no_class' is no Authenticator "
-            "class.",
+            "['AUTH']: 'tests.backends.authenticators.no_class' is not a subclass of "
+            "Authenticator.",
         ),
         (
             {"AUTH": "tests.backends.nowhere.Missing"},
@@ -177,7 +178,9 @@ def test_a_wrong_setting_is_told_as_one(settings: Any) -> None:
     [message] = check(RUN_ONCE=True)
 
     assert message.id == "cloudtask.E001"
-    assert message.msg.startswith("CLOUDTASK['SECRETS']: is no setting of cloudtask.")
+    assert message.msg.startswith(
+        "CLOUDTASK['SECRETS']: is not a setting of cloudtask."
+    )
 
 
 def test_an_authenticator_of_the_project_is_enough(settings: Any) -> None:

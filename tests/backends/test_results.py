@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from cloudtask import RetryPolicy, stores
+from cloudtask import RetryPolicy
 from cloudtask.backends import CloudTasksBackend
 from cloudtask.backends.backend import ResultsNotKept
 from cloudtask.backends.results import CloudTaskResult
@@ -26,7 +26,7 @@ from cloudtask.framework import (
     TaskResultStatus,
     task_backends,
 )
-from cloudtask.stores import Ending, Standing, StoredError, StoredResult
+from cloudtask.stores import NO_STORE, Ending, Standing, StoredError, StoredResult
 from cloudtask.transports.memory import MemoryTransport, StoredTask
 from cloudtask.wire.payload import Payload
 from tests.backends import tasks
@@ -40,7 +40,7 @@ from tests.backends.samples import (
 )
 from tests.security.sending import Send
 from tests.tasks import ran
-from tests.unit.keeping import FakeStore
+from tests.unit.keeping import FakeStore, keep_all_in
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
 SECRET = {"X-Task-Secret": FIRST_SECRET}
@@ -61,7 +61,7 @@ def _kept(settings: Any) -> None:
 def store() -> FakeStore:
     """The store of every backend."""
     store = FakeStore()
-    stores.register({"all": store})
+    keep_all_in(store)
     return store
 
 
@@ -231,7 +231,7 @@ def test_an_attempt_without_a_store_is_one_of_a_backend_that_keeps_nothing(
 
     attempt = make_attempt(queue.tasks[0].payload, {})
 
-    assert attempt.store is stores.NO_STORE
+    assert attempt.store is NO_STORE
 
 
 # What can be had again

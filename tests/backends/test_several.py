@@ -234,7 +234,7 @@ def test_wrong_options_close_the_view_for_their_backend(
 
     assert refused(dispatch(send, sent, **SECOND))
     [line] = reasons(caplog)
-    assert "TASKS['reports']['OPTIONS']['SECRETS']: is no setting" in line
+    assert "TASKS['reports']['OPTIONS']['SECRETS']: is not a setting" in line
     assert send(FIRST, payload(args=[1, 2])).status == 200
 
 

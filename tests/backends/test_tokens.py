@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from cloudtask import auth
+from cloudtask.auth import tokens
 from cloudtask.framework import task_backends
 from cloudtask.testing import memory_queue
 from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.memory import StoredTask
 from tests.backends import tasks
 from tests.backends.samples import BACKEND, TASKS, THEIRS, dispatch
+from tests.clocks import set_clock
 from tests.security.keyserver import KeyServer, serve
 from tests.security.sending import FORBIDDEN, Send
 from tests.security.tokens import (
@@ -35,7 +36,7 @@ REPORTS = "reports@shop.iam.gserviceaccount.com"
 @pytest.fixture(autouse=True)
 def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
     """Google's keys, for two backends with a service account each."""
-    monkeypatch.setattr(auth, "time", lambda: NOW)
+    set_clock(monkeypatch, lambda: NOW)
     settings.CLOUDTASK = {**TOKENS_ONLY, "PROJECT": "p", "LOCATION": "l"}
     settings.TASKS = {
         **TASKS,
@@ -46,7 +47,7 @@ def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
         },
     }
     with serve() as server:
-        monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", server.url)
+        monkeypatch.setattr(tokens, "GOOGLE_KEYS_URL", server.url)
         yield server
 
 

@@ -263,5 +263,5 @@ def test_a_transport_that_is_none_is_told(settings: Any) -> None:
         tasks.add.enqueue()
     assert str(caught.value) == (
         "TASKS['default']['OPTIONS']['TRANSPORT']: "
-        "'tests.backends.authenticators.no_class' is no Transport class."
+        "'tests.backends.authenticators.no_class' is not a subclass of Transport."
     )

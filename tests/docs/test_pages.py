@@ -25,9 +25,9 @@ from django.utils.module_loading import import_string
 
 import cloudtask
 from cloudtask import checks, exceptions
-from cloudtask.checks import reachability
+from cloudtask.actions import find_actions
 from cloudtask.conf import Settings, get_settings
-from cloudtask.conf.validation import CHECKS, PEERS_KEYS
+from cloudtask.conf.table import CORE_ROWS, get_all_rows
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments.option import PREFIX
 from cloudtask.emulator.arguments.table import OPTIONS
@@ -41,8 +41,8 @@ from cloudtask.results import checks as results_checks
 from cloudtask.results import heartbeat, leases, sweeping
 from cloudtask.results.admin import actions, changelist
 from cloudtask.results.columns import texts, values
-from cloudtask.results.commands import add_actions
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.settings import ResultsSettings
 from cloudtask.results.sweeping import recovery, traffic
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
@@ -254,14 +254,19 @@ def test_every_option_of_a_former_package_has_its_row(package: str) -> None:
     assert PEERS[package] <= first_cells(section.partition("\n## ")[0])
 
 
-@pytest.mark.parametrize("key", sorted(PEERS_KEYS))
-def test_settings_have_the_same_equals_on_the_page_as_in_the_hints(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    sorted((peer, key) for key, row in get_all_rows().items() for peer in row.peers),
+)
+def test_settings_have_the_same_equals_on_the_page_as_in_the_hints(
+    key: str, ours: str
+) -> None:
     rows = re.findall(
         rf"^\| [^|]*`{key}`[^|]* \| (.+) \|$", page("migrating.md"), re.M | re.I
     )
 
     assert rows
-    assert any(f"`{PEERS_KEYS[key]}`" in row for row in rows)
+    assert any(f"`{ours}`" in row for row in rows)
 
 
 @every_page
@@ -339,13 +344,10 @@ def test_every_option_of_a_command_is_listed(action: str) -> None:
     table = page("results.md").partition(f"| `{action}` | default |")[2]
     listed = re.findall(r"^\| `(--[a-z-]+)` \|", table.partition("\n\n")[0], re.M)
 
-    actions = argparse.ArgumentParser().add_subparsers()
-    add_actions(actions)
-    flags = {
-        flag
-        for each in actions.choices[action]._actions
-        for flag in each.option_strings
-    }
+    [found] = (each for each in find_actions() if each.name == action)
+    parser = argparse.ArgumentParser()
+    found.add_arguments(parser)
+    flags = {flag for each in parser._actions for flag in each.option_strings}
     assert set(listed) == flags - {"-h", "--help"}
 
 
@@ -371,7 +373,7 @@ LIMITS = {
     "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
     "its traceback | {:,} characters each": texts.MAX_TEXT,
     "up to {} tasks with each of its": traffic.PRUNED,
-    "whose errors are kept | the first {}, and the last;": Settings().max_errors,
+    "whose errors are kept | the first {}, and the last;": ResultsSettings().max_errors,
     "sends it again, {:.0f} minutes after": recovery.GRACE.total_seconds() / 60,
     "none for a minute, over {} tasks": traffic.LIMIT,
     "| `--limit` | {} |": sweeping.LIMIT,
@@ -487,7 +489,7 @@ def test_gcloud_is_called_with_flags_that_it_has() -> None:
 def test_every_setting_has_its_paragraph() -> None:
     headings = re.findall(r"^### (\w+)$", page("settings.md"), re.MULTILINE)
 
-    assert sorted(headings) == sorted(CHECKS)
+    assert sorted(headings) == sorted(get_all_rows())
 
 
 #: Settings without a default, or with one that depends on another.
@@ -497,11 +499,12 @@ WITHOUT_DEFAULT = {
 }
 
 
-@pytest.mark.parametrize("setting", sorted(CHECKS.keys() - WITHOUT_DEFAULT))
+@pytest.mark.parametrize("setting", sorted(get_all_rows().keys() - WITHOUT_DEFAULT))
 def test_the_defaults_of_settings_are_right(setting: str) -> None:
     paragraph = page("settings.md").partition(f"### {setting}\n")[2].partition("#")[0]
 
-    default = getattr(Settings(), setting.lower())
+    home = Settings if setting in CORE_ROWS else ResultsSettings
+    default = getattr(home(), setting.lower())
 
     assert f"Default {in_words(default)}" in " ".join(paragraph.split())
 
@@ -519,11 +522,14 @@ def in_words(default: object) -> str:
 
 
 #: Where system checks are.
-CHECK_MODULES = (checks, reachability, results_checks)
+CHECK_FILES = [
+    *Path(checks.__file__).parent.glob("*.py"),
+    Path(results_checks.__file__),
+]
 
 
 def test_every_system_check_is_listed() -> None:
-    source = "".join(Path(each.__file__).read_text() for each in CHECK_MODULES)
+    source = "".join(path.read_text() for path in CHECK_FILES)
     ids = re.findall(r'id="(cloudtask\.[EW]\d{3})"', source)
     listed = re.findall(r"^\| `(cloudtask\.\w+)` \|", page("settings.md"), re.M)
 

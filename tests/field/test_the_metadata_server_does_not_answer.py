@@ -17,7 +17,8 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
-from cloudtask import auth, transports
+from cloudtask import transports
+from cloudtask.auth import authenticator, tokens
 from cloudtask.backends import definitions
 from cloudtask.conf import environment
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
@@ -27,6 +28,7 @@ from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
 from tests import tasks as sdk
 from tests.backends.samples import TASKS, THEIRS, with_options
+from tests.clocks import set_clock
 from tests.field.placing import PLACED
 from tests.security.keyserver import KeyServer
 from tests.security.keyserver import serve as serve_keys
@@ -111,16 +113,16 @@ def recover(monkeypatch: pytest.MonkeyPatch) -> Callable[[MetadataServer], None]
 @pytest.fixture(autouse=True)
 def keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyServer]:
     """Google's keys, and nothing left of the settings afterwards."""
-    monkeypatch.setattr(auth, "time", lambda: NOW)
+    set_clock(monkeypatch, lambda: NOW)
     settings.TASKS = TASKS
     with serve_keys() as server:
-        monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", server.url)
+        monkeypatch.setattr(tokens, "GOOGLE_KEYS_URL", server.url)
         yield server
     for _, transport in list(transports._open.values()):
         transport.close()
     transports._open.clear()
     definitions._shared.clear()
-    auth._authenticators.clear()
+    authenticator._get_authenticator._made.clear()
 
 
 @pytest.fixture(params=[send_wsgi, send_asgi], ids=["wsgi", "asgi"])

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection
 from django.test import override_settings
 
+import cloudtask
 from cloudtask.checks import check_cloudtask, installation
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import ConfigurationError, StoreUnavailable
@@ -190,15 +191,17 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (folder / record).write_text("".join(f"{file}\n" for file in files))
 
     monkeypatch.syspath_prepend(tmp_path)
-    installation.strangers.cache_clear()
+    installation.find_strangers.cache_clear()
     yield install
-    installation.strangers.cache_clear()
+    installation.find_strangers.cache_clear()
 
 
 def test_a_package_that_overwrites_this_one_is_told(install: Any) -> None:
     install("stranger", "cloudtask/__init__.py,sha256=x,1", "cloudtask/tasks.py,,")
     install("old", "../cloudtask/__init__.py", record="installed-files.txt")
-    install("fork", "cloudtask/__init__.py,,", "cloudtask/installation.py,,")
+    # The module that asks is in whatever is this package.
+    own = Path(installation.__file__).relative_to(Path(cloudtask.__file__).parents[1])
+    install("fork", "cloudtask/__init__.py,,", f"{own.as_posix()},,")
     install("neighbour", "shop/cloudtask/__init__.py,,", "cloudtasks/a.py,,")
     messages = check_cloudtask()
 

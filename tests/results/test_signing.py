@@ -18,6 +18,7 @@ from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from cloudtask.wire.payload import decode
 from tests.backends import tasks as django_tasks
+from tests.clocks import set_clock
 from tests.results.samples import add, ago, change, dispatch, emulate, fail, row
 from tests.wire import messages
 
@@ -71,7 +72,7 @@ def test_a_task_of_the_outbox_is_signed_when_it_is_sent(
         change(each, send_at=ago(), sent_at=None)
     # Its time is long past, and it is no less valid.
     now = TOMORROW.timestamp() + LATER
-    monkeypatch.setattr(signing, "time", lambda: now)
+    set_clock(monkeypatch, lambda: now)
     assert sweep().sent == 2
 
     after = signed(emulator)
@@ -93,7 +94,7 @@ def test_a_task_that_is_redriven_or_run_again_is_signed_anew(
     for each in (enqueued.id, copy):
         change(each, schedule_time=TOMORROW)
     now = TOMORROW.timestamp() + 60
-    monkeypatch.setattr(signing, "time", lambda: now)
+    set_clock(monkeypatch, lambda: now)
     assert sweep().sent == 2
     found = signed(emulator)
 

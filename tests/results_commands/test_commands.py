@@ -14,8 +14,11 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from cloudtask.results import commands, control
-from cloudtask.results.commands import Bar, age
+from cloudtask.actions import find_actions
+from cloudtask.results import control
+from cloudtask.results.commands import redrive
+from cloudtask.results.commands.arguments import read_age
+from cloudtask.results.commands.bar import Bar
 from cloudtask.results.models import TaskRecord
 from cloudtask.testing import memory_queue
 from cloudtask.transports.memory import MemoryTransport
@@ -77,14 +80,14 @@ def ago(**time: float) -> datetime:
     ],
 )
 def test_an_age_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
-    assert age(text) == expected
+    assert read_age(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1w", "٣d", "1d "])
 def test_another_text_is_no_age(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError) as caught:
-        age(text)
-    assert str(caught.value) == f"{text!r} is no age. Write 30d, 12h, 90m or 45s."
+        read_age(text)
+    assert str(caught.value) == f"{text!r} is not an age. Write 30d, 12h, 90m or 45s."
 
 
 @pytest.mark.parametrize("text", ["36501d", "999999999h"])
@@ -277,7 +280,7 @@ def test_what_fails_again_meanwhile_is_not_redriven_twice(
         return f"projects/p/{task.id}"
 
     monkeypatch.setattr(MemoryTransport, "send", fail_at_once)
-    monkeypatch.setattr(commands, "LIMIT", 1)
+    monkeypatch.setattr(redrive, "LIMIT", 1)
     assert run("redrive", "--all", "--rate", "500") == "3 tasks run again.\n"
     assert sent == ["a", "b", "c"]
 
@@ -295,7 +298,9 @@ def test_nothing_is_redriven_unless_it_is_said_what(arguments: list[str]) -> Non
 
 @pytest.mark.parametrize("rate", ["0", "-1", "501", "fast", "nan"])
 def test_a_rate_is_a_number_of_tasks_a_second(rate: str) -> None:
-    with pytest.raises(CommandError, match=f"'{rate}' is no rate: above 0, up to 500"):
+    with pytest.raises(
+        CommandError, match=f"'{rate}' is not a rate: above 0, up to 500"
+    ):
         run("redrive", "--rate", rate)
 
 
@@ -325,7 +330,7 @@ def test_how_long_ago_can_be_said() -> None:
 
     told = run("prune", "--older-than", "1h", "--failed-older-than", "3h")
     assert told == "1 tasks deleted.\n"
-    with pytest.raises(CommandError, match="'1 hour' is no age"):
+    with pytest.raises(CommandError, match="'1 hour' is not an age"):
         run("prune", "--older-than", "1 hour")
 
 
@@ -372,5 +377,7 @@ def test_without_the_app_there_is_the_emulator_alone(settings: Any) -> None:
         run("sweep")
 
 
-def test_every_action_can_be_run() -> None:
-    assert sorted(commands._ACTIONS) == ["cancel", "prune", "redrive", "sweep"]
+def test_both_apps_bring_their_actions() -> None:
+    names = [action.name for action in find_actions()]
+
+    assert names == ["emulator", "sweep", "cancel", "redrive", "prune"]

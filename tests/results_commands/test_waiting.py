@@ -65,7 +65,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Callable[..., Told]:
     def use(*statuses: str) -> Told:
         store = Told(*statuses)
         settings.CLOUDTASK = {**settings.CLOUDTASK, "RESULTS": "all"}
-        monkeypatch.setattr(stores, "_stores", {"all": store})
+        monkeypatch.setattr(stores, "_choose", lambda settings: store)
         return store
 
     return use

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from cloudtask import auth
-from cloudtask.auth import keys
+from cloudtask.auth import keys, tokens
+from tests.clocks import set_clock
 from tests.security.keyserver import KeyServer, serve
 from tests.security.sending import Send, send_asgi, send_wsgi
 from tests.security.tokens import NOW, SECRET, TOKENS_ONLY
@@ -37,7 +37,7 @@ class Clock:
 def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of day that tokens are looked at."""
     clock = Clock(NOW)
-    monkeypatch.setattr(auth, "time", clock)
+    set_clock(monkeypatch, clock)
     return clock
 
 
@@ -74,7 +74,7 @@ def google(
     key_server: KeyServer, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> KeyServer:
     """Google's keys, where tokens are the one credential."""
-    monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", key_server.url)
+    monkeypatch.setattr(tokens, "GOOGLE_KEYS_URL", key_server.url)
     settings.CLOUDTASK = {**TOKENS_ONLY}
     return key_server
 

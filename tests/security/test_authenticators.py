@@ -349,15 +349,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "another class": (
         {"AUTH": f"{__name__}.Error"},
-        f"['AUTH']: '{__name__}.Error' is no Authenticator class.",
+        f"['AUTH']: '{__name__}.Error' is not a subclass of Authenticator.",
     ),
     "no class": (
         {"AUTH": f"{__name__}.an_authenticator"},
-        f"['AUTH']: '{__name__}.an_authenticator' is no Authenticator class.",
+        f"['AUTH']: '{__name__}.an_authenticator' is not a subclass of Authenticator.",
     ),
     "a function": (
         {"AUTH": "os.getpid"},
-        "['AUTH']: 'os.getpid' is no Authenticator class.",
+        "['AUTH']: 'os.getpid' is not a subclass of Authenticator.",
     ),
 }
 

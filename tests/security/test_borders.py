@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from cloudtask import auth
+from cloudtask.auth import authenticator
 from cloudtask.backends import CloudTasksBackend, definitions
 from cloudtask.checks import check_backend
 from cloudtask.framework import InvalidTask, Task, task_backends
@@ -56,7 +56,7 @@ def _two_backends(settings: Any) -> Any:
     settings.TASKS = TASKS
     yield
     definitions._shared.clear()
-    auth._authenticators.clear()
+    authenticator._get_authenticator._made.clear()
 
 
 def body(name: str, backend: str, **changes: Any) -> bytes:

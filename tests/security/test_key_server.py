@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudtask import auth
-from cloudtask.auth import keys
+from cloudtask.auth import keys, tokens
 from cloudtask.auth.keys import KeySet
 from cloudtask.conf import get_settings
 from cloudtask.exceptions import InvalidCredentials, KeysUnavailable
@@ -357,7 +357,7 @@ def test_without_any_keys_a_token_that_may_hold_is_a_503_and_not_a_403(
 def test_nobody_listening_is_a_503(
     google: KeyServer, monkeypatch: pytest.MonkeyPatch, send: Send
 ) -> None:
-    monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", "http://127.0.0.1:1/certs")
+    monkeypatch.setattr(tokens, "GOOGLE_KEYS_URL", "http://127.0.0.1:1/certs")
 
     assert send(token()).status == 503
 
@@ -417,7 +417,7 @@ def test_keys_from_google_come_over_tls_from_whom_the_machine_trusts(
     monkeypatch.setenv("NO_PROXY", "*")
 
     with keyserver.serve(certificate) as tls_server:
-        monkeypatch.setattr(auth, "GOOGLE_KEYS_URL", tls_server.url)
+        monkeypatch.setattr(tokens, "GOOGLE_KEYS_URL", tls_server.url)
         assert send_wsgi(token()).status == 503
         assert "certificate verify failed" in caplog.messages[0]
 
@@ -436,7 +436,7 @@ def test_no_proxy_stands_before_an_emulator(
 
 
 def test_the_keys_that_are_asked_for_are_googles_own() -> None:
-    assert auth.GOOGLE_KEYS_URL == "https://www.googleapis.com/oauth2/v1/certs"
+    assert tokens.GOOGLE_KEYS_URL == "https://www.googleapis.com/oauth2/v1/certs"
 
 
 # Remembered tokens
@@ -505,7 +505,7 @@ def test_a_refused_token_is_not_remembered(google: KeyServer, send: Send) -> Non
 def test_the_memory_for_tokens_is_bounded(
     google: KeyServer, monkeypatch: pytest.MonkeyPatch, send: Send
 ) -> None:
-    monkeypatch.setattr(auth, "_MAX_REMEMBERED", 2)
+    monkeypatch.setattr(tokens, "_MAX_REMEMBERED", 2)
     for number in range(3):
         assert send(token(number)).status == 200
     auth.forget_keys()

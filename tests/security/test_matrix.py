@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from cloudtask import auth
-from cloudtask.auth import signing
 from cloudtask.testing import memory_queue
 from cloudtask.wire.outgoing import OutgoingTask
 from tests import tasks
+from tests.clocks import set_clock
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Unreadable, asend, send_wsgi
 from tests.security.tokens import (
@@ -104,8 +104,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
         def __call__(self) -> float:
             return self.now
 
-    monkeypatch.setattr(signing, "time", Clock())
-    return signing.time
+    clock = Clock()
+    set_clock(monkeypatch, clock)
+    return clock
 
 
 @pytest.fixture(autouse=True)

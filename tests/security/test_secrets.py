@@ -162,7 +162,7 @@ def test_a_weak_secret_is_an_error_of_the_check_and_not_shown(
 @pytest.mark.parametrize(
     ("module", "call", "word"),
     [
-        ("auth/admission", "hmac.compare_digest(sent, secret)", "secret"),
+        ("auth/credentials", "hmac.compare_digest(sent, secret)", "secret"),
         ("auth/signing", "hmac.compare_digest(sent, _mac(key, text, backend))", "mac"),
     ],
 )
@@ -190,17 +190,17 @@ def _names(node: ast.AST) -> list[str]:
 def test_all_secrets_are_compared_whichever_matches(
     settings: Any, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cloudtask.auth import admission
+    from cloudtask.auth import credentials
 
     settings.CLOUDTASK = {"SECRET": SECRET, "SECRET_FALLBACKS": [OLD, OLDER]}
     compared = []
-    compare = admission.hmac.compare_digest
+    compare = credentials.hmac.compare_digest
 
     def compare_digest(sent: bytes, secret: bytes) -> bool:
         compared.append(secret)
         return compare(sent, secret)
 
-    monkeypatch.setattr(admission.hmac, "compare_digest", compare_digest)
+    monkeypatch.setattr(credentials.hmac, "compare_digest", compare_digest)
 
     assert send({"X-Task-Secret": SECRET}).status == 200
     assert compared == [SECRET.encode(), OLD.encode(), OLDER.encode()]
@@ -296,6 +296,6 @@ def test_a_class_is_loaded_for_two_settings_and_from_nothing_else() -> None:
     }
 
     assert found == {
-        "auth/__init__.py": ["load_class(settings, 'AUTH', Authenticator)"],
+        "auth/authenticator.py": ["load_class(settings, 'AUTH', Authenticator)"],
         "transports/__init__.py": ["load_class(settings, 'TRANSPORT', Transport)"],
     }

@@ -19,6 +19,7 @@ from cloudtask.transports.google.messages import to_message
 from cloudtask.wire.outgoing import OutgoingTask
 from cloudtask.wire.payload import decode
 from tests import tasks
+from tests.clocks import set_clock
 from tests.security.keyserver import KeyServer
 from tests.security.sending import FORBIDDEN, Send, Stream, Unreadable, payload
 from tests.security.tokens import NOW, SECRET, TOKENS_ONLY, Token, bearer
@@ -44,7 +45,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Clock:
     """The time of day by which tasks are signed; and the project."""
     clock = Clock()
-    monkeypatch.setattr(signing, "time", clock)
+    set_clock(monkeypatch, clock)
     settings.SECRET_KEY = OWN
     settings.CLOUDTASK = CLOUDTASK
     return clock

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from cloudtask import stores
 from cloudtask.stores import Ending, Standing
 from cloudtask.wire.payload import decode
 from tests import tasks
 from tests.security.sending import AUTHENTIC, FORBIDDEN, Answer, Send, payload
-from tests.unit.keeping import AWAY, FakeStore
+from tests.unit.keeping import AWAY, FakeStore, keep_all_in
 
 pytestmark = pytest.mark.usefixtures("secret")
 
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("secret")
 def store() -> FakeStore:
     """The store of every task."""
     store = FakeStore()
-    stores.register({"all": store})
+    keep_all_in(store)
     return store
 
 

@@ -6,15 +6,36 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from cloudtask import stores
 from cloudtask.exceptions import StoreUnavailable
-from cloudtask.stores import Claim, Ending, ResultStore, Standing, StoredResult
+from cloudtask.results.settings import get_results_settings
+from cloudtask.stores import (
+    NO_STORE,
+    Claim,
+    Ending,
+    ResultStore,
+    Standing,
+    StoredResult,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from cloudtask.conf import Settings
     from cloudtask.wire.outgoing import OutgoingTask
     from cloudtask.wire.payload import Payload
     from cloudtask.wire.request import CloudTaskRequest
+
+
+def keep_all_in(store: ResultStore) -> None:
+    """Have a store used where RESULTS says "all", as those of an app are."""
+
+    def choose(settings: Settings) -> ResultStore:
+        is_asked_for = get_results_settings(settings).results == "all"
+        return store if is_asked_for else NO_STORE
+
+    stores.register(choose)
+
 
 AWAY = "The database of results failed: away"
 

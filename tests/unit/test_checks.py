@@ -15,7 +15,7 @@ from django.urls import clear_script_prefix, include, path, set_script_prefix
 
 from cloudtask import task
 from cloudtask.checks import check_backend, check_cloudtask
-from cloudtask.conf.validation import CHECKS, PROJECT_WIDE
+from cloudtask.conf.table import get_all_rows
 from cloudtask.enqueue import registry
 from tests import tasks
 
@@ -322,7 +322,7 @@ def test_a_wrong_setting_is_all_that_is_told(check: Check) -> None:
 
     assert message.id == "cloudtask.E001"
     assert message.msg == (
-        "CLOUDTASK['QUEUE']: 'e_mails' is no queue name: 1 to 100 letters, digits "
+        "CLOUDTASK['QUEUE']: 'e_mails' is not a queue name: 1 to 100 letters, digits "
         "or hyphens."
     )
 
@@ -480,6 +480,9 @@ def test_only_a_deployment_is_told_of_on_commit() -> None:
 # A backend of Django's tasks framework
 
 PATH = "TASKS['mails']['OPTIONS']"
+KNOWN = ", ".join(
+    sorted(k for k, row in get_all_rows().items() if not row.project_wide)
+)
 #: OPTIONS and QUEUES of a backend, and id and text of all that is told of it.
 BACKENDS: list[tuple[object, list[str], list[tuple[str, str]]]] = [
     # Nothing.
@@ -497,15 +500,20 @@ BACKENDS: list[tuple[object, list[str], list[tuple[str, str]]]] = [
         [
             (
                 "E001",
-                f"{PATH}['SECERT']: is no setting of cloudtask. Did you mean "
-                f"'SECRET'? Known: {', '.join(sorted(set(CHECKS) - {*PROJECT_WIDE}))}.",
+                f"{PATH}['SECERT']: is not a setting of cloudtask. Did you mean "
+                f"'SECRET'? Known: {KNOWN}.",
             )
         ],
     ),
     (
         {"AUTH": "os.getpid"},
         [],
-        [("E001", f"{PATH}['AUTH']: 'os.getpid' is no Authenticator class.")],
+        [
+            (
+                "E001",
+                f"{PATH}['AUTH']: 'os.getpid' is not a subclass of Authenticator.",
+            )
+        ],
     ),
     (["SECRET"], [], [("E001", f"{PATH}: must be a dictionary, not a list.")]),
     # What would be told of CLOUDTASK.
@@ -526,7 +534,8 @@ BACKENDS: list[tuple[object, list[str], list[tuple[str, str]]]] = [
         [
             (
                 "E006",
-                f"{PATH}['URL'] is no https:// URL: credentials would travel in clear.",
+                f"{PATH}['URL'] is not an https:// URL: credentials would travel in "
+                "clear.",
             )
         ],
     ),

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from django.core.management import call_command
+from django.apps import apps
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 from google.cloud.tasks_v2 import CloudTasksClient
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
     CloudTasksGrpcTransport,
 )
 
+from cloudtask.actions import Action, find_actions
 from cloudtask.conf import Settings
-from cloudtask.conf.validation import QueueConfig
+from cloudtask.conf.queues import QueueConfig
 from cloudtask.emulator import commandline
 from cloudtask.emulator.arguments.values import resolve
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.framework import BaseTaskBackend
-from cloudtask.management.commands.cloudtask import (
-    emulator_defaults,
-    queue_declarations,
+from cloudtask.management.declarations import (
+    get_emulator_defaults,
+    iterate_declarations,
 )
 from cloudtask.wire.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Mapping
+
+    from django.core.management.base import OutputWrapper
 
 #: Where the framework's own backends are.
 _BACKENDS = BaseTaskBackend.__module__.rpartition(".")[0]
@@ -75,7 +81,7 @@ QUEUES = {
 def test_every_queue_of_the_settings_is_declared(
     settings: Settings, expected: list[str]
 ) -> None:
-    declared = list(queue_declarations(settings))
+    declared = list(iterate_declarations(settings))
 
     assert declared == expected
     for text in declared:
@@ -101,7 +107,7 @@ def test_every_queue_of_the_settings_is_declared(
 def test_the_settings_are_the_emulators_defaults(
     settings: Settings, expected: dict[str, Any]
 ) -> None:
-    assert emulator_defaults(settings) == expected
+    assert get_emulator_defaults(settings) == expected
 
 
 def test_the_options_reach_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +169,9 @@ def test_the_queues_of_task_backends_are_declared_too() -> None:
     base = Settings(queue="default", queues=QUEUES)
     own = replace(base, queue_aliases={"mail": "emails"}, priority_queues={9: "fast"})
 
-    implied = emulator_defaults(base, [(base, ["default", "slow"]), (own, ["mail"])])
+    implied = get_emulator_defaults(
+        base, [(base, ["default", "slow"]), (own, ["mail"])]
+    )
 
     names = [parse_queue(text)[0] for text in implied["queues"]]
     assert names == ["default", "emails", "plain", "slow", "fast"]
@@ -188,3 +196,46 @@ def test_the_command_finds_the_task_backends(monkeypatch: pytest.MonkeyPatch) ->
     call_command("cloudtask", "emulator")
 
     assert found[0]["queues"] == ["default", "reports-v2"]
+
+
+@override_settings(CLOUDTASK={"SECERT": "canary"})
+def test_a_wrong_setting_is_told_in_a_line() -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command("cloudtask", "emulator")
+
+    assert str(caught.value).startswith("CLOUDTASK['SECERT']: is not a setting")
+
+
+# Actions of other apps
+
+
+class Greet(Action):
+    """What an app of a project may bring."""
+
+    name = "greet"
+    help = "Greet somebody."
+    description = "Greet somebody."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--whom", default="you")
+
+    def handle(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        stdout.write(f"Hello {options['whom']}.")
+
+
+def test_any_installed_app_may_bring_an_action(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = apps.get_app_config("tests")
+    monkeypatch.setattr(config, "cloudtask_actions", lambda: [Greet()], raising=False)
+    out = StringIO()
+
+    call_command("cloudtask", "greet", "--whom", "her", stdout=out)
+
+    assert out.getvalue() == "Hello her.\n"
+    assert "greet" in [action.name for action in find_actions()]
+
+
+def test_another_action_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(CommandError, match=r"invalid choice: 'greet' \(choose from"):
+        call_command("cloudtask", "greet")

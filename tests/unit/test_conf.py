@@ -20,8 +20,9 @@ from cloudtask.conf import (
     get_settings,
     load_class,
 )
-from cloudtask.conf.validation import CHECKS, PEERS_KEYS, PROJECT_WIDE
+from cloudtask.conf.table import get_all_rows
 from cloudtask.exceptions import ConfigurationError, InvalidTask
+from cloudtask.results.settings import ResultsSettings, get_results_settings
 
 GOOGLE = "cloudtask.transports.google.GoogleTransport"
 EMAIL = "tasks@shop.iam.gserviceaccount.com"
@@ -125,9 +126,10 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def values(settings: Settings) -> dict[str, Any]:
     return {
-        field.name.upper(): getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name not in ("backend", "base")
+        field.name.upper(): getattr(each, field.name)
+        for each in (settings, settings.get_app_settings(ResultsSettings))
+        for field in dataclasses.fields(each)
+        if field.name not in ("backend", "base", "app_values")
     }
 
 
@@ -135,7 +137,7 @@ def values(settings: Settings) -> dict[str, Any]:
 
 
 def test_every_key_is_a_setting(configure: Configure) -> None:
-    assert set(EVERY_KEY) == set(DEFAULTS) == set(CHECKS)
+    assert set(EVERY_KEY) == set(DEFAULTS) == set(get_all_rows())
     assert values(configure(**TOGETHER)) == EVERY_KEY | {"RUN_ONCE": False}
     assert configure(**TOGETHER).backend is None
 
@@ -185,7 +187,7 @@ def test_an_unknown_key_is_refused_and_the_nearest_named(
         Settings.from_mapping({key: "canary"})
 
     assert str(caught.value) == (
-        f"CLOUDTASK[{key!r}]: is no setting of cloudtask.{hint} "
+        f"CLOUDTASK[{key!r}]: is not a setting of cloudtask.{hint} "
         f"Known: {', '.join(sorted(EVERY_KEY))}."
     )
 
@@ -195,7 +197,7 @@ def test_a_wrong_value_is_named_by_its_path(configure: Configure) -> None:
         configure(QUEUE="e_mails")
 
     assert str(caught.value) == (
-        "CLOUDTASK['QUEUE']: 'e_mails' is no queue name: 1 to 100 letters, digits "
+        "CLOUDTASK['QUEUE']: 'e_mails' is not a queue name: 1 to 100 letters, digits "
         "or hyphens."
     )
 
@@ -532,7 +534,11 @@ def test_the_default_transport_is_googles() -> None:
 # A task backend's OPTIONS
 
 #: What OPTIONS take, with a value for each.
-OPTIONS = {key: EVERY_KEY[key] for key in EVERY_KEY if key not in PROJECT_WIDE}
+OPTIONS = {
+    key: EVERY_KEY[key] for key, row in get_all_rows().items() if not row.project_wide
+}
+#: What other packages call them, and what we do.
+PEERS = {peer: key for key, row in get_all_rows().items() for peer in row.peers}
 THRICE, TWICE = RetryPolicy(max_attempts=3), RetryPolicy(max_attempts=2)
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -611,7 +617,7 @@ def test_an_option_takes_along_what_belongs_to_it(
     }
 
 
-UNKNOWN = "is no setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."
+UNKNOWN = "is not a setting of cloudtask.{} Known: " + ", ".join(sorted(OPTIONS)) + "."
 
 
 @pytest.mark.parametrize(
@@ -672,7 +678,7 @@ def test_what_is_wrong_with_options_is_named_by_its_path(
 
 
 @pytest.mark.parametrize("word", [str.upper, str.lower, str.title])
-@pytest.mark.parametrize(("key", "ours"), sorted(PEERS_KEYS.items()))
+@pytest.mark.parametrize(("key", "ours"), sorted(PEERS.items()))
 def test_a_peers_option_is_answered_with_ours(
     configure: Configure, key: str, ours: str, word: Callable[[str], str]
 ) -> None:
@@ -852,6 +858,20 @@ def test_a_wrong_setting_is_told_before_an_option() -> None:
         get_backend_settings("mails", {"URL": 1})
 
 
+# What is made of settings
+
+
+def test_an_apps_settings_are_made_once_while_nothing_changes() -> None:
+    own = {"default": {"RESULTS": "errors"}}
+    ours = get_results_settings(get_settings())
+    theirs = get_results_settings(get_backend_settings("default", own["default"]))
+
+    assert get_results_settings(get_settings()) is ours
+    assert (ours.results, theirs.results) == ("none", "errors")
+    with override_settings(CLOUDTASK={"RESULTS": "all"}):
+        assert get_results_settings(get_settings()).results == "all"
+
+
 # Classes that settings name
 
 
@@ -882,9 +902,15 @@ def test_a_setting_names_a_class(name: str) -> None:
             f'Module "{__name__}" does not define a "Mine" attribute/class.',
         ),
         ("Mine", "Mine doesn't look like a module path."),
-        (f"{__name__}.an_object", f"'{__name__}.an_object' is no Base class."),
-        (f"{__name__}.Settings", f"'{__name__}.Settings' is no Base class."),
-        ("os.getpid", "'os.getpid' is no Base class."),
+        (
+            f"{__name__}.an_object",
+            f"'{__name__}.an_object' is not a subclass of Base.",
+        ),
+        (
+            f"{__name__}.Settings",
+            f"'{__name__}.Settings' is not a subclass of Base.",
+        ),
+        ("os.getpid", "'os.getpid' is not a subclass of Base."),
     ],
 )
 @pytest.mark.parametrize(

@@ -780,7 +780,7 @@ def test_a_bound_task_is_kept_by_the_store_of_the_settings(
     queue: MemoryTransport, enqueue: Callable[..., Any]
 ) -> None:
     store = FakeStore()
-    stores.register({"none": store})
+    stores.register(lambda settings: store)
 
     enqueued = enqueue(add(1), using="other")
 

@@ -53,26 +53,15 @@ def stored(**values: Any) -> StoredResult:
 
 @pytest.mark.parametrize("results", ["all", "errors", "none"])
 def test_nothing_is_kept_where_no_store_is_registered(results: str) -> None:
-    assert get_store(Settings(results=results)) is NO_STORE
+    assert get_store(Settings.from_mapping({"RESULTS": results})) is NO_STORE
 
 
-def test_the_setting_chooses_the_store() -> None:
-    every, errors = FakeStore(), ResultStore()
-    stores.register({"all": every, "errors": errors})
+def test_who_registers_chooses_the_store_by_the_settings() -> None:
+    own, other = FakeStore(), ResultStore()
+    stores.register(lambda settings: own if settings.project == "shop" else other)
 
-    assert get_store(Settings()) is every
-    assert get_store(Settings(results="all")) is every
-    assert get_store(Settings(results="errors")) is errors
-    assert get_store(Settings(results="none")) is NO_STORE
-
-
-def test_a_store_that_is_registered_later_takes_the_place_of_its_own_alone() -> None:
-    first, second, errors = FakeStore(), FakeStore(), ResultStore()
-    stores.register({"all": first, "errors": errors})
-    stores.register({"all": second})
-
-    assert get_store(Settings(results="all")) is second
-    assert get_store(Settings(results="errors")) is errors
+    assert get_store(Settings(project="shop")) is own
+    assert get_store(Settings()) is other
 
 
 # The store that keeps nothing

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -9,18 +10,16 @@ from typing import Any
 import pytest
 
 from cloudtask import RetryPolicy
-from cloudtask.conf.validation import (
-    CHECKS,
-    PEERS_KEYS,
-    PROJECT_WIDE,
-    QueueConfig,
-    deadline_problem,
-    url_problem,
-)
+from cloudtask.conf import Settings
+from cloudtask.conf.queues import QueueConfig
+from cloudtask.conf.table import CORE_ROWS, get_all_rows
 from cloudtask.exceptions import ConfigurationError
+from cloudtask.results import settings as results
 from cloudtask.wire.headers import header_problem
 from cloudtask.wire.limits import MAX_URL_LENGTH
+from cloudtask.wire.task_fields import deadline_problem, url_problem
 
+ROWS = get_all_rows()
 MINUTE = timedelta(minutes=1)
 CREDENTIALS = object()
 LONG_URL = "https://shop.example/".ljust(MAX_URL_LENGTH, "x")
@@ -105,9 +104,9 @@ REFUSED: list[tuple[str, object, str]] = [
     ("PROJECT", 42, "must be a non-empty string, not 42."),
     ("PROJECT", "", "must be a non-empty string, not ''."),
     ("PROJECT", " shop", "must be a non-empty string, not ' shop'."),
-    ("PROJECT", "projects/shop", "'projects/shop' is no project id."),
+    ("PROJECT", "projects/shop", "'projects/shop' is not a project id."),
     ("LOCATION", b"eu", "must be a non-empty string, not b'eu'."),
-    ("LOCATION", "Zürich", "'Zürich' is no region, as in 'europe-west1'."),
+    ("LOCATION", "Zürich", "'Zürich' is not a region, as in 'europe-west1'."),
     ("SAE", [], "must be a non-empty string, not []."),
     ("SAE", "shop", "must be a service account's e-mail address, not 'shop'."),
     ("SAE", "@shop", "must be a service account's e-mail address, not '@shop'."),
@@ -118,7 +117,7 @@ REFUSED: list[tuple[str, object, str]] = [
     (
         "QUEUE",
         "e_mails",
-        "'e_mails' is no queue name: 1 to 100 letters, digits or hyphens.",
+        "'e_mails' is not a queue name: 1 to 100 letters, digits or hyphens.",
     ),
     ("QUEUE", True, "must be a non-empty string, not True."),
     ("SECRET", 42, "must be a non-empty string without spaces."),
@@ -203,7 +202,7 @@ REFUSED: list[tuple[str, object, str]] = [
     (
         "RETRY",
         {"attempts": 3},
-        "'attempts' is no field. Known: max_attempts, max_backoff, max_doublings, "
+        "'attempts' is not a field. Known: max_attempts, max_backoff, max_doublings, "
         "max_retry_duration, min_backoff.",
     ),
     (
@@ -247,26 +246,26 @@ REFUSED: list[tuple[str, object, str]] = [
     (
         "PRIORITY_QUEUES",
         {50: "u/u"},
-        "'u/u' is no queue name: 1 to 100 letters, digits or hyphens.",
+        "'u/u' is not a queue name: 1 to 100 letters, digits or hyphens.",
     ),
     ("QUEUE_ALIASES", "e-mails", "must be a dictionary, not 'e-mails'."),
     ("QUEUE_ALIASES", {1: "e-mails"}, "must be a non-empty string, not 1."),
     (
         "QUEUE_ALIASES",
         {"e-mails": "e_mails"},
-        "'e_mails' is no queue name: 1 to 100 letters, digits or hyphens.",
+        "'e_mails' is not a queue name: 1 to 100 letters, digits or hyphens.",
     ),
     ("QUEUES", ["default"], "must be a dictionary, not ['default']."),
     (
         "QUEUES",
         {"e_mails": {}},
-        "'e_mails' is no queue name: 1 to 100 letters, digits or hyphens.",
+        "'e_mails' is not a queue name: 1 to 100 letters, digits or hyphens.",
     ),
     ("QUEUES", {"default": 5}, "must be a dictionary, not 5."),
     (
         "QUEUES",
         {"default": {"rate": 5}},
-        "queue 'default': 'rate' is no field. Known: max_dispatches_per_second, "
+        "queue 'default': 'rate' is not a field. Known: max_dispatches_per_second, "
         "max_concurrent_dispatches, retry.",
     ),
     (
@@ -300,34 +299,47 @@ REFUSED: list[tuple[str, object, str]] = [
 
 @pytest.mark.parametrize(("key", "value", "checked"), ACCEPTED)
 def test_each_setting_takes_its_values(key: str, value: Any, checked: Any) -> None:
-    assert CHECKS[key](key, value) == (value if checked is None else checked)
+    assert ROWS[key].check(key, value) == (value if checked is None else checked)
 
 
 @pytest.mark.parametrize(("key", "value", "text"), REFUSED)
 def test_each_setting_refuses_other_values(key: str, value: Any, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        CHECKS[key](key, value)
+        ROWS[key].check(key, value)
 
     assert str(caught.value) == f"CLOUDTASK[{key!r}]: {text}"
     assert caught.value.key == key
 
 
 def test_each_setting_has_values_that_it_takes_and_refuses() -> None:
-    assert {key for key, _, _ in ACCEPTED} == set(CHECKS)
-    assert {key for key, _, _ in REFUSED} == set(CHECKS) - {"CREDENTIALS"}
+    assert {key for key, _, _ in ACCEPTED} == set(ROWS)
+    assert {key for key, _, _ in REFUSED} == set(ROWS) - {"CREDENTIALS"}
 
 
-def test_what_is_named_beside_the_settings_is_one() -> None:
-    assert set(PROJECT_WIDE) < set(CHECKS)
+def test_what_rows_name_is_one() -> None:
+    peers = [peer for row in ROWS.values() for peer in row.peers]
+
+    assert {key for row in ROWS.values() for key in row.owns} < set(CORE_ROWS)
     # Whoever asks for a peer's key is led to one that OPTIONS take, too.
-    assert set(PEERS_KEYS.values()) <= set(CHECKS) - set(PROJECT_WIDE)
-    assert not set(PEERS_KEYS) & set(CHECKS)
-    assert [key.upper() for key in PEERS_KEYS] == sorted(PEERS_KEYS)
+    assert not any(row.peers and row.project_wide for row in ROWS.values())
+    assert not set(peers) & set(ROWS)
+    assert len(peers) == len(set(peers))
+    assert [peer.upper() for peer in peers] == peers
+
+
+def test_an_optional_app_has_rows_of_its_own() -> None:
+    own = set(ROWS) - set(CORE_ROWS)
+
+    assert own == set(results.ROWS)
+    assert own == {each.name.upper() for each in fields(results.ResultsSettings)}
+    assert set(CORE_ROWS) == {each.name.upper() for each in fields(Settings)} - {
+        *("BACKEND", "BASE", "APP_VALUES")
+    }
 
 
 @pytest.mark.parametrize("kind", [dict, UserDict, MappingProxyType])
 def test_any_mapping_is_a_dictionary(kind: type[Mapping[str, Any]]) -> None:
-    retry = CHECKS["RETRY"]("RETRY", kind({"max_attempts": 3}))  # type: ignore[call-arg]
+    retry = ROWS["RETRY"].check("RETRY", kind({"max_attempts": 3}))  # type: ignore[call-arg]
 
     assert retry == RetryPolicy(max_attempts=3)
 
@@ -351,7 +363,7 @@ def test_any_mapping_is_a_dictionary(kind: type[Mapping[str, Any]]) -> None:
 )
 def test_a_wrong_secret_is_not_shown(key: str, value: object) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        CHECKS[key](key, value)
+        ROWS[key].check(key, value)
 
     assert "canary" not in str(caught.value)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from cloudtask.conf import clock
 from cloudtask.results.declarations import find_sensitive
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.records import make_bare_payload
@@ -42,7 +43,7 @@ def render_duration(row: TaskRecord) -> str:
     """Render how long a task has taken; empty if it has not begun."""
     if row.started_at is None:
         return ""
-    duration = (row.finished_at or datetime.now(UTC)) - row.started_at
+    duration = (row.finished_at or clock.now()) - row.started_at
     if duration < timedelta(minutes=1):
         return f"{duration.total_seconds():.2f} s"
     return str(timedelta(seconds=round(duration.total_seconds())))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import (
     EnqueueError,
     InvalidCredentials,
@@ -92,7 +93,7 @@ def _is_temporary(error: Exception) -> bool:
 
 def _compute_pause(row: TaskRecord) -> timedelta:
     """Compute how long to wait: as long as it has waited, within bounds."""
-    age: timedelta = datetime.now(UTC) - row.enqueued_at
+    age: timedelta = clock.now() - row.enqueued_at
     return min(max(age, PAUSE), MAX_PAUSE)
 
 

@@ -8,10 +8,11 @@ from time import monotonic
 
 from django.db import Error
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.results.database.connections import get_connection
 from cloudtask.results.pruning import prune_some
+from cloudtask.results.settings import get_results_settings
 from cloudtask.results.sweeping.passes import sweep
 
 logger = logging.getLogger("cloudtask")
@@ -52,7 +53,7 @@ def sweep_by_traffic() -> None:
 
 def _prune() -> None:
     """Delete some of the tasks that the settings want pruned."""
-    settings = get_settings()
+    settings = get_results_settings(get_settings())
     if settings.prune_after or settings.prune_failed_after:
         prune_some(
             _compute_cutoff(settings.prune_after),
@@ -62,4 +63,4 @@ def _prune() -> None:
 
 
 def _compute_cutoff(age: timedelta | None) -> datetime:
-    return datetime.now(UTC) - age if age else _NEVER
+    return clock.now() - age if age else _NEVER

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cloudtask.conf import clock
 from cloudtask.exceptions import PayloadError
 from cloudtask.results.columns.moments import Now
 from cloudtask.results.database.connections import ask
@@ -62,7 +62,7 @@ def _copy(row: TaskRecord) -> TaskRecord:
     payload = decode(row.body.encode())
     using = payload.using and payload.using._replace(run_after=None)
     again = replace(
-        payload, id=new_id(), enqueued_at=datetime.now(UTC), using=using, body=None
+        payload, id=new_id(), enqueued_at=clock.now(), using=using, body=None
     )
     return TaskRecord(
         id=again.id,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from traceback import format_exception
 from typing import TYPE_CHECKING
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.exceptions import text_of
 from cloudtask.results.columns.texts import clean_text
 from cloudtask.results.declarations import find_sensitive
 from cloudtask.results.models import TaskError
+from cloudtask.results.settings import get_results_settings
 
 if TYPE_CHECKING:
     from cloudtask.stores import Ending
@@ -36,7 +36,7 @@ def keep_error(
         is_short: Whether to leave out the texts.
     """
     error = ending.error
-    is_one_too_many = request.attempt > get_settings().max_errors
+    is_one_too_many = request.attempt > get_results_settings(get_settings()).max_errors
     if error is None or (is_one_too_many and not ending.final):
         return
     if is_short:
@@ -70,5 +70,5 @@ def add_error(
         type=clean_text(f"{kind.__module__}.{kind.__qualname__}")[:255],
         message=clean_text(message),
         traceback=clean_text(traceback),
-        happened_at=datetime.now(UTC),
+        happened_at=clock.now(),
     )

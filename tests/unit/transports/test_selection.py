@@ -74,8 +74,11 @@ def test_the_setting_names_a_class(path: str, expected: type[Transport]) -> None
         ),
         ("memory", "memory doesn't look like a module path."),
         # Something else.
-        ("os.getpid", "'os.getpid' is no Transport class."),
-        ("datetime.datetime", "'datetime.datetime' is no Transport class."),
+        ("os.getpid", "'os.getpid' is not a subclass of Transport."),
+        (
+            "datetime.datetime",
+            "'datetime.datetime' is not a subclass of Transport.",
+        ),
     ],
 )
 def test_what_is_no_transport_is_a_wrong_setting(path: str, message: str) -> None:
@@ -305,7 +308,8 @@ def test_wrong_options_leave_everything_open() -> None:
         get_transport(Settings(backend="mails", transport="os.getpid"))
 
     assert str(caught.value) == (
-        "TASKS['mails']['OPTIONS']['TRANSPORT']: 'os.getpid' is no Transport class."
+        "TASKS['mails']['OPTIONS']['TRANSPORT']: 'os.getpid' is not a subclass of "
+        "Transport."
     )
     assert get_transport(settings) is former
 
