@@ -62,9 +62,9 @@ class KeySet:
             InvalidCredentials: No such key is published.
             KeysUnavailable: There are no keys, and none can be fetched.
         """
-        return bool(self._key(kid).verify(signed, signature))
+        return bool(self._find_key(kid).verify(signed, signature))
 
-    def _key(self, kid: str) -> Any:
+    def _find_key(self, kid: str) -> Any:
         asked = monotonic()
         if kid not in self._keys or asked >= self._due:
             self._refresh(asked, needed=kid not in self._keys)
@@ -130,22 +130,22 @@ def fetch(url: str) -> tuple[Mapping[str, Any], float]:
     # timeout starts again with every byte, and looking up a name has none.
     threading.Thread(target=_download, args=(url, answer), daemon=True).start()
     body, cache_control = answer.result(FETCH_SECONDS)
-    return _parse(body), _lifetime(cache_control)
+    return _parse_keys(body), _read_lifetime(cache_control)
 
 
 def _download(url: str, answer: Future[tuple[bytes, str]]) -> None:
     deadline = monotonic() + FETCH_SECONDS
     try:
-        with _opener(url).open(url, timeout=FETCH_SECONDS) as response:
+        with _make_opener(url).open(url, timeout=FETCH_SECONDS) as response:
             if response.status != 200:
                 raise OSError(f"the answer has status {response.status}")
             cache_control = response.headers.get("Cache-Control", "")
-            answer.set_result((_read(response, deadline), cache_control))
+            answer.set_result((_read_body(response, deadline), cache_control))
     except Exception as error:
         answer.set_exception(error)
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def _make_opener(url: str) -> urllib.request.OpenerDirector:
     # Follows no redirect: the address is what says whose keys they are.
     opener = urllib.request.OpenerDirector()
     if url.startswith("https:"):
@@ -156,7 +156,7 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _read(response: HTTPResponse, deadline: float) -> bytes:
+def _read_body(response: HTTPResponse, deadline: float) -> bytes:
     body = b""
     # Piece by piece, since a server may send a byte now and then for ever.
     while piece := response.read1(65_536):
@@ -166,7 +166,7 @@ def _read(response: HTTPResponse, deadline: float) -> bytes:
     return body
 
 
-def _parse(body: bytes) -> Mapping[str, Any]:
+def _parse_keys(body: bytes) -> Mapping[str, Any]:
     from google.auth.crypt import RSAVerifier
 
     texts = load_json(body)
@@ -175,6 +175,6 @@ def _parse(body: bytes) -> Mapping[str, Any]:
     return {kid: RSAVerifier.from_string(text) for kid, text in texts.items()}
 
 
-def _lifetime(cache_control: str) -> float:
+def _read_lifetime(cache_control: str) -> float:
     match = re.search(r"\bmax-age=(\d{1,9})\b", cache_control, re.ASCII)
     return min(float(match[1]), MAX_LIFETIME) if match else DEFAULT_LIFETIME

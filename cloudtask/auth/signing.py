@@ -62,10 +62,10 @@ class SignedTask:
         return self.body == _hash(body)
 
     def is_of(self, payload: Payload) -> bool:
-        return self.about == _hash_of(payload)
+        return self.about == _hash_task(payload)
 
 
-def headers_for(
+def make_signature_headers(
     settings: Settings, payload: Payload, body: bytes, schedule_time: datetime | None
 ) -> Mapping[str, str]:
     """
@@ -82,7 +82,7 @@ def headers_for(
     """
     if not settings.sign:
         return _NOTHING
-    keys = _keys(settings)
+    keys = _get_keys(settings)
     if not keys:
         raise settings.error(
             "SIGN",
@@ -92,9 +92,9 @@ def headers_for(
     last = int(clock.now().timestamp()) + LIFETIME_SECONDS
     if schedule_time is not None:
         last = max(last, int(schedule_time.timestamp()) + LIFETIME_SECONDS)
-    text = f"{VERSION}.{last}.{_hash_of(payload)}.{_hash(body)}"
-    backend = _quoted(payload.backend) if payload.backend else ""
-    return {SIGNATURE_HEADER: f"{text}.{_mac(keys[0], text, backend)}"}
+    text = f"{VERSION}.{last}.{_hash_task(payload)}.{_hash(body)}"
+    backend = _quote(payload.backend) if payload.backend else ""
+    return {SIGNATURE_HEADER: f"{text}.{_make_mac(keys[0], text, backend)}"}
 
 
 def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
@@ -110,7 +110,7 @@ def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
     Raises:
         InvalidCredentials: It does not hold.
     """
-    keys = _keys(settings)
+    keys = _get_keys(settings)
     if not keys:
         raise InvalidCredentials("a signature was sent, and SECRET_KEY is empty")
     match = _HEADER.fullmatch(header) if len(header) <= MAX_LENGTH else None
@@ -118,7 +118,7 @@ def open_header(header: str, backend: str, settings: Settings) -> SignedTask:
         raise InvalidCredentials("the signature is malformed")
     text, last, about, body, sent = match.groups()
     # Every key, and as texts: of one hash there are several spellings.
-    matches = [hmac.compare_digest(sent, _mac(key, text, backend)) for key in keys]
+    matches = [hmac.compare_digest(sent, _make_mac(key, text, backend)) for key in keys]
     if not any(matches):
         raise InvalidCredentials("the signature is another's")
     if int(last) < clock.now().timestamp():
@@ -138,7 +138,7 @@ class _Ring(NamedTuple):
 _rings: dict[str | None, _Ring] = {}
 
 
-def _keys(settings: Settings) -> tuple[hmac.HMAC, ...]:
+def _get_keys(settings: Settings) -> tuple[hmac.HMAC, ...]:
     """The keys that are accepted, the one that signs first."""
     try:
         secret_key = django_settings.SECRET_KEY
@@ -153,14 +153,14 @@ def _keys(settings: Settings) -> tuple[hmac.HMAC, ...]:
         or ring.secret_key is not secret_key
         or ring.fallbacks is not fallbacks
     ):
-        secrets = settings.sign_keys or _django_keys(secret_key, fallbacks)
+        secrets = settings.sign_keys or _list_django_keys(secret_key, fallbacks)
         keys = tuple(_derive(secret) for secret in secrets)
         ring = _Ring(settings, secret_key, fallbacks, keys)
         _rings[settings.backend] = ring
     return ring.keys
 
 
-def _django_keys(secret_key: Any, fallbacks: Any) -> list[Any]:
+def _list_django_keys(secret_key: Any, fallbacks: Any) -> list[Any]:
     if secret_key is None:
         return []
     # An empty one is everybody's, and of a string each character would count.
@@ -174,22 +174,22 @@ def _derive(secret: Any) -> hmac.HMAC:
     return hmac.new(key, digestmod="sha256")
 
 
-def _mac(key: hmac.HMAC, text: str, backend: str) -> str:
+def _make_mac(key: hmac.HMAC, text: str, backend: str) -> str:
     mac = key.copy()
     mac.update(f"{text}.{backend}".encode())
-    return _text(mac.digest())
+    return _encode(mac.digest())
 
 
-def _hash_of(payload: Payload) -> str:
+def _hash_task(payload: Payload) -> str:
     return _hash(f"{payload.id}.{payload.task}".encode())
 
 
 def _hash(data: bytes) -> str:
-    return _text(sha256(data).digest())
+    return _encode(sha256(data).digest())
 
 
-def _text(digest: bytes) -> str:
+def _encode(digest: bytes) -> str:
     return b2a_base64(digest, newline=False)[:-1].decode()
 
 
-_quoted = lru_cache(maxsize=1024)(quote)
+_quote = lru_cache(maxsize=1024)(quote)

@@ -30,27 +30,30 @@ def check_route(settings: Settings) -> Iterator[CheckMessage]:
     """Tell what stands between the project's URL and the dispatch view."""
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return
-    route = _route(settings)
-    url = _url(settings, route)
+    route = _find_route(settings)
+    url = _find_url(settings, route)
     reply = _try(url, settings.backend) if url is not None else None
     if reply is None or url is None:
         if route is None and settings.url is None:
-            yield _not_routed()
+            yield _warn_of_no_route()
         return
     if reply.fate is Fate.STOPPED:
-        yield _stopped(settings, url, reply)
+        yield _warn_of_stop(settings, url, reply)
     if _ends_elsewhere(reply):
-        yield _elsewhere(settings, url, route) if route else _not_routed()
+        if route:
+            yield _warn_of_wrong_path(settings, url, route)
+        else:
+            yield _warn_of_no_route()
 
 
-def _route(settings: Settings) -> str | None:
+def _find_route(settings: Settings) -> str | None:
     try:
         return reverse("cloudtask:dispatch", current_app=settings.backend)
     except NoReverseMatch:
         return None
 
 
-def _url(settings: Settings, route: str | None) -> SplitResult | None:
+def _find_url(settings: Settings, route: str | None) -> SplitResult | None:
     if settings.url is not None:
         return urlsplit(settings.url)
     if route is None or not environment.is_google():
@@ -64,7 +67,7 @@ def _url(settings: Settings, route: str | None) -> SplitResult | None:
 def _try(url: SplitResult, backend: str | None) -> Reply | None:
     """What comes back in place of the view, wherever the site is mounted."""
     replies = []
-    for mount, path in _mounts(unquote(url.path) or "/"):
+    for mount, path in _iterate_mounts(unquote(url.path) or "/"):
         reply = send(
             Dispatch(
                 host=url.netloc.rpartition("@")[2],
@@ -83,7 +86,7 @@ def _try(url: SplitResult, backend: str | None) -> Reply | None:
     return replies[-1]
 
 
-def _mounts(path: str) -> Iterator[tuple[str, str]]:
+def _iterate_mounts(path: str) -> Iterator[tuple[str, str]]:
     """
     Where the site may be mounted, and what is left of the path then.
 
@@ -104,7 +107,7 @@ def _ends_elsewhere(reply: Reply | None) -> bool:
     return reply is not None and (reply.fate is Fate.ELSEWHERE or reply.is_wrong_path)
 
 
-def _not_routed() -> CheckMessage:
+def _warn_of_no_route() -> CheckMessage:
     return checks.Warning(
         "The dispatch view is not routed: no task can come back to this project.",
         hint="Add path('_tasks/', include('cloudtask.urls')) to your URLconf.",
@@ -112,7 +115,9 @@ def _not_routed() -> CheckMessage:
     )
 
 
-def _elsewhere(settings: Settings, url: SplitResult, route: str) -> CheckMessage:
+def _warn_of_wrong_path(
+    settings: Settings, url: SplitResult, route: str
+) -> CheckMessage:
     with_slash = _try(url._replace(path=f"{url.path}/"), settings.backend)
     is_redirected = django_settings.APPEND_SLASH and not _ends_elsewhere(with_slash)
     trouble = "is redirected (APPEND_SLASH)" if is_redirected else "leads elsewhere"
@@ -123,32 +128,32 @@ def _elsewhere(settings: Settings, url: SplitResult, route: str) -> CheckMessage
     )
 
 
-def _stopped(settings: Settings, url: SplitResult, reply: Reply) -> CheckMessage:
+def _warn_of_stop(settings: Settings, url: SplitResult, reply: Reply) -> CheckMessage:
     target = urlsplit(reply.location)
     if reply.middleware == _SECURITY and target.scheme == "https":
         return checks.Warning(
             "SECURE_SSL_REDIRECT would redirect dispatches, and Cloud Tasks takes "
             "a redirect for a failure.",
-            hint=f"{_how_to_be_secure(url)}, or add the path to "
-            "SECURE_REDIRECT_EXEMPT.",
+            hint=f"{_explain_https(url)}, or add the path to SECURE_REDIRECT_EXEMPT.",
             id="cloudtask.W007",
         )
     culprit = reply.middleware or "Django's handler"
+    place = f"{_format_host(url)}{url.path}, as {settings.path_of('URL')} has it"
     return checks.Warning(
-        f"A dispatch to {_host(url)}{url.path}, as {settings.path_of('URL')} has it, "
-        f"does not reach the dispatch view: {culprit} {_deed(reply)}. {_FAILURE}",
-        hint=_hint(url, reply),
+        f"A dispatch to {place}, does not reach the dispatch view: {culprit} "
+        f"{_describe_deed(reply)}. {_FAILURE}",
+        hint=_choose_hint(url, reply),
         id="cloudtask.W018",
     )
 
 
-def _how_to_be_secure(url: SplitResult) -> str:
+def _explain_https(url: SplitResult) -> str:
     if url.scheme == "http":
         return "Begin URL with https://"
     return "Behind a proxy that ends TLS, as on Cloud Run, set SECURE_PROXY_SSL_HEADER"
 
 
-def _deed(reply: Reply) -> str:
+def _describe_deed(reply: Reply) -> str:
     if reply.error:
         return f"raises {reply.error}"
     if reply.location:
@@ -156,8 +161,8 @@ def _deed(reply: Reply) -> str:
     return f"answers it with {reply.status}"
 
 
-def _hint(url: SplitResult, reply: Reply) -> str:
-    host = _host(url)
+def _choose_hint(url: SplitResult, reply: Reply) -> str:
+    host = _format_host(url)
     if reply.status == 400 and not _is_allowed(host):
         return f"Add {host!r} to ALLOWED_HOSTS."
     if django_settings.PREPEND_WWW and _is_www(reply.location, host):
@@ -172,7 +177,7 @@ def _hint(url: SplitResult, reply: Reply) -> str:
     )
 
 
-def _host(url: SplitResult) -> str:
+def _format_host(url: SplitResult) -> str:
     """The host, as in ALLOWED_HOSTS."""
     host = url.hostname or ""
     return f"[{host}]" if ":" in host else host

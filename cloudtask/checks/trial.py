@@ -109,8 +109,8 @@ def send(dispatch: Dispatch) -> Reply:
     """Try a dispatch, and find out what stops it."""
     # A thread has connections of its own, and an empty context has the
     # language and the URLconf of nobody.
-    with ThreadPoolExecutor(1) as pool, _muted() as errors:
-        return pool.submit(Context().run, _Trial(dispatch, errors).hold).result()
+    with ThreadPoolExecutor(1) as pool, _mute() as errors:
+        return pool.submit(Context().run, _Trial(dispatch, errors).run).result()
 
 
 class _Trial:
@@ -121,21 +121,21 @@ class _Trial:
         self._errors = errors  # Grows with each exception that is handled.
         self._needs_database = False
 
-    def hold(self) -> Reply:
+    def run(self) -> Reply:
         set_script_prefix(f"{self._dispatch.mount}/")
         for connection in connections.all():
             connection.ensure_connection = self._refuse  # type: ignore[method-assign]
         for alias in django_settings.CACHES:
             caches[alias] = DummyCache(alias, {})
-        reply, depth = self._come_far(_Handler)
+        reply, depth = self._find_stop(_Handler)
         if reply.fate is Fate.STOPPED:
             # Some middleware is for the other kind only.
-            other, other_depth = self._come_far(_AsyncHandler)
+            other, other_depth = self._find_stop(_AsyncHandler)
             if other.fate is not Fate.STOPPED or other_depth > depth:
                 return other
         return reply
 
-    def _come_far(self, kind: type[_Handler]) -> tuple[Reply, int]:
+    def _find_stop(self, kind: type[_Handler]) -> tuple[Reply, int]:
         """The reply, and how many are passed before what stops it."""
         names = list(django_settings.MIDDLEWARE)
         reply = self._ask(kind, names)
@@ -164,13 +164,13 @@ class _Trial:
         finally:
             django_settings.MIDDLEWARE = before
         return Reply(
-            fate=self._fate(handler, response),
+            fate=self._judge(handler, response),
             status=response.status_code,
             location=response.headers.get("Location", ""),
             error=self._errors[-1] if self._errors else "",
         )
 
-    def _fate(self, handler: _Handler, response: HttpResponseBase) -> Fate:
+    def _judge(self, handler: _Handler, response: HttpResponseBase) -> Fate:
         if handler.fate is Fate.VIEW and response.status_code == _REFUSED:
             return Fate.VIEW
         if handler.fate is Fate.ELSEWHERE:
@@ -192,8 +192,10 @@ class _Handler(BaseHandler):
     def respond(self) -> HttpResponseBase:
         dispatch = self.dispatch
         self.load_middleware()
-        headers = {_meta(name): value for name, value in dispatch.headers.items()}
-        host, port = _address(dispatch)
+        headers = {
+            _make_meta_key(name): value for name, value in dispatch.headers.items()
+        }
+        host, port = _split_host(dispatch)
         environ = {
             "REQUEST_METHOD": "POST",
             "SCRIPT_NAME": dispatch.mount,
@@ -256,18 +258,18 @@ class _AsyncHandler(_Handler):
                 for name, value in dispatch.headers.items()
             ],
             "client": ("127.0.0.1", 0),
-            "server": _address(dispatch),
+            "server": _split_host(dispatch),
         }
         request = ASGIRequest(scope, BytesIO(_BODY))
         return async_to_sync(self.get_response_async)(request)
 
 
-def _meta(name: str) -> str:
+def _make_meta_key(name: str) -> str:
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-def _address(dispatch: Dispatch) -> tuple[str, int]:
+def _split_host(dispatch: Dispatch) -> tuple[str, int]:
     parts = urlsplit(f"//{dispatch.host}")
     return parts.hostname or "", parts.port or 80
 
@@ -278,7 +280,7 @@ def is_view(match: ResolverMatch) -> bool:
 
 
 @contextmanager
-def _muted() -> Iterator[list[str]]:
+def _mute() -> Iterator[list[str]]:
     """Collect the names of exceptions that are handled, and tell nobody."""
     errors: list[str] = []
 

@@ -43,7 +43,7 @@ def get_backend_settings(backend: str, options: object) -> Settings:
         return base
     cached = _overridden.get(backend)
     if cached is None or cached[0] is not base or cached[1] is not options:
-        cached = (base, options, base.overridden(backend, options))
+        cached = (base, options, base.override(backend, options))
         _overridden[backend] = cached
     return cached[2]
 

@@ -49,34 +49,34 @@ _PRODUCT_NAME = Path("/sys/class/dmi/id/product_name")
 _IN_KUBERNETES = "KUBERNETES_SERVICE_HOST"
 
 
-def project() -> str | None:
+def find_project() -> str | None:
     """The project's id (not its number)."""
     application = os.environ.get("GAE_APPLICATION", "")
     return (
         os.environ.get("GOOGLE_CLOUD_PROJECT")
         or application.partition("~")[2]
         or application
-        or metadata("project/project-id")
+        or ask_metadata("project/project-id")
     )
 
 
-def location() -> str | None:
+def find_location() -> str | None:
     """The region, as in `europe-west1`."""
-    region = metadata("instance/region")
+    region = ask_metadata("instance/region")
     if region:
         return region.rpartition("/")[2]
-    zone = metadata("instance/zone")
+    zone = ask_metadata("instance/zone")
     # Compute Engine only says its zone, `.../zones/europe-west1-b`.
     match = re.fullmatch(r"(?:.*/)?([a-z]+-[a-z]+\d+)-[a-z0-9]+", zone or "")
     return match[1] if match else None
 
 
-def service_account() -> str | None:
+def find_service_account() -> str | None:
     """E-mail address of the service account that this process runs as."""
-    return metadata("instance/service-accounts/default/email")
+    return ask_metadata("instance/service-accounts/default/email")
 
 
-def origin() -> str | None:
+def find_origin() -> str | None:
     """
     The deterministic URL of this Cloud Run service, without a path.
 
@@ -85,8 +85,8 @@ def origin() -> str | None:
     service = os.environ.get("K_SERVICE")
     if not service:
         return None
-    number = metadata("project/numeric-project-id")
-    region = location()
+    number = ask_metadata("project/numeric-project-id")
+    region = find_location()
     label = f"{service}-{number}"
     if not number or not region or len(label) > 63:
         return None
@@ -98,7 +98,7 @@ def is_google() -> bool:
     return not _ON_GOOGLE.isdisjoint(os.environ)
 
 
-def metadata(key: str) -> str | None:
+def ask_metadata(key: str) -> str | None:
     """
     The metadata server's answer for a key such as `instance/region`.
 
@@ -162,7 +162,7 @@ class _Server:
             if not (isinstance(error, _Busy) or self._answers or _may_be_google()):
                 self._is_absent = True
                 return
-            reason = f"the metadata server at {_host()} is of no help: {error}."
+            reason = f"the metadata server at {_find_host()} is of no help: {error}."
             self._pause = (monotonic() + _PAUSE_SECONDS, reason)
         raise MetadataUnavailable(reason)
 
@@ -199,7 +199,7 @@ class _Question:
 
     def _ask(self) -> None:
         try:
-            answer = _ask(self._key)
+            answer = _fetch(self._key)
         except Exception as error:
             # What others say may quote an answer of any length.
             is_short = isinstance(error, OSError)
@@ -217,15 +217,15 @@ class _Busy(OSError):
 _server = _Server()
 
 
-def _ask(key: str) -> str | None:
+def _fetch(key: str) -> str | None:
     import http.client
 
-    connection = http.client.HTTPConnection(_host(), timeout=_LATE_SECONDS)
+    connection = http.client.HTTPConnection(_find_host(), timeout=_LATE_SECONDS)
     with closing(connection):
-        return _answer(connection, key)
+        return _read_answer(connection, key)
 
 
-def _answer(connection: HTTPConnection, key: str) -> str | None:
+def _read_answer(connection: HTTPConnection, key: str) -> str | None:
     connection.request(
         "GET", f"/computeMetadata/v1/{key}", headers={"Metadata-Flavor": "Google"}
     )
@@ -233,10 +233,10 @@ def _answer(connection: HTTPConnection, key: str) -> str | None:
         # Anything else on that address, a captive portal say, is no answer.
         if response.headers.get("Metadata-Flavor") != "Google":
             raise OSError("what answers is another server")
-        return None if response.status == 404 else _read(response)
+        return None if response.status == 404 else _read_text(response)
 
 
-def _read(response: HTTPResponse) -> str:
+def _read_text(response: HTTPResponse) -> str:
     if response.status != 200:
         raise _Busy(f"it answers with status {response.status}")
     body = response.read(_ANSWER_BYTES)
@@ -248,17 +248,17 @@ def _read(response: HTTPResponse) -> str:
     return text
 
 
-def _host() -> str:
-    return _named_host() or _ADDRESS
+def _find_host() -> str:
+    return _find_named_host() or _ADDRESS
 
 
-def _named_host() -> str | None:
+def _find_named_host() -> str | None:
     return os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_IP")
 
 
 def _may_be_google() -> bool:
     """Whether a server that says nothing may be there all the same."""
-    if is_google() or _named_host():
+    if is_google() or _find_named_host():
         return True
     try:
         return _PRODUCT_NAME.read_text().startswith("Google")

@@ -90,7 +90,7 @@ class Settings:
         """
         return cls()._set(parse(raw))
 
-    def overridden(self, backend: str, options: object) -> Settings:
+    def override(self, backend: str, options: object) -> Settings:
         """
         These settings with a task backend's OPTIONS in place of some.
 
@@ -155,14 +155,14 @@ class Settings:
     def require_project(self) -> str:
         return (
             self.project
-            or self._detect("PROJECT", environment.project)
+            or self._detect("PROJECT", environment.find_project)
             or self._missing("PROJECT")
         )
 
     def require_location(self) -> str:
         return (
             self.location
-            or self._detect("LOCATION", environment.location)
+            or self._detect("LOCATION", environment.find_location)
             or self._missing("LOCATION")
         )
 
@@ -173,7 +173,7 @@ class Settings:
         """URL of the dispatch view: the setting, or what Cloud Run gives."""
         if self.url is not None or self.emulator() is not None:
             return self.url
-        origin = self._detect("URL", environment.origin)
+        origin = self._detect("URL", environment.find_origin)
         return origin + self._dispatch_path() if origin else None
 
     def service_account(self) -> str | None:
@@ -185,7 +185,7 @@ class Settings:
         """
         if self.sae is not None or self.emulator() is not None:
             return self.sae
-        return self._detect("SAE", environment.service_account)
+        return self._detect("SAE", environment.find_service_account)
 
     def accepted_audiences(self) -> tuple[str, ...]:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudtask.auth.signing import headers_for
+from cloudtask.auth.signing import make_signature_headers
 from cloudtask.wire.outgoing import OutgoingTask
 
 if TYPE_CHECKING:
@@ -45,5 +45,5 @@ def make_outgoing(
         body=body,
         task_id=task_id,
         schedule_time=schedule_time,
-        headers=headers_for(settings, payload, body, schedule_time),
+        headers=make_signature_headers(settings, payload, body, schedule_time),
     )

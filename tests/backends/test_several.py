@@ -304,7 +304,7 @@ def test_a_bound_view_is_closed_where_its_backend_is_gone(
 def test_on_cloud_run_each_backend_finds_its_own_view(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "origin", lambda: "https://shop.run.app")
+    monkeypatch.setattr(environment, "find_origin", lambda: "https://shop.run.app")
     raw = {key: value for key, value in settings.CLOUDTASK.items() if key != "URL"}
     settings.CLOUDTASK = raw
     urls = {

@@ -134,7 +134,7 @@ def test_what_the_project_accepts_beside_opens_no_backend_with_a_secret(
     text = sent.sent.headers["X-Task-Signature"].rpartition(".")[0]
 
     def made_with(key: str) -> dict[str, str]:
-        mac = signing._mac(signing._derive(key), text, "reports")
+        mac = signing._make_mac(signing._derive(key), text, "reports")
         return {"X-Task-Signature": f"{text}.{mac}"}
 
     headers = {

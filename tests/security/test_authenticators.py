@@ -391,7 +391,7 @@ def test_what_cannot_be_made_is_named_by_its_path(
 
     for _ in range(2):
         with pytest.raises(ConfigurationError) as caught:
-            auth.authenticate({}, base.overridden("mails", changes))
+            auth.authenticate({}, base.override("mails", changes))
         assert str(caught.value) == f"TASKS['mails']['OPTIONS']{message}"
 
 

@@ -201,7 +201,7 @@ def test_a_body_that_another_credential_lets_in_need_not_be_the_signed_one(
 
 def test_a_signature_of_another_id_or_path_is_refused(settings: Any) -> None:
     body = payload()
-    headers = signing.headers_for(get_settings(), decode(body), body, None)
+    headers = signing.make_signature_headers(get_settings(), decode(body), body, None)
     meta = {"HTTP_X_TASK_SIGNATURE": headers[HEADER]}
     admission = auth.authenticate(meta, get_settings())
     assert admission.allows(body)
@@ -234,7 +234,7 @@ def test_it_holds_for_as_long_as_cloud_tasks_keeps_a_task(
 ) -> None:
     body = payload()
     at = None if ahead is None else datetime.fromtimestamp(NOW, UTC) + ahead
-    headers = signing.headers_for(get_settings(), decode(body), body, at)
+    headers = signing.make_signature_headers(get_settings(), decode(body), body, at)
     clock.now += (due + timedelta(days=31)).total_seconds()
     assert send(headers, body).status == 200
 
@@ -307,7 +307,7 @@ def test_a_fallback_that_is_no_key_opens_nothing(
         derived = signing._derive(key)
         task = enqueued(a=1)
         text = task.headers[HEADER].rpartition(".")[0]
-        strangers.append((f"{text}.{signing._mac(derived, text, '')}", task))
+        strangers.append((f"{text}.{signing._make_mac(derived, text, '')}", task))
     settings.SECRET_KEY_FALLBACKS = fallbacks
 
     for value, task in strangers:

@@ -118,7 +118,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "instance/region": "projects/123/regions/us-central1",
         "instance/service-accounts/default/email": "detected@x.example",
     }
-    monkeypatch.setattr(environment, "metadata", answers.get)
+    monkeypatch.setattr(environment, "ask_metadata", answers.get)
     monkeypatch.setenv("K_SERVICE", "web")
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
     return answers
@@ -546,7 +546,7 @@ ONCE = RetryPolicy(max_attempts=1)
 def test_options_stand_in_for_what_is_set(configure: Configure) -> None:
     base = configure(QUEUE="default", PROJECT="shop", SAE=EMAIL, SECRET="canary")
 
-    own = base.overridden("mails", {"PROJECT": "mails", "SECRET": "other"})
+    own = base.override("mails", {"PROJECT": "mails", "SECRET": "other"})
 
     assert own.backend == "mails"
     assert values(own) == values(base) | {"PROJECT": "mails", "SECRET": "other"}
@@ -555,21 +555,21 @@ def test_options_stand_in_for_what_is_set(configure: Configure) -> None:
 
 @pytest.mark.parametrize("key", sorted(OPTIONS))
 def test_each_option_sets_nothing_else(configure: Configure, key: str) -> None:
-    own = configure(QUEUE="default").overridden("mails", {key: OPTIONS[key]})
+    own = configure(QUEUE="default").override("mails", {key: OPTIONS[key]})
 
     assert values(own) == DEFAULTS | {"QUEUE": "default", key: OPTIONS[key]}
 
 
 @pytest.mark.parametrize("key", sorted(set(OPTIONS) - {"RUN_ONCE"}))
 def test_an_option_of_none_leaves_what_is_set(configure: Configure, key: str) -> None:
-    own = configure(**TOGETHER).overridden("mails", {key: None})
+    own = configure(**TOGETHER).override("mails", {key: None})
 
     assert values(own) == values(configure(**TOGETHER))
     assert own.backend == "mails"
 
 
 def test_an_option_of_none_leaves_run_once(configure: Configure) -> None:
-    own = configure(RUN_ONCE=True).overridden("mails", {"RUN_ONCE": None})
+    own = configure(RUN_ONCE=True).override("mails", {"RUN_ONCE": None})
 
     assert own.run_once is True
 
@@ -577,7 +577,7 @@ def test_an_option_of_none_leaves_run_once(configure: Configure) -> None:
 def test_an_option_may_take_back_what_is_set(configure: Configure) -> None:
     base = configure(RUN_ONCE=True, SECRET_FALLBACKS=["old"], QUEUE_ALIASES={"a": "b"})
 
-    own = base.overridden(
+    own = base.override(
         "mails", {"RUN_ONCE": False, "SECRET_FALLBACKS": [], "QUEUE_ALIASES": {}}
     )
 
@@ -608,7 +608,7 @@ def test_an_option_takes_along_what_belongs_to_it(
     configure: Configure, options: dict[str, Any], reset: set[str]
 ) -> None:
     base = configure(**TOGETHER)
-    own = values(base.overridden("vault", options))
+    own = values(base.override("vault", options))
 
     assert own == values(base) | {key: DEFAULTS[key] for key in reset} | {
         key: tuple(value) if isinstance(value, list) else value
@@ -669,7 +669,7 @@ def test_what_is_wrong_with_options_is_named_by_its_path(
     configure: Configure, options: Any, text: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        configure().overridden("mails", options)
+        configure().override("mails", options)
 
     assert str(caught.value) == f"TASKS['mails']['OPTIONS']{text}"
     assert "canary" not in str(caught.value)
@@ -683,7 +683,7 @@ def test_a_peers_option_is_answered_with_ours(
     configure: Configure, key: str, ours: str, word: Callable[[str], str]
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        configure().overridden("mails", {word(key): "x"})
+        configure().override("mails", {word(key): "x"})
 
     hint = f" Did you mean {ours!r}?"
     assert str(caught.value) == (
@@ -692,7 +692,7 @@ def test_a_peers_option_is_answered_with_ours(
 
 
 def test_a_key_of_the_project_is_known_there(configure: Configure) -> None:
-    own = configure(QUEUE="default", IMPORTS=["shop.jobs"]).overridden("mails", {})
+    own = configure(QUEUE="default", IMPORTS=["shop.jobs"]).override("mails", {})
 
     assert (own.queue, own.imports) == ("default", ("shop.jobs",))
 
@@ -725,7 +725,7 @@ def test_one_policy_is_that_of_tasks_without_their_own(
     options: dict[str, Any],
     policy: RetryPolicy | None,
 ) -> None:
-    own = configure(**raw).overridden("mails", options)
+    own = configure(**raw).override("mails", options)
 
     assert own.default_retry == policy
     if not options:
@@ -746,7 +746,7 @@ def test_run_once_beside_a_policy_is_a_contradiction(configure: Configure) -> No
 
 def test_a_setting_has_a_path(configure: Configure) -> None:
     base = configure()
-    own = base.overridden("mails", {})
+    own = base.override("mails", {})
 
     assert base.path_of("QUEUE") == "CLOUDTASK['QUEUE']"
     assert own.path_of("URL") == "TASKS['mails']['OPTIONS']['URL']"
@@ -782,7 +782,7 @@ def test_what_a_backend_lacks_is_named_by_its_path(
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
 
     with pytest.raises(ConfigurationError) as caught:
-        ask(configure().overridden("mails", {}))
+        ask(configure().override("mails", {}))
 
     assert str(caught.value) == message
 

@@ -79,10 +79,10 @@ def test_cloud_run_tells_everything(
     monkeypatch.setenv("K_SERVICE", "web")
     monkeypatch.setenv("K_REVISION", "web-00042-abc")  # Changes with each.
 
-    assert environment.project() == "shop"
-    assert environment.location() == "europe-west1"
-    assert environment.service_account() == "tasks@shop.iam.gserviceaccount.com"
-    assert environment.origin() == "https://web-123456789012.europe-west1.run.app"
+    assert environment.find_project() == "shop"
+    assert environment.find_location() == "europe-west1"
+    assert environment.find_service_account() == "tasks@shop.iam.gserviceaccount.com"
+    assert environment.find_origin() == "https://web-123456789012.europe-west1.run.app"
     assert environment.is_google()
 
 
@@ -91,10 +91,10 @@ def test_compute_engine_tells_its_zone(serve: Serve) -> None:
         {PROJECT: "shop", ZONE: "projects/123/zones/us-central1-b", EMAIL: "a@b.c"}
     )
 
-    assert environment.project() == "shop"
-    assert environment.location() == "us-central1"
-    assert environment.service_account() == "a@b.c"
-    assert environment.origin() is None
+    assert environment.find_project() == "shop"
+    assert environment.find_location() == "us-central1"
+    assert environment.find_service_account() == "a@b.c"
+    assert environment.find_origin() is None
     assert server.asked == [PROJECT, REGION, ZONE, EMAIL]
 
 
@@ -112,13 +112,13 @@ def test_compute_engine_tells_its_zone(serve: Serve) -> None:
 def test_a_zone_lies_in_a_region(serve: Serve, zone: str, region: str | None) -> None:
     serve({ZONE: zone})
 
-    assert environment.location() == region
+    assert environment.find_location() == region
 
 
 def test_the_region_goes_before_the_zone(serve: Serve) -> None:
     server = serve({REGION: "projects/1/regions/asia-east1", ZONE: "x/us-central1-a"})
 
-    assert environment.location() == "asia-east1"
+    assert environment.find_location() == "asia-east1"
     assert server.asked == [REGION]
 
 
@@ -142,7 +142,7 @@ def test_the_environment_tells_the_project_first(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert environment.project() == project
+    assert environment.find_project() == project
     assert server.asked == []
 
 
@@ -187,7 +187,7 @@ def test_only_a_short_name_makes_an_origin(
     serve(CLOUD_RUN)
     monkeypatch.setenv("K_SERVICE", service)
 
-    assert environment.origin() == origin
+    assert environment.find_origin() == origin
 
 
 @pytest.mark.parametrize("missing", [{NUMBER}, {REGION, ZONE}])
@@ -197,7 +197,7 @@ def test_an_origin_needs_the_projects_number_and_the_region(
     serve({key: text for key, text in CLOUD_RUN.items() if key not in missing})
     monkeypatch.setenv("K_SERVICE", "web")
 
-    assert environment.origin() is None
+    assert environment.find_origin() is None
 
 
 @pytest.mark.parametrize("variable", ["CLOUD_RUN_JOB", "GAE_APPLICATION", "K_REVISION"])
@@ -207,7 +207,7 @@ def test_only_a_service_has_an_origin(
     server = serve(CLOUD_RUN)
     monkeypatch.setenv(variable, "web")
 
-    assert environment.origin() is None
+    assert environment.find_origin() is None
     assert server.asked == []
 
 
@@ -217,8 +217,8 @@ def test_only_a_service_has_an_origin(
 def test_each_key_is_asked_for_once(serve: Serve) -> None:
     server = serve({PROJECT: "shop"})
 
-    assert [environment.project() for _ in range(3)] == ["shop"] * 3
-    assert [environment.service_account() for _ in range(3)] == [None] * 3
+    assert [environment.find_project() for _ in range(3)] == ["shop"] * 3
+    assert [environment.find_service_account() for _ in range(3)] == [None] * 3
     assert server.asked == [PROJECT, EMAIL]
 
 
@@ -229,7 +229,7 @@ def test_threads_that_ask_at_once_share_an_answer(serve: Serve) -> None:
 
     def ask() -> None:
         barrier.wait(10)
-        answers.append(environment.project())
+        answers.append(environment.find_project())
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -243,11 +243,11 @@ def test_threads_that_ask_at_once_share_an_answer(serve: Serve) -> None:
 
 def test_answers_are_forgotten_on_demand(serve: Serve) -> None:
     serve({PROJECT: "shop"})
-    assert environment.project() == "shop"
+    assert environment.find_project() == "shop"
     environment.reset()
     serve({PROJECT: "news"})
 
-    assert environment.project() == "news"
+    assert environment.find_project() == "news"
 
 
 # Where there is none
@@ -319,9 +319,9 @@ def test_what_is_no_metadata_server_is_asked_only_once(
     server = place(product)
     server.answer = lambda key: answer
 
-    assert environment.project() is None
-    assert environment.service_account() is None
-    assert environment.location() is None
+    assert environment.find_project() is None
+    assert environment.find_service_account() is None
+    assert environment.find_location() is None
     assert server.asked == [PROJECT]
 
 
@@ -331,8 +331,8 @@ def test_where_nothing_listens_is_found_out_once(
     server = place()
     server.stop()
 
-    assert environment.project() is None
-    assert environment.service_account() is None
+    assert environment.find_project() is None
+    assert environment.find_service_account() is None
 
 
 def test_a_hanging_server_costs_a_desk_a_second_in_all(
@@ -342,9 +342,9 @@ def test_a_hanging_server_costs_a_desk_a_second_in_all(
     server.answer = lambda key: Answer(hang=True)
     started = monotonic()
 
-    assert environment.project() is None
-    assert environment.location() is None
-    assert environment.service_account() is None
+    assert environment.find_project() is None
+    assert environment.find_location() is None
+    assert environment.find_service_account() is None
 
     # A busy machine may take longer; three answers of a second each would be
     # over three.
@@ -383,13 +383,13 @@ def test_an_answer_that_is_lost_on_google_cloud_is_asked_for_again(
         monkeypatch.setenv(variable, "x")
 
     with pytest.raises(MetadataUnavailable):
-        environment.service_account()
+        environment.find_service_account()
     server.answer = lambda key: Answer("a@b.c")
     monkeypatch.setattr(environment, "_ANSWER_SECONDS", 5.0)
     later(3)
 
-    assert environment.service_account() == "a@b.c"
-    assert environment.service_account() == "a@b.c"
+    assert environment.find_service_account() == "a@b.c"
+    assert environment.find_service_account() == "a@b.c"
     assert server.asked == [EMAIL, EMAIL]
 
 
@@ -400,19 +400,19 @@ def test_in_kubernetes_a_machine_of_others_is_known_by_its_name(
     server.stop()
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
 
-    assert environment.service_account() is None
+    assert environment.find_service_account() is None
 
 
 def test_a_server_that_has_answered_is_there(
     place: Callable[..., MetadataServer],
 ) -> None:
     server = place()
-    assert environment.project() == "shop"
+    assert environment.find_project() == "shop"
     server.stop()
 
     with pytest.raises(MetadataUnavailable):
-        environment.service_account()
-    assert environment.project() == "shop"
+        environment.find_service_account()
+    assert environment.find_project() == "shop"
 
 
 @pytest.mark.parametrize("answer", BUSY)
@@ -427,11 +427,11 @@ def test_a_server_that_cannot_tell_is_asked_again_anywhere(
     server.answer = lambda key: answer
 
     with pytest.raises(MetadataUnavailable):
-        environment.service_account()
+        environment.find_service_account()
     server.answer = lambda key: Answer("a@b.c")
     later(3)
 
-    assert environment.service_account() == "a@b.c"
+    assert environment.find_service_account() == "a@b.c"
     assert server.asked == [EMAIL, EMAIL]
 
 
@@ -441,7 +441,7 @@ def test_whoever_is_named_is_never_absent(serve: Serve, answer: Answer) -> None:
     server.answer = lambda key: answer
 
     with pytest.raises(MetadataUnavailable) as caught:
-        environment.project()
+        environment.find_project()
 
     message = str(caught.value)
     assert message.startswith(f"the metadata server at {server.address} is of no help:")
@@ -451,9 +451,9 @@ def test_whoever_is_named_is_never_absent(serve: Serve, answer: Answer) -> None:
 def test_a_server_that_knows_no_such_thing_is_asked_for_the_next(serve: Serve) -> None:
     server = serve({EMAIL: "a@b.c"})
 
-    assert environment.project() is None
-    assert environment.project() is None
-    assert environment.service_account() == "a@b.c"
+    assert environment.find_project() is None
+    assert environment.find_project() is None
+    assert environment.find_service_account() == "a@b.c"
     assert server.asked == [PROJECT, EMAIL]
 
 
@@ -468,7 +468,7 @@ def ask_together(count: int) -> list[object]:
     def ask() -> None:
         barrier.wait(10)
         try:
-            told.append(environment.project())
+            told.append(environment.find_project())
         except MetadataUnavailable as error:
             told.append(str(error))
 
@@ -500,30 +500,30 @@ def test_after_a_failure_there_is_a_pause(
     server = serve()
     server.answer = lambda key: Answer("try again", status=503)
     for _ in range(50):
-        for ask in (environment.project, environment.service_account):
+        for ask in (environment.find_project, environment.find_service_account):
             with pytest.raises(MetadataUnavailable, match="status 503"):
                 ask()
     assert server.asked == [PROJECT]
 
     later(1)
     with pytest.raises(MetadataUnavailable):
-        environment.project()
+        environment.find_project()
     assert server.asked == [PROJECT]
 
     later(2)
     with pytest.raises(MetadataUnavailable):
-        environment.project()
+        environment.find_project()
     assert server.asked == [PROJECT, PROJECT]
 
 
 def test_what_is_known_is_told_in_a_pause(serve: Serve) -> None:
     server = serve({PROJECT: "shop"})
-    assert environment.project() == "shop"
+    assert environment.find_project() == "shop"
     server.answer = lambda key: Answer("try again", status=503)
 
     with pytest.raises(MetadataUnavailable):
-        environment.service_account()
-    assert environment.project() == "shop"
+        environment.find_service_account()
+    assert environment.find_project() == "shop"
 
 
 def test_an_answer_that_comes_late_is_not_lost(
@@ -539,13 +539,13 @@ def test_an_answer_that_comes_late_is_not_lost(
 
     server.answer = answer
     with pytest.raises(MetadataUnavailable):
-        environment.project()
+        environment.find_project()
     gate.set()
     for thread in threading.enumerate():
         if thread.name == "cloudtask-metadata":
             thread.join(10)
 
-    assert environment.project() == "shop"
+    assert environment.find_project() == "shop"
     assert server.asked == [PROJECT]
 
 
@@ -563,7 +563,7 @@ def test_an_answer_is_text_of_bounded_length(
     server = serve()
     server.answer = lambda key: Answer(text)
 
-    assert environment.project() == read
+    assert environment.find_project() == read
 
 
 @pytest.mark.parametrize("value", ["true", "TRUE", "True"])
@@ -573,7 +573,7 @@ def test_nobody_is_asked_when_the_environment_says_so(
     server = serve(CLOUD_RUN)
     monkeypatch.setenv("NO_GCE_CHECK", value)
 
-    assert environment.project() is None
+    assert environment.find_project() is None
     assert server.asked == []
 
 
@@ -584,7 +584,7 @@ def test_an_address_may_be_given_as_googles_libraries_take_it(
     monkeypatch.delenv("GCE_METADATA_HOST")
     monkeypatch.setenv("GCE_METADATA_IP", server.address)
 
-    assert environment.project() == "shop"
+    assert environment.find_project() == "shop"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:port", "a..b", "[::1"])
@@ -594,7 +594,7 @@ def test_an_address_that_is_none_is_told(
     monkeypatch.setenv("GCE_METADATA_HOST", host)
 
     with pytest.raises(MetadataUnavailable, match="is of no help"):
-        environment.project()
+        environment.find_project()
 
 
 def test_without_a_variable_the_link_local_address_is_asked(
@@ -610,7 +610,7 @@ def test_without_a_variable_the_link_local_address_is_asked(
     monkeypatch.setattr(environment, "_may_be_google", lambda: False)
     monkeypatch.setattr(socket, "create_connection", refuse)
 
-    assert environment.project() is None
+    assert environment.find_project() is None
     assert asked == [("169.254.169.254", 80)]
 
 

@@ -368,7 +368,7 @@ def test_a_task_that_stops_an_iteration_fails_as_any_other() -> None:
 
 
 def test_a_backend_that_runs_once_has_one_attempt() -> None:
-    once = Settings(retry=THRICE).overridden("mails", {"RUN_ONCE": True})
+    once = Settings(retry=THRICE).override("mails", {"RUN_ONCE": True})
 
     assert run(attempt_of(behave, "fail", settings=once)).status is Status.FAILED
     assert attempt_of(behave, "fail", settings=once, attempt=2).is_over
