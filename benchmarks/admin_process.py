@@ -76,8 +76,9 @@ from django.contrib import admin  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
-from cloudtask.results import control, sweeping  # noqa: E402
+from cloudtask.results import pruning  # noqa: E402
 from cloudtask.results.models import TaskRecord  # noqa: E402
+from cloudtask.results.sweeping import sweep, traffic  # noqa: E402
 
 urlpatterns = [path("admin/", admin.site.urls)]
 
@@ -223,9 +224,9 @@ def _passes() -> dict[str, Callable[[], object]]:
     now = TaskRecord.objects.latest("enqueued_at").enqueued_at
     oldest = TaskRecord.objects.earliest("enqueued_at").enqueued_at
     return {
-        "sweep": lambda: sweeping.sweep(sweeping.TRAFFIC_LIMIT),
-        "prune: nothing": lambda: control.prune_some(oldest, oldest, 100),
-        "prune: 100": lambda: control.prune_some(now, now, 100),
+        "sweep": lambda: sweep(traffic.LIMIT),
+        "prune: nothing": lambda: pruning.prune_some(oldest, oldest, 100),
+        "prune: 100": lambda: pruning.prune_some(now, now, 100),
     }
 
 

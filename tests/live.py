@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import grpc
 from django.conf import settings as django_settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import connections
 from django.test import override_settings
 from google.cloud.tasks_v2 import CloudTasksClient
 from google.cloud.tasks_v2.services.cloud_tasks.transports import (
@@ -32,6 +33,13 @@ class _Server(ThreadingMixIn, WSGIServer):
     """One thread for each request, all of them joined when it closes."""
 
     request_queue_size = 128
+    #: The connection that all threads use, if the database is in memory.
+    shared: Any = None
+
+    def process_request_thread(self, *args: Any) -> None:
+        if self.shared is not None:
+            connections["default"] = self.shared
+        super().process_request_thread(*args)
 
 
 class _Handler(WSGIRequestHandler):
@@ -40,9 +48,18 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve() -> Iterator[str]:
-    """Serve the project over WSGI. Gives the origin, without a slash."""
-    with make_server("127.0.0.1", 0, WSGIHandler(), _Server, _Handler) as server:
+def serve(application: Any = None, *, shared: Any = None) -> Iterator[str]:
+    """
+    Serve the project over WSGI. Gives the origin, without a slash.
+
+    Args:
+        application: What answers, in place of the project.
+        shared: The connection that all threads use, if the database is in
+            memory.
+    """
+    application = application or WSGIHandler()
+    with make_server("127.0.0.1", 0, application, _Server, _Handler) as server:
+        server.shared = shared
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

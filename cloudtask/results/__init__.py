@@ -2,6 +2,10 @@
 What became of each task, kept in the database. An optional Django app.
 
     INSTALLED_APPS += ["cloudtask.results"]
+
+The rows of tasks belong here, what may happen to them, and what people see of
+them and do with them. How a task is sent and run does not: the core does that,
+and knows no more of this app than a store.
 """
 
 from __future__ import annotations
@@ -33,17 +37,17 @@ __all__ = [
 
 def get_result(id: str | UUID) -> StoredResult:  # noqa: A002
     """
-    What is known of a task, of whichever layer enqueued it.
+    Get what is known of a task, whichever layer enqueued it.
 
     Args:
         id: Its id, as `delay()` and `enqueue()` return it, or as a UUID.
 
     Raises:
-        ResultNotFound: Nothing is.
+        ResultNotFound: Nothing is known of it.
     """
-    from cloudtask.results.reading import found
+    from cloudtask.results import reading
 
-    return found(id)
+    return reading.get_result(id)
 
 
 async def aget_result(id: str | UUID) -> StoredResult:  # noqa: A002
@@ -78,7 +82,7 @@ def is_cancelled(
     context: TaskContext[Any, Any] | CloudTaskRequest, *, refresh: bool = False
 ) -> bool:
     """
-    Whether the task that runs is to stop: it was cancelled, or its lease lost.
+    Whether the running task should stop: it was cancelled, or lost its lease.
 
     Args:
         context: What the task got: a Django task's context, or the request.
@@ -88,7 +92,7 @@ def is_cancelled(
     Returns:
         False, always, under task backends of other packages.
     """
-    request = _request_of(context)
+    request = _find_request(context)
     if request is None:
         return False
     return request.check_cancelled() if refresh else request.cancelled
@@ -103,7 +107,7 @@ async def ais_cancelled(
     return await sync_to_async(is_cancelled)(context, refresh=True)
 
 
-def _request_of(
+def _find_request(
     context: TaskContext[Any, Any] | CloudTaskRequest,
 ) -> CloudTaskRequest | None:
     if isinstance(context, CloudTaskRequest):

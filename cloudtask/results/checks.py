@@ -12,7 +12,7 @@ from django.db import connections, router
 
 from cloudtask.dispatch.kinds import find_all_settings
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.results.leases import lease_time
+from cloudtask.results.leases import get_lease_time
 from cloudtask.results.models import TaskError, TaskRecord
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check_retries(**kwargs: Any) -> list[CheckMessage]:
     """
     try:
         everyone = list(find_all_settings())
-        lease = lease_time()
+        lease = get_lease_time()
     except ConfigurationError:
         return []  # Told by the checks of the settings.
     return [

@@ -1,4 +1,4 @@
-"""One row for each task, and one for each attempt of it that failed."""
+"""The tables: a row for each task, and one for each attempt that failed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from django.db import models, router
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce, NullIf, StrIndex, Substr
 
-from cloudtask.results.clock import MomentField
-from cloudtask.results.fields import (
+from cloudtask.results.columns.fields import (
     AnyCharField,
     AnyTextField,
     JSONBodyField,
     JSONTextField,
 )
+from cloudtask.results.columns.moments import MomentField
 from cloudtask.wire.limits import MAX_URL_LENGTH
 
 _TASKS = "/tasks/"
@@ -27,8 +27,8 @@ class PrimaryManager(models.Manager[_M]):
     """
     Reads where it writes.
 
-    A copy of the database may lag behind, and what is read of a task decides
-    what becomes of it.
+    A replica of the database may lag behind, and what is read about a task
+    decides what happens to it.
     """
 
     def get_queryset(self) -> models.QuerySet[_M]:
@@ -37,7 +37,7 @@ class PrimaryManager(models.Manager[_M]):
 
 
 class TaskRecord(models.Model):
-    """What is known of a task, of whichever layer enqueued it."""
+    """What is known of a task, whichever layer enqueued it."""
 
     class Status(models.TextChoices):
         """Django's four words."""
@@ -55,7 +55,7 @@ class TaskRecord(models.Model):
     name = AnyCharField(
         max_length=1024, blank=True, help_text="Full name at Cloud Tasks."
     )
-    # Its last part, to search by: MySQL's indexes take no whole names.
+    # Its last part, to search by: MySQL cannot index whole names.
     short_name = models.GeneratedField(
         expression=Substr(
             "name",
@@ -67,19 +67,27 @@ class TaskRecord(models.Model):
     status = AnyCharField(max_length=10, choices=Status.choices, default=Status.READY)
 
     body = JSONBodyField(blank=True, help_text="The payload, to send it again.")
-    url = AnyCharField(max_length=MAX_URL_LENGTH, blank=True, help_text="Its own URL.")
+    url = AnyCharField(
+        max_length=MAX_URL_LENGTH,
+        blank=True,
+        help_text="The URL that it is dispatched to.",
+    )
     task_id = AnyCharField(
         max_length=500, blank=True, help_text="The id that a named task was given."
     )
     schedule_time = MomentField(null=True, blank=True)
 
     enqueued_at = MomentField(help_text="When the code enqueued it.")
-    sent_at = MomentField(null=True, blank=True, help_text="When Cloud Tasks took it.")
+    sent_at = MomentField(
+        null=True, blank=True, help_text="When Cloud Tasks accepted it."
+    )
     send_at = MomentField(
         null=True, blank=True, help_text="When to send it; empty once it is sent."
     )
     look_at = MomentField(
-        null=True, blank=True, help_text="When to see if its queue has it still."
+        null=True,
+        blank=True,
+        help_text="When to check whether its queue still has it.",
     )
     started_at = MomentField(null=True, blank=True)
     last_attempted_at = MomentField(null=True, blank=True)
@@ -92,7 +100,7 @@ class TaskRecord(models.Model):
     )
     return_value = JSONTextField(null=True, blank=True)
     is_value_dropped = models.BooleanField(
-        default=False, help_text="It returned what cannot be stored."
+        default=False, help_text="Whether its return value could not be stored."
     )
 
     progress_done = models.BigIntegerField(null=True, blank=True)
@@ -103,7 +111,7 @@ class TaskRecord(models.Model):
     lease = AnyCharField(max_length=32, blank=True)
     lease_expires_at = MomentField(null=True, blank=True)
     interruptions = models.PositiveSmallIntegerField(
-        default=0, help_text="Workers that died with it."
+        default=0, help_text="How many workers died while they ran it."
     )
 
     objects = PrimaryManager()
@@ -117,9 +125,9 @@ class TaskRecord(models.Model):
             ("rerun_taskrecord", "Can run task again"),
         ]
         indexes: ClassVar = [
-            # For the admin's list, which reads them backwards. Behind the time
-            # stands what else it is filtered by: so rows that do not fit need
-            # not be read.
+            # For the admin's list, which reads them backwards. The columns
+            # after the time are those that it is filtered by: so rows that do
+            # not match need not be read.
             models.Index(fields=["enqueued_at"], name="cloudtask_enqueued"),
             models.Index(
                 fields=["status", "enqueued_at"], name="cloudtask_status_enqueued"
@@ -172,3 +180,7 @@ class TaskError(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} in attempt {self.attempt}"
+
+
+#: Of a task that is over.
+FINISHED = (TaskRecord.Status.SUCCESSFUL, TaskRecord.Status.FAILED)

@@ -1,14 +1,14 @@
-"""What is known of a task, as the core has it."""
+"""What is known of a task, in the words of the core."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import DecodeError, ResultNotFound
-from cloudtask.results.loaded import payload_of
-from cloudtask.results.missing import advise
+from cloudtask.results.columns.values import load_value
+from cloudtask.results.database.errors import explain_missing_tables
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.values import restored
+from cloudtask.results.records import make_bare_payload
 from cloudtask.stores import Progress, StoredError, StoredResult
 from cloudtask.wire.payload import as_id, decode
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from cloudtask.wire.payload import Payload
 
 
-def found(task_id: str | UUID) -> StoredResult:
+def get_result(task_id: str | UUID) -> StoredResult:
     """
-    What is known of a task.
+    Get what is known of a task.
 
     Raises:
-        ResultNotFound: Nothing is.
+        ResultNotFound: Nothing is known of it.
     """
-    result = find(task_id)
+    result = find_result(task_id)
     if result is None:
         raise ResultNotFound(str(task_id))
     return result
 
 
-def find(task_id: str | UUID) -> StoredResult | None:
-    """What is known of a task; None if nothing is."""
-    with advise():
+def find_result(task_id: str | UUID) -> StoredResult | None:
+    """Find what is known of a task; None if nothing is."""
+    with explain_missing_tables():
         row = TaskRecord.objects.filter(pk=as_id(task_id)).first()
-        return None if row is None else stored_result(row)
+        return None if row is None else _read_row(row)
 
 
-def stored_result(row: TaskRecord) -> StoredResult:
-    """What a row says, without arguments or a value that cannot be read."""
-    value, is_dropped = _value_of(row)
+def _read_row(row: TaskRecord) -> StoredResult:
+    """Read a row. Arguments or a value that cannot be read are left out."""
+    value, is_dropped = _read_value(row)
     return StoredResult(
-        payload=_payload_of(row),
+        payload=_read_payload(row),
         queue=row.queue,
         name=row.name or None,
         status=row.status,
@@ -56,7 +56,7 @@ def stored_result(row: TaskRecord) -> StoredResult:
         cancelled_at=row.cancelled_at,
         value=value,
         is_value_dropped=is_dropped,
-        progress=_progress_of(row),
+        progress=_read_progress(row),
         errors=tuple(
             StoredError(
                 attempt=error.attempt,
@@ -69,22 +69,22 @@ def stored_result(row: TaskRecord) -> StoredResult:
     )
 
 
-def _payload_of(row: TaskRecord) -> Payload:
+def _read_payload(row: TaskRecord) -> Payload:
     try:
         return decode(row.body.encode())
     except DecodeError:
-        return payload_of(row)
+        return make_bare_payload(row)
 
 
-def _value_of(row: TaskRecord) -> tuple[Any, bool]:
-    """The value, and whether it is none for want of one that can be read."""
+def _read_value(row: TaskRecord) -> tuple[Any, bool]:
+    """Read the value, and whether there is none because it cannot be read."""
     try:
-        return restored(row.return_value), row.is_value_dropped
+        return load_value(row.return_value), row.is_value_dropped
     except Exception:
         return None, True
 
 
-def _progress_of(row: TaskRecord) -> Progress | None:
+def _read_progress(row: TaskRecord) -> Progress | None:
     if row.progress_done is None:
         return None
     return Progress(

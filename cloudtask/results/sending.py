@@ -1,4 +1,4 @@
-"""Sends kept tasks to Cloud Tasks once more, and takes them out of there."""
+"""Calls to Cloud Tasks about kept tasks: send, delete, run, look for them."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def send_many(
     Send tasks as they were enqueued, by as few calls as that takes.
 
     Args:
-        rows: Those of the tasks.
+        rows: The tasks.
         patience: For all calls of the caller.
 
     Yields:
-        After each call its tasks, with their names at Cloud Tasks, or what
-        kept them from being sent.
+        After each call its tasks, each with its name at Cloud Tasks, or with
+        what kept it from being sent.
     """
     sendable: dict[Transport, list[tuple[TaskRecord, OutgoingTask]]]
     sendable = defaultdict(list)
     for row in rows:
         try:
-            sendable[_transport_of(row)].append((row, _outgoing(row)))
+            sendable[_find_transport(row)].append((row, _make_task(row)))
         except Exception as error:
-            # Whatever is wrong with one row, others are sent.
+            # Whatever is wrong with one row, the others are sent.
             yield [(row, error)]
     for transport, tasks in sendable.items():
         for start in range(0, len(tasks), transport.batch_size):
             some = tasks[start : start + transport.batch_size]
-            answers = _answers(transport, [task for _, task in some], patience)
+            answers = _send_batch(transport, [task for _, task in some], patience)
             yield [(row, each) for (row, _), each in zip(some, answers, strict=True)]
 
 
-def _answers(
+def _send_batch(
     transport: Transport, tasks: list[OutgoingTask], patience: Patience
 ) -> Sequence[str | Exception]:
     try:
@@ -65,11 +65,11 @@ def _answers(
         if len(tasks) == 1 or isinstance(error, CloudTaskError):
             return [error] * len(tasks)
     # One of them is broken.
-    return [_answers(transport, [task], patience)[0] for task in tasks]
+    return [_send_batch(transport, [task], patience)[0] for task in tasks]
 
 
-def _outgoing(row: TaskRecord) -> OutgoingTask:
-    transport = _transport_of(row)
+def _make_task(row: TaskRecord) -> OutgoingTask:
+    transport = _find_transport(row)
     settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
@@ -80,7 +80,7 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
         payload,
         replace(
             route,
-            # It has none where nobody could tell it when it was enqueued.
+            # The row has none if nobody knew it when the task was enqueued.
             url=row.url or route.url or settings.require_url(),
             queue_path=queue_path,
             prepared=None,
@@ -93,23 +93,23 @@ def _outgoing(row: TaskRecord) -> OutgoingTask:
 
 def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
     """
-    Take tasks out of their queues, and log those that may be there still.
+    Take tasks out of their queues, and log those that may still be there.
 
-    Such a task is dispatched, and answered as the finished one it is.
+    Such a task is dispatched, and then answered as one that is over.
     """
     named: dict[QueueTransport, dict[str, TaskRecord]] = defaultdict(dict)
     for row in rows:
         try:
             if (queues := _find_queues(row)) is not None:
-                named[queues][_full_name(row)] = row
+                named[queues][_make_full_name(row)] = row
         except CloudTaskError as error:
-            _log_left(row, error)
+            _log_leftover(row, error)
     for transport, by_name in named.items():
-        for name, reason in _left(transport, list(by_name), patience).items():
-            _log_left(by_name[name], reason)
+        for name, reason in _delete_batch(transport, list(by_name), patience).items():
+            _log_leftover(by_name[name], reason)
 
 
-def _left(
+def _delete_batch(
     transport: QueueTransport, names: list[str], patience: Patience
 ) -> Mapping[str, CloudTaskError]:
     try:
@@ -118,8 +118,8 @@ def _left(
         return dict.fromkeys(names, error)
 
 
-def _log_left(row: TaskRecord, reason: CloudTaskError) -> None:
-    logger.warning("task=%s id=%s is in the queue still: %s", row.path, row.pk, reason)
+def _log_leftover(row: TaskRecord, reason: CloudTaskError) -> None:
+    logger.warning("task=%s id=%s is still in the queue: %s", row.path, row.pk, reason)
 
 
 def run_now(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
@@ -133,7 +133,7 @@ def run_now(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
 
 
 def is_queued(row: TaskRecord, patience: Patience) -> bool | CloudTaskError:
-    """Whether Cloud Tasks has a task still, or why nobody knows."""
+    """Whether Cloud Tasks still has a task, or why nobody knows."""
     return _ask(row, patience, lambda transport: transport.has)
 
 
@@ -146,30 +146,30 @@ def _ask(
         queues = _find_queues(row)
         if queues is None:
             return False
-        return patience.ask(partial(question(queues), _full_name(row)))
+        return patience.ask(partial(question(queues), _make_full_name(row)))
     except CloudTaskError as error:
         return error
 
 
-def patience() -> Patience:
-    """For all calls of one caller, to whatever transports."""
+def make_patience() -> Patience:
+    """Make the patience that all calls of one caller share."""
     return Patience(get_settings().rpc_timeout)
 
 
-def _full_name(row: TaskRecord) -> str:
+def _make_full_name(row: TaskRecord) -> str:
     name: str = row.name
     if "/" in name:
         return name
-    # Known by its dispatch alone, which tells the last part.
-    target = _transport_of(row).target(find_settings(row.backend or None))
+    # The task was known only by its dispatch, which has only the last part.
+    target = _find_transport(row).target(find_settings(row.backend or None))
     return f"{target.queue_path(row.queue)}/tasks/{name}"
 
 
 def _find_queues(row: TaskRecord) -> QueueTransport | None:
-    """The transport that knows a task; None where it cannot be in a queue."""
-    transport = _transport_of(row) if row.name else None
+    """Find the transport that knows a task; None if no queue can have it."""
+    transport = _find_transport(row) if row.name else None
     return transport if isinstance(transport, QueueTransport) else None
 
 
-def _transport_of(row: TaskRecord) -> Transport:
+def _find_transport(row: TaskRecord) -> Transport:
     return get_transport(find_settings(row.backend or None))

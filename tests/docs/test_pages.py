@@ -37,11 +37,13 @@ from cloudtask.emulator.tasks.model.queues import QueueOptions
 from cloudtask.enqueue import registry
 from cloudtask.enqueue.options import TaskOptions
 from cloudtask.management.commands.cloudtask import Command
-from cloudtask.results import admin as results_admin
 from cloudtask.results import checks as results_checks
-from cloudtask.results import leases, store, sweeping, values
+from cloudtask.results import heartbeat, leases, sweeping
+from cloudtask.results.admin import actions, changelist
+from cloudtask.results.columns import texts, values
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.settings import ResultsSettings
+from cloudtask.results.sweeping import recovery, traffic
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
@@ -366,18 +368,18 @@ def test_every_permission_of_the_admin_is_listed() -> None:
 
 LIMITS = {
     "| a lease holds | {:.0f} seconds |": leases.LEASE.total_seconds(),
-    "| it is prolonged every | {:.1f} seconds |": leases.heartbeat(),
-    "| workers that may die with one task | {} |": store.MAX_INTERRUPTIONS,
+    "| it is prolonged every | {:.1f} seconds |": heartbeat.get_interval(),
+    "| workers that may die with one task | {} |": leases.MAX_INTERRUPTIONS,
     "| return value, as JSON | {:,} characters |": values.MAX_VALUE,
-    "its traceback | {:,} characters each": values.MAX_TEXT,
-    "up to {} tasks with each of its": sweeping.TRAFFIC_PRUNED,
+    "its traceback | {:,} characters each": texts.MAX_TEXT,
+    "up to {} tasks with each of its": traffic.PRUNED,
     "whose errors are kept | the first {}, and the last;": ResultsSettings().max_errors,
-    "sends it again, {:.0f} minutes after": sweeping.GRACE.total_seconds() / 60,
-    "none for a minute, over {} tasks": sweeping.TRAFFIC_LIMIT,
+    "sends it again, {:.0f} minutes after": recovery.GRACE.total_seconds() / 60,
+    "none for a minute, over {} tasks": traffic.LIMIT,
     "| `--limit` | {} |": sweeping.LIMIT,
-    "it counts to {:,} and no further": results_admin.MAX_COUNT,
-    "An action takes up to {:,} tasks": results_admin.MAX_ACTION,
-    '"Retry now" up to {}, and': results_admin.MAX_SENT,
+    "it counts to {:,} and no further": changelist.MAX_COUNT,
+    "An action takes up to {:,} tasks": actions.MAX_ACTION,
+    '"Retry now" up to {}, and': actions.MAX_SENT,
 }
 
 

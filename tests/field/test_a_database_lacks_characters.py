@@ -17,10 +17,10 @@ from cloudtask import CloudTaskRequest, RetryPolicy, task
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
 from cloudtask.results import cancel, get_result
+from cloudtask.results.columns.texts import JSON, escape, find_charset
 from cloudtask.results.control import run_again
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
-from cloudtask.results.values import JSON, charset_of, escaped
 from cloudtask.stores import Ending
 from cloudtask.testing import memory_queue
 from tests.results.conftest import (  # noqa: F401 - fixtures
@@ -230,8 +230,8 @@ def fake(vendor: str, charset: str | None) -> Any:
 def test_what_a_database_holds_of_a_text(
     vendor: str, charset: str | None, expected: str
 ) -> None:
-    assert escaped(TEXT, charset_of(fake(vendor, charset))) == expected
+    assert escape(TEXT, find_charset(fake(vendor, charset))) == expected
 
 
 def test_json_stays_json() -> None:
-    assert escaped(f'"{TEXT}"', "ascii", JSON) == r'"na\u00efve \ud83c\udf89 \u03a9"'
+    assert escape(f'"{TEXT}"', "ascii", JSON) == r'"na\u00efve \ud83c\udf89 \u03a9"'

@@ -14,8 +14,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from cloudtask import CloudTaskRequest, task
-from cloudtask.results import connections
-from cloudtask.results.connections import is_idle
+from cloudtask.results.database import connections
+from cloudtask.results.database.connections import is_idle
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.store import DatabaseStore
 from cloudtask.stores import Ending

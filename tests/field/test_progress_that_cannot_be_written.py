@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from cloudtask import CloudTaskRequest, task
 from cloudtask.framework import task as django_task
-from cloudtask.results import leases
+from cloudtask.results import heartbeat, leases
 from cloudtask.stores import Ending
 from tests.field.dropping import POSTS, wait_for
 from tests.results.conftest import (  # noqa: F401
@@ -105,7 +105,7 @@ def break_progress(held: Any) -> None:
 
 @needs_threads
 def test_one_tasks_progress_touches_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     wrong, right = (add().delay().id for _ in range(2))
     breaks, held = claim(wrong), claim(right)
     break_progress(breaks)
@@ -146,10 +146,12 @@ def test_progress_waits_for_a_database_that_is_away(
 
     with monkeypatch.context() as patch:
         patch.setattr(QuerySet, "update", away)
-        patch.setattr(leases, "primary", lambda: type("", (), {"connection": None}))
+        patch.setattr(
+            heartbeat, "get_connection", lambda: type("", (), {"connection": None})
+        )
         with pytest.raises(OperationalError):
-            leases.HEART.write_progress()
-    leases.HEART.write_progress()
+            heartbeat.HEART.write_progress()
+    heartbeat.HEART.write_progress()
 
     assert row(enqueued.id).progress_done == 1
 
@@ -160,8 +162,8 @@ def test_progress_waits_for_a_database_that_is_away(
 def test_nothing_ends_the_thread_for_good(
     monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
-    monkeypatch.setattr(leases, "PROGRESS", 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "PROGRESS", 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     left: list[BaseException] = [error, error]
     went_on = threading.Event()
@@ -172,7 +174,7 @@ def test_nothing_ends_the_thread_for_good(
         went_on.set()
         return True
 
-    monkeypatch.setattr(leases.HEART, where, raise_twice)
-    leases.HEART.add(leases.Lease("0" * 32, "0" * 32))
+    monkeypatch.setattr(heartbeat.HEART, where, raise_twice)
+    heartbeat.HEART.add(leases.Lease("0" * 32, "0" * 32))
 
     assert went_on.wait(10)

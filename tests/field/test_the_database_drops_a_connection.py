@@ -26,12 +26,14 @@ from django.db.models import QuerySet
 from cloudtask import CloudTaskRequest, Reject, RetryPolicy, task
 from cloudtask.exceptions import StoreUnavailable
 from cloudtask.framework import task as django_task
-from cloudtask.results import leases, store, sweeping
+from cloudtask.results import claims, heartbeat, store, sweeping
+from cloudtask.results.claims import LeaseClaim
 from cloudtask.results.control import cancel
-from cloudtask.results.leases import Heart, Lease
+from cloudtask.results.database.statements import Update
+from cloudtask.results.heartbeat import Heart
+from cloudtask.results.leases import Lease
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.statements import Update
-from cloudtask.results.store import LeaseClaim
+from cloudtask.results.sweeping import passes, recovery, traffic
 from cloudtask.stores import Ending, Standing
 from tests.field.dropping import (
     POSTS,
@@ -214,7 +216,7 @@ def test_through_the_emulator_it_is_one_attempt() -> None:
 
 @needs_postgresql
 def test_progress_and_leases_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     enqueued = add().delay()
     held = claim(enqueued.id)
     for done in (1, 2):
@@ -264,7 +266,7 @@ def test_a_pool_may_give_a_connection_that_is_dead(
 
     monkeypatch.setattr(store.DatabaseStore, "claim", claim_anew)
     monkeypatch.setattr(
-        "cloudtask.results.connections._pool_of", lambda connection: pool
+        "cloudtask.results.database.connections._get_pool", lambda connection: pool
     )
 
     assert post(enqueued.id).status_code == 200
@@ -298,14 +300,14 @@ def test_an_unknown_task_that_another_claims_first_is_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = payload()
-    standing = store._claim_unknown
+    standing = claims.claim_unknown_task
 
     def late(*args: Any) -> Any:
-        monkeypatch.setattr(store, "_claim_unknown", standing)
+        monkeypatch.setattr(claims, "claim_unknown_task", standing)
         claim(wanted)
         return standing(*args)
 
-    monkeypatch.setattr(store, "_claim_unknown", late)
+    monkeypatch.setattr(claims, "claim_unknown_task", late)
 
     assert claim(wanted).standing is Standing.BUSY
 
@@ -320,7 +322,7 @@ def test_a_claim_in_doubt_is_let_go_when_the_database_is_back(
         assert post(enqueued.id).status_code == 503
     assert row(enqueued.id).status == "RUNNING"
 
-    leases.HEART.deliver()
+    heartbeat.HEART.write_deferred()
 
     found = row(enqueued.id)
     assert (found.status, found.lease, found.interruptions) == ("READY", "", 0)
@@ -331,11 +333,11 @@ def test_a_claim_in_a_callers_transaction_is_undone_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     enqueued = add().delay()
-    Failing(monkeypatch, store, "_claim", OperationalError("gone"))
+    Failing(monkeypatch, claims, "claim_row", OperationalError("gone"))
 
     with transaction.atomic():
         assert post(enqueued.id).status_code == 503
-    assert not leases.HEART._unwritten
+    assert not heartbeat.HEART._deferred
     assert post(enqueued.id).status_code == 200
 
 
@@ -361,7 +363,9 @@ def test_a_task_that_runs_once_waits_for_the_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     enqueued = once().delay()
-    failing = Failing(monkeypatch, store, "_claim", OperationalError("away"), times=5)
+    failing = Failing(
+        monkeypatch, claims, "claim_row", OperationalError("away"), times=5
+    )
 
     assert post(enqueued.id).status_code == 200
     assert (failing.left, ran) == (0, ["once"])
@@ -406,7 +410,7 @@ def unwritten(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Lease, "holds", lambda lease: False)
     enqueued = add().delay()
     with monkeypatch.context() as patch:
-        Failing(patch, store, "_end", OperationalError("away"), times=2)
+        Failing(patch, claims, "end_row", OperationalError("away"), times=2)
         assert post(enqueued.id).status_code == 503
     assert row(enqueued.id).status == "RUNNING"
     expire(enqueued.id)
@@ -417,14 +421,14 @@ def test_a_long_outage_is_no_workers_death(
     unwritten: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     with monkeypatch.context() as patch:
-        Failing(patch, store, "_end", OperationalError("away"), times=2)
+        Failing(patch, claims, "end_row", OperationalError("away"), times=2)
         with pytest.raises(OperationalError):
-            leases.HEART.deliver()
-    leases.HEART.deliver()
+            heartbeat.HEART.write_deferred()
+    heartbeat.HEART.write_deferred()
 
     found = row(unwritten)
     assert (found.status, found.interruptions) == ("SUCCESSFUL", 0)
-    assert f"id={unwritten} its end is written late" in caplog.text
+    assert f"id={unwritten}: its end is written late" in caplog.text
     assert post(unwritten).status_code == 200
     assert len(ran) == 1
 
@@ -441,12 +445,12 @@ def test_the_next_dispatch_finds_the_end(unwritten: str) -> None:
 def test_one_that_was_taken_over_meanwhile_counts_no_death(
     unwritten: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    behind = leases.HEART
-    monkeypatch.setattr(store, "HEART", Heart())
+    behind = heartbeat.HEART
+    monkeypatch.setattr(claims, "HEART", Heart())
     other = claim(unwritten, attempt=2)
     assert row(unwritten).interruptions == 1
 
-    behind.deliver()
+    behind.write_deferred()
 
     found = row(unwritten)
     assert (found.status, found.interruptions) == ("RUNNING", 0)
@@ -460,12 +464,12 @@ def test_an_end_that_will_never_be_written_is_given_up(
     enqueued = add().delay()
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "holds", lambda lease: False)
-        Failing(patch, store, "_end", OperationalError("away"), times=2)
+        Failing(patch, claims, "end_row", OperationalError("away"), times=2)
         assert post(enqueued.id).status_code == 503
-    Failing(monkeypatch, store, "_end", DatabaseError("wrong"), times=2)
+    Failing(monkeypatch, claims, "end_row", DatabaseError("wrong"), times=2)
 
-    leases.HEART.deliver()
-    leases.HEART.deliver()
+    heartbeat.HEART.write_deferred()
+    heartbeat.HEART.write_deferred()
 
     assert caplog.text.count("its end is not written") == 1
 
@@ -473,11 +477,11 @@ def test_an_end_that_will_never_be_written_is_given_up(
 def test_what_ends_the_process_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     held = claim(add().delay().id)
     with monkeypatch.context() as patch:
-        failing = Failing(patch, store, "_end", OperationalError("away"), times=3)
+        failing = Failing(patch, claims, "end_row", OperationalError("away"), times=3)
         with pytest.raises(StoreUnavailable):
             held.end(Ending(final=False, error=SystemExit()))
     assert failing.left == 1
-    leases.HEART.deliver()
+    heartbeat.HEART.write_deferred()
 
     [found] = TaskRecord.objects.all()
     assert (found.status, found.lease) == ("READY", "")
@@ -493,8 +497,8 @@ def test_the_sweep_after_a_task_does_not_touch_its_answer(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     enqueued = add().delay()
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    failing = Failing(monkeypatch, sweeping, "sweep", error)
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    failing = Failing(monkeypatch, traffic, "sweep", error)
 
     assert post(enqueued.id).status_code == 200
     assert failing.left == 0
@@ -508,7 +512,7 @@ def test_one_row_that_raises_does_not_stop_the_pass(
         change(
             lost, status="RUNNING", lease="x", lease_expires_at=ago(), interruptions=2
         )
-    Failing(monkeypatch, sweeping, "give_up", ValueError("of one row"))
+    Failing(monkeypatch, recovery, "give_up", ValueError("of one row"))
 
     assert sweeping.sweep().freed == 2
     assert "of one row" in caplog.text
@@ -519,8 +523,10 @@ def test_a_database_that_is_away_stops_the_pass(
 ) -> None:
     lost = fail_twice().delay().id
     change(lost, status="RUNNING", lease="x", lease_expires_at=ago(), interruptions=2)
-    Failing(monkeypatch, sweeping, "give_up", OperationalError("away"))
-    monkeypatch.setattr(sweeping, "primary", lambda: type("", (), {"connection": None}))
+    Failing(monkeypatch, recovery, "give_up", OperationalError("away"))
+    monkeypatch.setattr(
+        passes, "get_connection", lambda: type("", (), {"connection": None})
+    )
 
     with pytest.raises(OperationalError):
         sweeping.sweep()
@@ -528,8 +534,8 @@ def test_a_database_that_is_away_stops_the_pass(
 
 def test_in_a_transaction_nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     enqueued = add().delay()
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    failing = Failing(monkeypatch, sweeping, "sweep", ValueError("bug"))
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    failing = Failing(monkeypatch, traffic, "sweep", ValueError("bug"))
 
     with transaction.atomic():
         assert post(enqueued.id).status_code == 200

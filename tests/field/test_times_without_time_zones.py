@@ -17,9 +17,10 @@ from django.utils import timezone
 from cloudtask import CloudTaskRequest, task
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import task_finished
-from cloudtask.results import get_result, sweeping
+from cloudtask.results import get_result
 from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.results.sweeping import sweep
+from cloudtask.results.sweeping import sweep, traffic
+from cloudtask.results.verbs import note_sent
 from cloudtask.stores import Ending
 from cloudtask.testing import memory_queue
 from tests.backends import tasks as django_tasks
@@ -112,7 +113,7 @@ def test_all_times_of_a_task_agree() -> None:
     assert is_now(found.enqueued_at)
     assert is_now(found.sent_at)
     assert is_now(found.schedule_time, -HOUR)
-    assert is_now(found.look_at, -sweeping.LOOK_AFTER - HOUR)
+    assert is_now(found.look_at, -note_sent.LOOK_AFTER - HOUR)
 
     held = claim(enqueued.id)
     found = row(enqueued.id)
@@ -181,7 +182,7 @@ def test_traffic_prunes_what_is_old_and_no_other(
     old, new = add().delay(), add().delay()
     dispatch(old.id)
     change(old.id, finished_at=datetime.now(UTC) - 3 * HOUR)
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
 
     assert post(new.id).status_code == 200
     assert [each.pk for each in TaskRecord.objects.all()] == [new.id]

@@ -10,9 +10,9 @@ from django.db import connections
 
 from cloudtask.emulator import Emulator
 from cloudtask.results import leases
-from cloudtask.results.clock import Now
-from cloudtask.results.statements import Update
-from cloudtask.results.store import LeaseClaim
+from cloudtask.results.claims import LeaseClaim
+from cloudtask.results.columns.moments import Now
+from cloudtask.results.database.statements import Update
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending
 from tests.live import live

@@ -89,7 +89,7 @@ def test_a_task_that_kills_its_servers_is_given_up(
             (
                 id,
                 "cloudtask.exceptions.WorkerDied",
-                "3 workers died with this task.",
+                "3 workers died while they ran this task.",
             )
         ]
         assert story.statuses == {"SUCCESSFUL": 50, "FAILED": 1}

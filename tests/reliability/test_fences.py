@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
-from cloudtask.results import store
+from cloudtask.results import heartbeat
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskError
 from cloudtask.stores import Claim, Ending, Standing
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.reliability
 
 def show_progress(held: Claim) -> None:
     held.progress(1, 2, "late")
-    store.HEART.write_progress()
+    heartbeat.HEART.write_progress()
 
 
 #: What is written late, and what comes of it.
@@ -43,7 +43,7 @@ LATE: dict[str, tuple[Callable[[Claim], object], object]] = {
         lambda held: held.end(Ending(final=False, error=ValueError("late"))),
         False,
     ),
-    "heartbeat": (lambda held: store.HEART.prolong(), None),
+    "heartbeat": (lambda held: heartbeat.HEART.prolong(), None),
     "progress": (show_progress, None),
 }
 
@@ -81,7 +81,7 @@ def test_who_waited_for_its_successor_writes_nothing(
     with Watcher() as watcher, uncommitted(watcher, late) as answers:
         assert claim(enqueued.id, attempt=2).standing is Standing.FREE
         # Its own is prolonged with the stale one.
-        store.HEART._leases.pop(row(enqueued.id).lease)
+        heartbeat.HEART._leases.pop(row(enqueued.id).lease)
         before = values(enqueued.id)
 
     assert answers == [answer]

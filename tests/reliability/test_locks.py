@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from cloudtask.results import connections, store
-from cloudtask.results.control import cancel, prune, redrive
+from cloudtask.results import heartbeat
+from cloudtask.results.control import cancel, redrive
+from cloudtask.results.database.errors import is_conflict
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.pruning import prune
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Claim, Ending
 from cloudtask.wire.payload import Payload
@@ -81,7 +83,7 @@ def unless_undone(act: Callable[[], object]) -> object:
     try:
         return act()
     except OperationalError as error:
-        if not connections.is_conflict(error):
+        if not is_conflict(error):
             raise
         return UNDONE
 
@@ -107,7 +109,7 @@ def stop(bone: Bone) -> object:
 
 
 def beat(bone: Bone) -> object:
-    return unless_undone(store.HEART.prolong)
+    return unless_undone(heartbeat.HEART.prolong)
 
 
 def revive(bone: Bone) -> object:
@@ -191,7 +193,7 @@ def test_of_two_that_want_a_row_the_second_undoes_nothing(
             status = bone.rows.values_list("status", flat=True).first()
             seen[(*answers, status)] += 1
             bone.rows.delete()
-            store.HEART._leases.clear()
+            heartbeat.HEART._leases.clear()
 
     assert set(seen) <= ends
     assert seen.total() == rounds
@@ -204,7 +206,7 @@ def test_of_two_that_want_many_rows_one_gets_them_all(is_beat_first: bool) -> No
         for number in range(5):
             bones = [lost() for _ in range(50)]
             acts = [
-                partial(unless_undone, store.HEART.prolong),
+                partial(unless_undone, heartbeat.HEART.prolong),
                 partial(unless_undone, lambda: sweep().freed),
             ]
             answers = contest(
@@ -225,4 +227,4 @@ def test_of_two_that_want_many_rows_one_gets_them_all(is_beat_first: bool) -> No
             statuses = TaskRecord.objects.values_list("status", flat=True)
             assert set(statuses) == {READY if freed == 50 else RUNNING}
             TaskRecord.objects.all().delete()
-            store.HEART._leases.clear()
+            heartbeat.HEART._leases.clear()

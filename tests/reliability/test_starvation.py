@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from cloudtask.results import sweeping
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.sweeping import sweep
+from cloudtask.results.sweeping import outbox, sweep
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import new_id
 from tests.reliability.rivals import (
@@ -69,7 +68,7 @@ def test_tasks_that_cannot_be_sent_hold_up_others_for_one_turn_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # They are due again at once.
-    monkeypatch.setattr(sweeping, "PAUSE", timedelta(0))
+    monkeypatch.setattr(outbox, "PAUSE", timedelta(0))
     unsendable = made(MANY, "gone", "gone.tasks.add", send_at=ago(2 * HOUR))
     sendable = made(100, "there", send_at=ago())
 

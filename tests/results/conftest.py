@@ -10,7 +10,8 @@ from django.test import override_settings
 
 from cloudtask import transports
 from cloudtask.backends import definitions
-from cloudtask.results import leases, store, sweeping
+from cloudtask.results import claims, heartbeat
+from cloudtask.results.sweeping import traffic
 from tests.backends.samples import TASKS
 
 with override_settings(TASKS=TASKS):
@@ -31,18 +32,18 @@ def _results(settings: Any) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
+def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[heartbeat.Heart]:
     """One for each test, which beats only if it is told to."""
-    monkeypatch.setattr(leases, "heartbeat", lambda: 3600.0)
-    monkeypatch.setattr(leases, "PROGRESS", 3600.0)
-    monkeypatch.setattr(sweeping, "_last_pass", float("inf"))
-    beating = leases.Heart()
-    monkeypatch.setattr(leases, "HEART", beating)
-    monkeypatch.setattr(store, "HEART", beating)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 3600.0)
+    monkeypatch.setattr(heartbeat, "PROGRESS", 3600.0)
+    monkeypatch.setattr(traffic, "_last_pass", float("inf"))
+    beating = heartbeat.Heart()
+    monkeypatch.setattr(heartbeat, "HEART", beating)
+    monkeypatch.setattr(claims, "HEART", beating)
     yield beating
     thread = beating._thread
     beating._leases.clear()
-    beating._unwritten.clear()
+    beating._deferred.clear()
     beating._pause.set()
     if thread is not None:
         thread.join(10)

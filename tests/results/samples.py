@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, task
-from cloudtask.conf import get_settings
+from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
 from cloudtask.dispatch.execution import run
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Outcome
+from cloudtask.emulator import Emulator
+from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.results.models import TaskRecord
 from cloudtask.stores import Claim, get_store
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import Payload, decode, new_id
 from cloudtask.wire.request import CloudTaskRequest as Request
-from tests.tasks import ran
+from tests.tasks import aadd, add, ran
+
+__all__ = ["aadd", "add"]
+
+#: Nobody answers.
+AWAY = ServiceUnavailable("UNAVAILABLE", queue_path="q")
+
+needs_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql",
+    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
+)
 
 SECRET = "a secret for tests of 32 bytes.."
 HOUR = timedelta(hours=1)
@@ -73,18 +87,6 @@ GIFTS: dict[str, Callable[[], Any]] = {
     "endless": Endless,
     "long int": lambda: 10**5000,
 }
-
-
-@task
-def add(request: CloudTaskRequest, a: int = 5, b: int = 4) -> int:
-    ran.append(("add", a, b))
-    return a + b
-
-
-@task
-async def aadd(request: CloudTaskRequest, a: int = 5, b: int = 4) -> int:
-    ran.append(("aadd", a, b))
-    return a + b
 
 
 @task
@@ -148,6 +150,33 @@ def queue() -> MemoryTransport:
     transport = get_transport(get_settings())
     assert isinstance(transport, MemoryTransport)
     return transport
+
+
+def refuse_sending(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, *ids: str
+) -> None:
+    """Have the queue refuse these tasks, or all."""
+    send = MemoryTransport.send
+
+    def refuse(self: MemoryTransport, task: Any) -> str:
+        if not ids or task.id in ids:
+            raise error
+        return send(self, task)
+
+    monkeypatch.setattr(MemoryTransport, "send", refuse)
+
+
+@contextmanager
+def emulate(settings: Any, *queues: str, **changes: Any) -> Iterator[Emulator]:
+    """Enqueue to an emulator, which sends nothing back."""
+    with Emulator(queues, project="project", location="europe-west1") as emulator:
+        settings.CLOUDTASK = {
+            **settings.CLOUDTASK,
+            "TRANSPORT": GOOGLE_TRANSPORT,
+            "EMULATOR_HOST": emulator.host,
+            **changes,
+        }
+        yield emulator
 
 
 def row(id: str) -> TaskRecord:  # noqa: A002

@@ -14,7 +14,7 @@ from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import ResultNotFound
 from cloudtask.results import control
-from cloudtask.results.leases import Heart
+from cloudtask.results.heartbeat import Heart
 from tests.backends import tasks as django_tasks
 from tests.backends.tasks import with_options
 from tests.fresh import run_fresh

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from cloudtask.results.clock import Now, after
+from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.models import TaskRecord
 
 pytestmark = [pytest.mark.django_db, pytest.mark.django_db_backend]
@@ -21,7 +21,9 @@ def test_mysql_is_asked_for_utc() -> None:
 
 def test_it_is_about_the_time_of_this_machine() -> None:
     TaskRecord.objects.create(id="a", enqueued_at=timezone.now())
-    TaskRecord.objects.update(started_at=Now(), finished_at=after(timedelta(hours=1)))
+    TaskRecord.objects.update(
+        started_at=Now(), finished_at=shift(Now(), timedelta(hours=1))
+    )
 
     row = TaskRecord.objects.get()
     assert row.started_at is not None

@@ -9,9 +9,9 @@ from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
 from cloudtask.exceptions import StoreUnavailable
-from cloudtask.results import store
-from cloudtask.results.connections import TRIES
-from cloudtask.results.store import LeaseClaim
+from cloudtask.results import claims
+from cloudtask.results.claims import LeaseClaim
+from cloudtask.results.database.connections import TRIES
 from cloudtask.results.sweeping import sweep
 from cloudtask.stores import Ending, Standing
 from tests.results.samples import add, ago, change, claim, payload_of, post, row
@@ -74,7 +74,7 @@ def test_a_claim_that_is_undone_is_made_again(
     monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
     enqueued = add().delay()
-    Refusing(monkeypatch, store, "_claim", error())
+    Refusing(monkeypatch, claims, "claim_row", error())
 
     assert claim(enqueued.id).standing is Standing.FREE
 
@@ -84,7 +84,7 @@ def test_what_is_undone_each_time_is_answered_503(
 ) -> None:
     enqueued = add().delay()
     errors = [deadlock() for _ in range(TRIES)]
-    refusing = Refusing(monkeypatch, store, "_claim", *errors)
+    refusing = Refusing(monkeypatch, claims, "claim_row", *errors)
 
     assert post(enqueued.id).status_code == 503
     assert refusing.errors == []
@@ -96,7 +96,7 @@ def test_other_errors_are_told_once_a_new_connection_has_them_too(
 ) -> None:
     enqueued = add().delay()
     left, cancelled = deadlock(), _caused_by("sqlstate", "57014")
-    refusing = Refusing(monkeypatch, store, "_claim", left, cancelled, cancelled)
+    refusing = Refusing(monkeypatch, claims, "claim_row", left, cancelled, cancelled)
 
     with pytest.raises(StoreUnavailable):
         claim(enqueued.id)

@@ -17,20 +17,19 @@ from cloudtask.conf import GOOGLE_TRANSPORT
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.emulator import Emulator
 from cloudtask.exceptions import EnqueueError, ServiceUnavailable
-from cloudtask.results import control, sending
+from cloudtask.results import control, pruning, sending
 from cloudtask.results.control import (
     acancel,
     cancel,
     cancel_many,
-    prunable,
-    prune,
-    prune_some,
     redrive,
     retry_now,
     run_again,
 )
 from cloudtask.results.models import TaskError, TaskRecord
+from cloudtask.results.pruning import prune, prune_some, select_prunable
 from cloudtask.results.sweeping import sweep
+from cloudtask.results.verbs import add_copies
 from cloudtask.stores import Ending, Standing
 from cloudtask.transports import patience
 from cloudtask.transports.memory import MemoryTransport
@@ -38,6 +37,7 @@ from cloudtask.transports.patience import Patience
 from cloudtask.wire.payload import DJANGO, Payload, Using, encode, new_id
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     HOUR,
     add,
     ago,
@@ -46,6 +46,7 @@ from tests.results.samples import (
     die,
     dispatch,
     fail_twice,
+    needs_postgresql,
     payload_of,
     queue,
     row,
@@ -59,10 +60,6 @@ from tests.tasks import ran
 from tests.wire import Calls, watch
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="is about workers at one moment; SQLite has one writer at a time",
-)
 
 
 def test_a_queued_task_that_is_cancelled_leaves_the_queue_and_never_runs() -> None:
@@ -215,12 +212,12 @@ def test_a_task_is_cancelled_even_if_its_queue_does_not_answer(
     enqueued = add().delay()
 
     def silent(*args: Any) -> None:
-        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+        raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "delete", silent)
     assert cancel(enqueued.id) is True
     assert caplog.messages == [
-        f"task={add.path} id={enqueued.id} is in the queue still: UNAVAILABLE"
+        f"task={add.path} id={enqueued.id} is still in the queue: UNAVAILABLE"
     ]
     assert dispatch(enqueued.id).status is Status.DUPLICATE
     assert ran == []
@@ -325,7 +322,7 @@ def test_many_tasks_leave_cloud_tasks_by_one_call(wire: Calls) -> None:
 
     assert len(cancel_many(each.id for each in enqueued)) == 5
     assert wire.methods == ["BatchDeleteTasks"]
-    patience = sending.patience()
+    patience = sending.make_patience()
     assert not any(sending.is_queued(r, patience) for r in TaskRecord.objects.all())
 
 
@@ -385,11 +382,11 @@ def test_a_task_whose_queue_does_not_answer_waits_still(
     waits = waiting_again()
 
     def silent(*args: Any) -> bool:
-        raise ServiceUnavailable("UNAVAILABLE", queue_path="q")
+        raise AWAY
 
     monkeypatch.setattr(MemoryTransport, "run", silent)
     assert retry_now(TaskRecord.objects.all()) == []
-    assert caplog.messages[-1] == f"task={add.path} id={waits} waits still: UNAVAILABLE"
+    assert caplog.messages[-1] == f"task={add.path} id={waits} still waits: UNAVAILABLE"
     assert row(waits).status == "READY"
 
 
@@ -574,13 +571,13 @@ def test_copies_are_made_in_statements_of_a_bounded_length(
         failed()
     length = max(len(each.body) for each in TaskRecord.objects.all())
 
-    monkeypatch.setattr(control, "COPIED_LENGTH", 2 * length + 1)
+    monkeypatch.setattr(add_copies, "MAX_LENGTH", 2 * length + 1)
     with statements() as queries:
         assert len(run_again(TaskRecord.objects.all())) == 5
     assert verbs(queries) == ["SELECT", "SELECT", "INSERT", "INSERT", "INSERT"]
 
-    monkeypatch.setattr(control, "COPIED_LENGTH", 1)
-    monkeypatch.setattr(control, "COPIED", 3)
+    monkeypatch.setattr(add_copies, "MAX_LENGTH", 1)
+    monkeypatch.setattr(add_copies, "CHUNK", 3)
     with statements() as queries:
         assert len(run_again(TaskRecord.objects.filter(status="FAILED"))) == 5
     chunks = [["SELECT", *["INSERT"] * size] for size in (3, 2)]
@@ -603,27 +600,27 @@ def test_old_rows_are_found_by_how_they_ended() -> None:
     older = finished("FAILED", 91 * 24 * HOUR)
     unfinished = add().delay()
     change(unfinished.id, enqueued_at=ago(999 * 24 * HOUR))
-    rows = prunable(ago(30 * 24 * HOUR), ago(90 * 24 * HOUR))
+    rows = select_prunable(ago(30 * 24 * HOUR), ago(90 * 24 * HOUR))
 
     assert set(rows.values_list("pk", flat=True)) == {old, older}
 
 
 def test_rows_are_deleted_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "CHUNK", 2)
+    monkeypatch.setattr(pruning, "CHUNK", 2)
     for hours in range(5):
         finished("FAILED", hours * HOUR)
     stays = add().delay()
     failed_one = failed()
     change(failed_one, finished_at=ago(9 * HOUR))
 
-    chunks = prune(prunable(ago(), ago()))
+    chunks = prune(select_prunable(ago(), ago()))
     assert next(chunks) == 2
     assert not TaskRecord.objects.filter(pk=failed_one).exists()
     assert TaskError.objects.count() == 0
     assert list(chunks) == [2, 1]
     assert TaskRecord.objects.filter(pk=stays.id).exists()
     assert TaskRecord.objects.count() == 2
-    assert list(prune(prunable(ago(), ago()))) == []
+    assert list(prune(select_prunable(ago(), ago()))) == []
 
 
 def test_some_rows_are_deleted_oldest_first() -> None:
@@ -648,7 +645,7 @@ def test_a_row_that_is_redriven_meanwhile_is_not_deleted(
 ) -> None:
     again = failed()
     change(again, finished_at=ago(9 * HOUR))
-    rows = prunable(ago(), ago())
+    rows = select_prunable(ago(), ago())
     delete = type(rows).delete
 
     def after_redrive(self: Any) -> Any:

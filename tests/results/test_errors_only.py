@@ -13,7 +13,7 @@ from cloudtask.conf import get_settings
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.framework import TaskResultDoesNotExist, task_backends
-from cloudtask.results import store
+from cloudtask.results import error_claims
 from cloudtask.results.control import redrive
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
@@ -180,7 +180,7 @@ def test_a_failure_that_cannot_be_kept_is_answered_503(
     def away(*args: Any, **kwargs: Any) -> None:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(store, "_keep_error", away)
+    monkeypatch.setattr(error_claims, "keep_error", away)
     response = client.post(
         "/_tasks/",
         sent.sent.body,

@@ -61,7 +61,7 @@ def test_a_task_that_its_queue_gave_up_is_told_of(
     [error] = row(lost).errors.all()
     assert (error.type, error.message) == (
         "cloudtask.exceptions.TaskGone",
-        "The task is in its queue no more: it was deleted, or given up.",
+        "The queue does not have the task: it was deleted or given up.",
     )
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert sweep().freed == 0

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from cloudtask.results.clock import MomentField
-from cloudtask.results.fields import AnyCharField, AnyTextField
+from cloudtask.results.columns.fields import AnyCharField, AnyTextField
+from cloudtask.results.columns.moments import MomentField
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

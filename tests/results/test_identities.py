@@ -13,7 +13,7 @@ from django.db import transaction
 
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import InvalidCredentials
-from cloudtask.results import control, store
+from cloudtask.results import control, error_claims, records
 from cloudtask.results.leases import MAX_INTERRUPTIONS
 from cloudtask.results.models import TaskError, TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
@@ -22,6 +22,7 @@ from tests.backends import tasks as django_tasks
 from tests.backends.samples import BACKEND, SECOND_SECRET, TASKS, THEIRS
 from tests.results.samples import (
     SECRET,
+    add,
     ago,
     change,
     claim,
@@ -118,7 +119,7 @@ def body(id: str, task: str, backend: str | None) -> bytes:  # noqa: A002
 OWN = {
     "the same task": ("tests.backends.tasks.add", "default"),
     "another task": ("tests.backends.tasks.fail", "default"),
-    "one without a backend": ("tests.results.samples.add", None),
+    "one without a backend": (add.path, None),
     "a failing one": ("tests.results.samples.fail_twice", None),
 }
 
@@ -177,7 +178,7 @@ def test_path_kind_and_backend_all_count(changes: dict[str, str]) -> None:
 
 def test_the_refusal_is_logged_with_the_id(caplog: pytest.LogCaptureFixture) -> None:
     id = theirs()  # noqa: A001
-    send_wsgi({"X-Task-Secret": SECRET}, body(id, "tests.results.samples.add", None))
+    send_wsgi({"X-Task-Secret": SECRET}, body(id, add.path, None))
 
     [line] = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert line == f'refused a dispatch: "the id {id} is another task\'s"'
@@ -185,7 +186,7 @@ def test_the_refusal_is_logged_with_the_id(caplog: pytest.LogCaptureFixture) -> 
 
 def test_the_task_itself_runs_after_all() -> None:
     id = theirs()  # noqa: A001
-    send_wsgi({"X-Task-Secret": SECRET}, body(id, "tests.results.samples.add", None))
+    send_wsgi({"X-Task-Secret": SECRET}, body(id, add.path, None))
 
     assert dispatch(id).status is Status.DONE
     assert ran == [("add", 1, 2)]
@@ -223,7 +224,7 @@ def test_a_failure_that_cannot_be_kept_is_told(
 
     assert outcome.status is Status.FAILED
     assert (
-        f"task={fail_twice.path} id={id} has failed, which is not kept: the id is "
+        f"task={fail_twice.path} id={id} has failed, but that is not kept: the id is "
         "another task's"
     ) in [r.getMessage() for r in caplog.records]
 
@@ -235,11 +236,11 @@ def test_a_failure_that_two_attempts_write_at_once_is_kept(settings: Any) -> Non
     found = row(wanted.id)
     found.attempt = 7
     # As it is for one that looked before the other wrote.
-    same = store._rows_of(wanted)
+    same = records.select_row_of(wanted)
     answers = iter([0])
     first = same.update
     same.update = lambda **values: next(answers, None) or first(**values)  # type: ignore[method-assign]
 
     with transaction.atomic():
-        assert store._is_written(found, same)
+        assert error_claims.write_row(found, same)
     assert row(wanted.id).attempt == 7

@@ -13,18 +13,20 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models.functions import Now
 
-from cloudtask.results import leases
+from cloudtask.results import heartbeat
 from cloudtask.results.checks import check_retries
 from cloudtask.results.control import cancel
-from cloudtask.results.leases import BEATS, LEASE, Heart, Lease, lease_time
+from cloudtask.results.heartbeat import BEATS, Heart
+from cloudtask.results.leases import LEASE, Lease, get_lease_time
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.sweeping import GRACE
+from cloudtask.results.sweeping.recovery import GRACE
 from cloudtask.stores import Ending
 from tests.results.samples import (
     add,
     ago,
     claim,
     expire,
+    needs_postgresql,
     payload,
     row,
     statements,
@@ -34,12 +36,7 @@ from tests.results.samples import (
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
 
 #: The real one: tests have a heart that beats if it is told to.
-HEARTBEAT = leases.heartbeat
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
+HEARTBEAT = heartbeat.get_interval
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -60,7 +57,7 @@ def lease(heart: Heart) -> Lease:
 
 def test_signs_of_life_come_often_enough() -> None:
     assert BEATS >= 3
-    assert lease_time() == LEASE == timedelta(seconds=30)
+    assert get_lease_time() == LEASE == timedelta(seconds=30)
     assert LEASE < GRACE
 
 
@@ -182,7 +179,7 @@ def test_one_thread_serves_all_tasks(heart: Heart) -> None:
 def test_the_thread_ends_when_nothing_is_held_and_starts_anew(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     idle = Lease("0" * 32, "0" * 32)
     monkeypatch.setattr(heart, "prolong", lambda: None)
     heart.add(idle)
@@ -205,7 +202,7 @@ def test_the_heart_beats_on_after_an_error_of_the_database(
     caplog: pytest.LogCaptureFixture,
     kind: type[Exception],
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     beats: list[int] = []
 
@@ -225,7 +222,7 @@ def test_the_heart_beats_on_after_an_error_of_the_database(
 def test_the_heart_finds_the_database_again(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     pids: list[int] = []
     prolong = heart.prolong
@@ -249,7 +246,7 @@ def test_the_heart_finds_the_database_again(
 def test_a_running_task_stays_held_and_is_told_when_it_is_cancelled(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     enqueued = add().delay()
     held = claim(enqueued.id)
     expire(enqueued.id)
@@ -268,7 +265,7 @@ def test_a_running_task_stays_held_and_is_told_when_it_is_cancelled(
 def test_the_thread_leaves_no_connection_open(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.02)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.02)
     opened: list[Any] = []
     prolong = heart.prolong
 
@@ -318,7 +315,7 @@ def test_a_heart_begins_anew(heart: Heart) -> None:
     mine = Lease("a" * 32, "a" * 32)
     heart.add(mine)
     thread, lock, pause = heart._thread, heart._lock, heart._pause
-    leases._after_fork()
+    heartbeat._reset_after_fork()
 
     assert (heart._leases, heart._thread) == ({}, None)
     assert heart._lock is not lock
@@ -342,7 +339,7 @@ def test_progress_is_written_more_often_than_leases_are_prolonged(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(leases, "PROGRESS", 0.01)
+    monkeypatch.setattr(heartbeat, "PROGRESS", 0.01)
     monkeypatch.setattr(heart, "write_progress", lambda: done.append("progress"))
     monkeypatch.setattr(heart, "prolong", lambda: done.append("prolong"))
     heart.add(Lease("0" * 32, "0" * 32))

@@ -13,7 +13,6 @@ from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection, transaction
 
 from cloudtask import EnqueuedTask, Task, task
-from cloudtask.conf import GOOGLE_TRANSPORT
 from cloudtask.emulator import Emulator
 from cloudtask.results.control import cancel
 from cloudtask.results.models import TaskRecord
@@ -25,6 +24,7 @@ from tests.results.samples import (
     ago,
     change,
     dispatch,
+    emulate,
     fail_twice,
     row,
     statements,
@@ -45,13 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @pytest.fixture
 def emulator(settings: Any, calls: Calls) -> Iterator[Emulator]:
-    queues = ["default", "urgent"]
-    with Emulator(queues, project="project", location="europe-west1") as emulator:
-        settings.CLOUDTASK = {
-            **settings.CLOUDTASK,
-            "TRANSPORT": GOOGLE_TRANSPORT,
-            "EMULATOR_HOST": emulator.host,
-        }
+    with emulate(settings, "default", "urgent") as emulator:
         yield emulator
 
 

@@ -1,4 +1,4 @@
-"""A task that is to run once never runs again, whatever its worker does."""
+"""A task that may only run once never runs again, whatever its worker does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudtask.conf import get_settings
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.results.control import redrive
-from cloudtask.results.leases import Heart
+from cloudtask.results.heartbeat import Heart
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import Swept, sweep
 from cloudtask.signals import task_failed
@@ -37,7 +37,7 @@ from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
 
-DIED = "The worker of this task died, and it is to run once."
+DIED = "The worker of this task died, and it may only run once."
 
 
 @task(run_once=True)

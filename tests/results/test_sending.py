@@ -78,7 +78,7 @@ def _many_queues(settings: Any) -> None:
 
 def send(*ids: str) -> list[Any]:
     """What comes of sending tasks: names and errors, in no certain order."""
-    calls = sending.send_many((row(each) for each in ids), sending.patience())
+    calls = sending.send_many((row(each) for each in ids), sending.make_patience())
     return [answer for answers in calls for _, answer in answers]
 
 
@@ -128,19 +128,19 @@ def test_settings_that_changed_since_count(settings: Any) -> None:
 def test_a_task_is_in_its_queue_until_it_is_deleted() -> None:
     one, two = add().delay(), django_tasks.add.enqueue()
     for each in (one, two):
-        assert sending.is_queued(row(each.id), sending.patience()) is True
-        sending.delete_many([row(each.id)], sending.patience())
-        assert sending.is_queued(row(each.id), sending.patience()) is False
-        sending.delete_many([row(each.id)], sending.patience())
+        assert sending.is_queued(row(each.id), sending.make_patience()) is True
+        sending.delete_many([row(each.id)], sending.make_patience())
+        assert sending.is_queued(row(each.id), sending.make_patience()) is False
+        sending.delete_many([row(each.id)], sending.make_patience())
     assert queue().tasks == []
 
 
 def test_a_task_that_was_never_sent_is_in_no_queue() -> None:
     enqueued = add().delay()
     change(enqueued.id, name="")
-    sending.delete_many([row(enqueued.id)], sending.patience())
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
 
-    assert sending.is_queued(row(enqueued.id), sending.patience()) is False
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is False
     assert len(queue().tasks) == 1
 
 
@@ -149,8 +149,8 @@ def test_a_task_that_is_known_by_its_dispatch_alone_is_found_in_its_queue() -> N
     name = str(enqueued.name)
     # What a dispatch tells.
     change(enqueued.id, name=name.rpartition("/")[2])
-    assert sending.is_queued(row(enqueued.id), sending.patience()) is True
-    sending.delete_many([row(enqueued.id)], sending.patience())
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is True
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
     assert queue().tasks == []
 
 
@@ -167,7 +167,7 @@ def test_many_tasks_are_deleted_from_their_queues() -> None:
     change(never_sent.id, name="")
     change(tasks[1].id, name=str(tasks[1].name).rpartition("/")[2])
     ids = [tasks[0].id, tasks[1].id, never_sent.id, elsewhere.id]
-    sending.delete_many((row(each) for each in ids), sending.patience())
+    sending.delete_many((row(each) for each in ids), sending.make_patience())
 
     assert [each.payload.id for each in queue().tasks] == [tasks[2].id, never_sent.id]
 
@@ -185,15 +185,17 @@ def test_what_cannot_be_deleted_is_logged(
         delete(self, name)
 
     monkeypatch.setattr(MemoryTransport, "delete", refuse)
-    sending.delete_many((row(each.id) for each in (gone, one, two)), sending.patience())
+    sending.delete_many(
+        (row(each.id) for each in (gone, one, two)), sending.make_patience()
+    )
 
     assert [each.payload.id for each in queue().tasks] == [one.id, gone.id]
     no_backend, refused = caplog.messages
     assert no_backend.startswith(
-        f"task={add.path} id={gone.id} is in the queue still: no task backend 'gone' "
+        f"task={add.path} id={gone.id} is still in the queue: no task backend 'gone' "
         "here: InvalidTaskBackend"
     )
-    assert refused == f"task={add.path} id={one.id} is in the queue still: not you"
+    assert refused == f"task={add.path} id={one.id} is still in the queue: not you"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
@@ -206,10 +208,10 @@ def test_tasks_that_no_client_can_delete_are_logged(
         raise ConfigurationError("CREDENTIALS", "no client can be made")
 
     monkeypatch.setattr(MemoryTransport, "delete_many", delete_many)
-    sending.delete_many((row(each.id) for each in (one, two)), sending.patience())
+    sending.delete_many((row(each.id) for each in (one, two)), sending.make_patience())
 
     assert caplog.messages == [
-        f"task={add.path} id={each.id} is in the queue still: "
+        f"task={add.path} id={each.id} is still in the queue: "
         "CLOUDTASK['CREDENTIALS']: no client can be made"
         for each in (one, two)
     ]
@@ -217,24 +219,24 @@ def test_tasks_that_no_client_can_delete_are_logged(
 
 def test_a_task_of_a_transport_that_only_sends_is_in_no_queue(settings: Any) -> None:
     enqueued = add(1, 2).delay()
-    assert sending.is_queued(row(enqueued.id), sending.patience()) is True
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is True
     settings.CLOUDTASK = {
         **settings.CLOUDTASK,
         "TRANSPORT": "cloudtask.transports.immediate.ImmediateTransport",
     }
 
-    assert sending.is_queued(row(enqueued.id), sending.patience()) is False
-    assert sending.run_now(row(enqueued.id), sending.patience()) is False
-    sending.delete_many([row(enqueued.id)], sending.patience())
+    assert sending.is_queued(row(enqueued.id), sending.make_patience()) is False
+    assert sending.run_now(row(enqueued.id), sending.make_patience()) is False
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
 
 
 def test_a_task_is_run_now() -> None:
     enqueued, never_sent = add(1, 2).schedule(at=AT), add().schedule(at=AT)
     change(never_sent.id, name="")
     assert queue().drain() == []
-    assert sending.run_now(row(enqueued.id), sending.patience()) is True
+    assert sending.run_now(row(enqueued.id), sending.make_patience()) is True
     queue().drain()
 
     assert ran == [("add", 1, 2)]
-    assert sending.run_now(row(enqueued.id), sending.patience()) is False
-    assert sending.run_now(row(never_sent.id), sending.patience()) is False
+    assert sending.run_now(row(enqueued.id), sending.make_patience()) is False
+    assert sending.run_now(row(never_sent.id), sending.make_patience()) is False

@@ -17,7 +17,7 @@ from cloudtask.dispatch.execution import arun, run
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.enqueue import registry
-from cloudtask.results.admin import rendered_arguments
+from cloudtask.results.admin.detail import render_arguments
 from cloudtask.results.models import TaskError, TaskRecord
 from tests.backends.samples import recorded
 from tests.backends.tasks import with_options
@@ -143,7 +143,7 @@ def test_a_task_that_changes_its_arguments_shows_nothing_of_what_they_were(
 
 
 def shown(id: str) -> Any:  # noqa: A002
-    return json.loads(rendered_arguments(row(id)))
+    return json.loads(render_arguments(row(id)))
 
 
 def test_the_task_gets_what_nobody_sees() -> None:

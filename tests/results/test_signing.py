@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 
 from cloudtask.auth import signing
-from cloudtask.conf import GOOGLE_TRANSPORT, get_settings
+from cloudtask.conf import get_settings
 from cloudtask.emulator import Emulator
 from cloudtask.results import sending
 from cloudtask.results.control import redrive, run_again
@@ -19,7 +19,7 @@ from cloudtask.results.sweeping import sweep
 from cloudtask.wire.payload import decode
 from tests.backends import tasks as django_tasks
 from tests.clocks import set_clock
-from tests.results.samples import add, ago, change, dispatch, fail, row
+from tests.results.samples import add, ago, change, dispatch, emulate, fail, row
 from tests.wire import messages
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
@@ -30,13 +30,7 @@ LATER = timedelta(days=20).total_seconds()
 
 @pytest.fixture
 def emulator(settings: Any) -> Iterator[Emulator]:
-    with Emulator(["default"], project="project", location="europe-west1") as emulator:
-        settings.CLOUDTASK = {
-            **settings.CLOUDTASK,
-            "TRANSPORT": GOOGLE_TRANSPORT,
-            "EMULATOR_HOST": emulator.host,
-            "SECRET": None,
-        }
+    with emulate(settings, "default", SECRET=None) as emulator:
         yield emulator
 
 
@@ -72,7 +66,7 @@ def test_a_task_of_the_outbox_is_signed_when_it_is_sent(
     deferred = django_tasks.add.using(run_after=TOMORROW)
     ids = [add(1).schedule(at=TOMORROW).id, deferred.enqueue(1, 2).id]
     before = signed(emulator)
-    sending.delete_many([row(each) for each in ids], sending.patience())
+    sending.delete_many([row(each) for each in ids], sending.make_patience())
     assert signed(emulator) == {}
     for each in ids:
         change(each, send_at=ago(), sent_at=None)
@@ -93,7 +87,7 @@ def test_a_task_that_is_redriven_or_run_again_is_signed_anew(
     [first] = signed(emulator).values()
     dispatch(enqueued.id, attempt=100)
     change(enqueued.id, status="FAILED")
-    sending.delete_many([row(enqueued.id)], sending.patience())
+    sending.delete_many([row(enqueued.id)], sending.make_patience())
     failed = TaskRecord.objects.filter(pk=enqueued.id)
     [copy] = run_again(failed).values()
     assert redrive(failed) == 1

@@ -9,9 +9,10 @@ from django.db.models import Q
 from django.test import override_settings
 from django.utils import timezone
 
-from cloudtask.results.clock import Now, after
+from cloudtask.results.columns.moments import Now, shift
+from cloudtask.results.database.compiling import Placeholder
+from cloudtask.results.database.statements import Update, bind
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.statements import Given, Update, given
 
 pytestmark = [pytest.mark.django_db, pytest.mark.django_db_backend]
 
@@ -37,12 +38,12 @@ class Taking:
     def _make(self) -> tuple[Any, dict[str, Any]]:
         self.written += 1
         is_free = Q(lease="") | Q(lease_expires_at__lt=Now())
-        lasts = Given("lasts", models.DurationField())
-        return TaskRecord.objects.filter(is_free, pk=given("id")), {
-            "lease": given("lease"),
-            "lease_expires_at": after(lasts),
-            "attempt": given("attempt"),
-            "return_value": given("return_value"),
+        lasts = Placeholder("lasts", models.DurationField())
+        return TaskRecord.objects.filter(is_free, pk=bind("id")), {
+            "lease": bind("lease"),
+            "lease_expires_at": shift(Now(), lasts),
+            "attempt": bind("attempt"),
+            "return_value": bind("return_value"),
         }
 
     def run(self, row: TaskRecord, lease: str, **values: Any) -> int:
@@ -88,8 +89,8 @@ def test_a_statement_that_fails_has_its_transaction_rolled_back(
 ) -> None:
     broken = Update(
         lambda: (
-            TaskRecord.objects.filter(pk=given("id")),
-            {"path": Given("path", models.CharField())},
+            TaskRecord.objects.filter(pk=bind("id")),
+            {"path": Placeholder("path", models.CharField())},
         )
     )
 

@@ -8,24 +8,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import QuerySet
 
 from cloudtask.dispatch.execution import run
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Status
-from cloudtask.exceptions import ServiceUnavailable, StoreUnavailable, TaskAlreadyExists
-from cloudtask.results import store
+from cloudtask.exceptions import StoreUnavailable, TaskAlreadyExists
+from cloudtask.results import claims, heartbeat
+from cloudtask.results.claims import LeaseClaim
 from cloudtask.results.control import cancel
-from cloudtask.results.leases import Heart
+from cloudtask.results.heartbeat import Heart
 from cloudtask.results.models import TaskError, TaskRecord
-from cloudtask.results.store import LeaseClaim
 from cloudtask.results.sweeping import Swept, sweep
+from cloudtask.results.verbs import claim as claiming
 from cloudtask.stores import Ending, Progress, Standing, get_store
 from cloudtask.transports.memory import MemoryTransport
 from cloudtask.wire.payload import DJANGO
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     add,
     advance,
     ago,
@@ -39,10 +41,12 @@ from tests.results.samples import (
     fail_twice,
     leave,
     meta,
+    needs_postgresql,
     payload,
     payload_of,
     post,
     queue,
+    refuse_sending,
     reject,
     row,
     statements,
@@ -57,24 +61,6 @@ pytestmark = [
     pytest.mark.django_db_backend,
     pytest.mark.django_db(transaction=True, databases=["default", "other"]),
 ]
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Have the queue refuse what is sent."""
-
-    def send(*args: Any) -> str:
-        raise error
-
-    monkeypatch.setattr(MemoryTransport, "send", send)
-
-
-def unavailable() -> ServiceUnavailable:
-    return ServiceUnavailable("UNAVAILABLE", queue_path="q")
 
 
 # Enqueueing
@@ -155,7 +141,7 @@ def test_a_task_is_kept_while_the_queue_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        refuse(patch, unavailable())
+        refuse_sending(patch, AWAY)
         enqueued = add().delay()
 
     assert enqueued.name is None
@@ -171,7 +157,7 @@ def test_an_rpc_error_after_the_commit_does_not_fail_the_row_for_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
-        refuse(patch, unavailable())
+        refuse_sending(patch, AWAY)
         with transaction.atomic():
             enqueued = add(1, 2).delay()
 
@@ -404,16 +390,16 @@ def test_of_two_claims_of_an_unknown_task_one_is_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unknown = payload()
-    found_row = store._found_row
+    found_row = claiming.make_dispatched_row
 
     def after_another(*args: Any) -> TaskRecord:
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_found_row", found_row)
+            patch.setattr(claiming, "make_dispatched_row", found_row)
             assert claim(unknown).standing is Standing.FREE
         return found_row(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_found_row", after_another)
+        patch.setattr(claiming, "make_dispatched_row", after_another)
         assert claim(unknown).standing is Standing.BUSY
     assert TaskRecord.objects.count() == 1
 
@@ -432,7 +418,7 @@ def test_a_task_whose_third_worker_died_is_given_up() -> None:
     [error] = found.errors.all()
     assert (error.type, error.message, error.attempt) == (
         "cloudtask.exceptions.WorkerDied",
-        "3 workers died with this task.",
+        "3 workers died while they ran this task.",
         3,
     )
     assert str(error) == "cloudtask.exceptions.WorkerDied in attempt 3"
@@ -555,7 +541,7 @@ ENDINGS: dict[str, Callable[[Any], object]] = {
 
 
 def write_progress() -> None:
-    store.HEART.write_progress()
+    heartbeat.HEART.write_progress()
 
 
 LATE: dict[str, Callable[[Any], object]] = {
@@ -678,7 +664,7 @@ def test_without_a_database_a_dispatch_is_answered_503(
 
     with monkeypatch.context() as patch:
         if call == "claim":
-            patch.setattr(store, "_claim", away)
+            patch.setattr(claims, "claim_row", away)
         else:
             patch.setattr(LeaseClaim, "_end", away)
         response = post(enqueued.id)
@@ -700,10 +686,10 @@ def test_the_error_of_a_database_names_its_cause(
     def away(*args: Any, **kwargs: Any) -> int:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(store, "_claim", away)
+    monkeypatch.setattr(claims, "claim_row", away)
     with pytest.raises(StoreUnavailable) as caught:
         claim(wanted)
-    assert str(caught.value) == "The database of results: DatabaseError('away')"
+    assert str(caught.value) == "The database of results failed: DatabaseError('away')"
 
 
 # Progress
@@ -865,7 +851,8 @@ def test_a_task_that_was_sent_is_sent_even_if_that_cannot_be_noted(
     assert (found.name, found.sent_at) == ("", None)
     assert found.send_at is not None
     assert caplog.messages == [
-        f"id={enqueued.id} was sent, which is not noted: OperationalError('away')"
+        f"id={enqueued.id} was sent, but that could not be noted: "
+        "OperationalError('away')"
     ]
 
 

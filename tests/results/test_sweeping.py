@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.enqueue import registry
@@ -16,18 +16,18 @@ from cloudtask.exceptions import (
     EnqueueError,
     PermissionDenied,
     QueueNotFound,
-    ServiceUnavailable,
 )
-from cloudtask.results import sweeping
 from cloudtask.results.control import cancel
+from cloudtask.results.leases import MAX_INTERRUPTIONS
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.store import MAX_INTERRUPTIONS
-from cloudtask.results.sweeping import GRACE, Swept, sweep
+from cloudtask.results.sweeping import Swept, recovery, sweep, traffic
+from cloudtask.results.sweeping.recovery import GRACE
 from cloudtask.stores import Ending, Standing
 from cloudtask.transports import patience
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
+    AWAY,
     HOUR,
     add,
     ago,
@@ -35,8 +35,10 @@ from tests.results.samples import (
     claim,
     dispatch,
     expire,
+    needs_postgresql,
     payload,
     queue,
+    refuse_sending,
     row,
     tidy,
     together,
@@ -45,11 +47,6 @@ from tests.results.samples import (
 from tests.tasks import ran
 
 pytestmark = [pytest.mark.django_db_backend, pytest.mark.django_db(transaction=True)]
-
-needs_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql",
-    reason="threads lock each other out of SQLite in memory; run on PostgreSQL",
-)
 
 
 def unsent(task: Any = None, since: timedelta = HOUR, **changes: Any) -> str:
@@ -70,21 +67,6 @@ def orphan(task: Any = None, by: timedelta = HOUR, **changes: Any) -> str:
     if changes:
         change(enqueued.id, **changes)
     return str(enqueued.id)
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception, *ids: str) -> None:
-    """Have the queue refuse these tasks, or all."""
-    send = MemoryTransport.send
-
-    def refused(self: MemoryTransport, task: Any) -> str:
-        if not ids or task.id in ids:
-            raise error
-        return send(self, task)
-
-    monkeypatch.setattr(MemoryTransport, "send", refused)
-
-
-AWAY = ServiceUnavailable("UNAVAILABLE", queue_path="q")
 
 
 def test_what_was_not_sent_is_sent() -> None:
@@ -126,7 +108,7 @@ def test_what_cannot_be_sent_now_is_sent_a_minute_later(
 ) -> None:
     waiting = unsent(enqueued_at=ago(48 * HOUR))
     with monkeypatch.context() as patch:
-        refuse(patch, AWAY)
+        refuse_sending(patch, AWAY)
         assert sweep() == Swept(unsent=1)
         assert sweep() == Swept()
 
@@ -165,7 +147,7 @@ def test_what_is_refused_for_good_is_tried_ever_less_often_and_told_as_an_error(
 ) -> None:
     waiting = unsent(enqueued_at=ago(age))
     with monkeypatch.context() as patch:
-        refuse(patch, error)
+        refuse_sending(patch, error)
         assert sweep() == Swept(unsent=1)
         assert sweep() == Swept()
 
@@ -303,7 +285,7 @@ def test_rows_that_fail_go_to_the_end_of_the_line(
 ) -> None:
     poison = [unsent(since=10 * HOUR) for _ in range(3)]
     fine = [unsent(since=HOUR) for _ in range(3)]
-    refuse(monkeypatch, AWAY, *poison)
+    refuse_sending(monkeypatch, AWAY, *poison)
 
     assert sweep(limit=3) == Swept(unsent=3)
     assert sweep(limit=3) == Swept(sent=3)
@@ -485,7 +467,9 @@ def test_an_orphan_is_kept_while_its_queue_is_silent(
     monkeypatch.setattr(MemoryTransport, "has", silent)
     assert sweep() == Swept()
     assert row(lost).status == "RUNNING"
-    assert caplog.messages == [f"task={add.path} id={lost}: no answer: UNAVAILABLE"]
+    assert caplog.messages == [
+        f"task={add.path} id={lost}: Cloud Tasks did not answer: UNAVAILABLE"
+    ]
 
 
 def test_a_worker_that_was_only_slow_writes_nothing_after_it_was_freed() -> None:
@@ -579,11 +563,11 @@ def test_a_task_that_waits_for_its_next_attempt_is_left_alone() -> None:
 
 def test_traffic_makes_a_pass_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(sweeping, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(sweeping, "_last_pass", 1000.0)
+    monkeypatch.setattr(traffic, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(traffic, "_last_pass", 1000.0)
     waiting = [unsent() for _ in range(11)]
     busy = [add().delay() for _ in range(3)]
-    clock[0] += sweeping.TRAFFIC_SECONDS - 0.1
+    clock[0] += traffic.SECONDS - 0.1
     dispatch(busy[0].id)
     assert not any(row(each).name for each in waiting)
     clock[0] += 0.2
@@ -601,8 +585,8 @@ def test_traffic_prunes_what_the_settings_have_pruned(
     monkeypatch: pytest.MonkeyPatch, settings: Any, key: str, pruned: str
 ) -> None:
     settings.CLOUDTASK = {**settings.CLOUDTASK, key: 24 * HOUR}
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    monkeypatch.setattr(sweeping, "TRAFFIC_PRUNED", 1)
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    monkeypatch.setattr(traffic, "PRUNED", 1)
     old = {}
     for status in ("SUCCESSFUL", "FAILED"):
         old[status] = [add().delay().id for _ in range(2)]
@@ -623,11 +607,13 @@ def test_a_pass_that_fails_leaves_the_task_that_made_it_alone(
     def away(*args: Any) -> Swept:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(sweeping, "_last_pass", float("-inf"))
-    monkeypatch.setattr(sweeping, "sweep", away)
+    monkeypatch.setattr(traffic, "_last_pass", float("-inf"))
+    monkeypatch.setattr(traffic, "sweep", away)
     enqueued = add().delay()
     assert dispatch(enqueued.id).status is Status.DONE
-    assert caplog.messages == [f"no pass of the sweeper: {DatabaseError('away')!r}"]
+    assert caplog.messages == [
+        f"a pass of the sweeper failed: {DatabaseError('away')!r}"
+    ]
 
 
 def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(
@@ -641,7 +627,7 @@ def test_a_task_that_comes_back_while_it_is_looked_for_is_left_alone(
         TaskRecord.objects.filter(pk=found.pk).update(status="RUNNING")
         return False
 
-    monkeypatch.setattr(sweeping.sending, "is_queued", is_queued)
+    monkeypatch.setattr(recovery, "is_queued", is_queued)
 
     assert sweep().freed == 0
     assert row(enqueued.id).status == "RUNNING"

@@ -8,7 +8,8 @@ import pytest
 
 from cloudtask.conf import get_settings
 from cloudtask.dispatch.outcomes import Status
-from cloudtask.results.values import MAX_TEXT, MAX_VALUE, restored, storable, text
+from cloudtask.results.columns.texts import MAX_TEXT, clean_text
+from cloudtask.results.columns.values import MAX_VALUE, dump_value, load_value
 from cloudtask.stores import Ending, StoredResult, get_store
 from tests.backends import tasks as django_tasks
 from tests.results.samples import (
@@ -66,7 +67,7 @@ def test_a_value_that_cannot_be_stored_is_dropped_and_the_task_is_done(
     ("length", "is_dropped"), [(MAX_VALUE - 2, False), (MAX_VALUE - 1, True)]
 )
 def test_a_value_has_a_longest_length(length: int, is_dropped: bool) -> None:
-    assert storable("x" * length)[1] is is_dropped
+    assert dump_value("x" * length)[1] is is_dropped
 
 
 @pytest.mark.parametrize("levels", [1, 31, 32, 33, 64])
@@ -91,10 +92,10 @@ def test_a_value_is_asked_of_what_succeeded_alone() -> None:
 @pytest.mark.parametrize("gift", KEPT)
 def test_what_is_storable_is_restored(gift: str) -> None:
     value = GIFTS[gift]()
-    stored, is_dropped = storable(value)
+    stored, is_dropped = dump_value(value)
 
     assert is_dropped is False
-    assert restored(stored) == value
+    assert load_value(stored) == value
 
 
 @pytest.mark.parametrize(
@@ -193,5 +194,5 @@ def test_long_messages_and_tracebacks_are_cut_in_the_middle() -> None:
 
 
 def test_a_text_of_the_longest_length_is_whole() -> None:
-    assert text("x" * MAX_TEXT) == "x" * MAX_TEXT
-    assert len(text("x" * (MAX_TEXT + 1))) <= MAX_TEXT
+    assert clean_text("x" * MAX_TEXT) == "x" * MAX_TEXT
+    assert len(clean_text("x" * (MAX_TEXT + 1))) <= MAX_TEXT

@@ -14,7 +14,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
-from cloudtask.results import admin as results_admin
+from cloudtask.results.admin import actions
 from cloudtask.results.models import TaskRecord
 from cloudtask.transports.memory import MemoryTransport
 from tests.results_admin.conftest import LogIn
@@ -190,7 +190,7 @@ def test_a_task_that_waits_for_its_next_attempt_is_dispatched_now(
 def test_no_more_tasks_are_retried_than_a_page_waits_for(
     log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results_admin, "MAX_SENT", 2)
+    monkeypatch.setattr(actions, "MAX_SENT", 2)
     rows = [make_row(attempt=1) for _ in range(3)]
 
     told = act(log_in("view", "retry"), "retry", *rows)
@@ -277,7 +277,7 @@ def test_no_action_sends_more_than_a_page_waits_for(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(results_admin, "MAX_SENT", 2)
+    monkeypatch.setattr(actions, "MAX_SENT", 2)
     rows = [make_row(Status.FAILED) for _ in range(3)]
     client = log_in("view", "redrive")
 
@@ -321,7 +321,7 @@ def test_deleting_only_what_is_not_over_deletes_nothing(log_in: LogIn) -> None:
 
     told = act(log_in("view", "delete"), "delete_selected", row, post="yes")
 
-    assert told == ["None of the selected tasks is over."]
+    assert told == ["None of the selected tasks has finished."]
     assert TaskRecord.objects.count() == 1
 
 
@@ -337,7 +337,7 @@ def test_deleting_only_what_is_not_over_deletes_nothing(log_in: LogIn) -> None:
 def test_an_action_takes_so_many_tasks_at_once(
     log_in: LogIn, monkeypatch: pytest.MonkeyPatch, action: str, status: str
 ) -> None:
-    monkeypatch.setattr(results_admin, "MAX_ACTION", 2)
+    monkeypatch.setattr(actions, "MAX_ACTION", 2)
     rows = [make_row(status) for _ in range(3)]
     client = log_in("view", VERBS[action])
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from django.contrib.staticfiles.handlers import StaticFilesHandler
@@ -19,26 +15,11 @@ from django.utils import timezone
 from cloudtask.results.models import TaskRecord
 from cloudtask.transports.memory import MemoryTransport
 from tests.chromium import Chromium, Page, needs_chromium
+from tests.live import serve
 from tests.results_admin.rows import Status, make_error, make_person, make_row
 from tests.results_admin.test_list import URL
 
 pytestmark = [pytest.mark.external, needs_chromium]
-
-
-class Server(ThreadingMixIn, WSGIServer):
-    """One thread for each connection, all of them joined when it closes."""
-
-    shared: Any = None
-
-    def process_request_thread(self, *args: Any) -> None:
-        if self.shared is not None:
-            connections["default"] = self.shared
-        super().process_request_thread(*args)
-
-
-class Handler(WSGIRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture
@@ -46,17 +27,13 @@ def origin(transactional_db: None) -> Iterator[str]:
     """Where the site is, served from this process."""
     site = StaticFilesHandler(WSGIHandler())
     with ExitStack() as stack:
-        server = stack.enter_context(make_server("127.0.0.1", 0, site, Server, Handler))
+        shared = None
         if connection.vendor == "sqlite":
             # In memory, it is one connection's alone.
             connection.inc_thread_sharing()
             stack.callback(connection.dec_thread_sharing)
-            server.shared = connections["default"]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+            shared = connections["default"]
+        yield stack.enter_context(serve(site, shared=shared))
 
 
 def do(page: Page, action: str, row: str) -> None:
@@ -103,7 +80,7 @@ def test_tasks_are_found_read_cancelled_retried_and_redriven(
 
         page.click("#result_list .field-path a")
         page.wait_for_text('"order": 42', ".field-arguments")
-        page.wait_for_text("No stock.", ".field-raised details[open]")
+        page.wait_for_text("No stock.", ".field-failures details[open]")
 
         page.go(f"{origin}{URL}")
         choose(page, "queue", "default")

@@ -92,7 +92,7 @@ def test_nothing_that_a_task_says_is_taken_for_html(log_in: LogIn) -> None:
         ({"status": Status.FAILED}, "-"),
         ({"status": Status.SUCCESSFUL}, "null"),
         ({"return_value": {"a": [1]}}, '{\n  "a": [\n    1\n  ]\n}'),
-        ({"is_value_dropped": True}, "It returned what cannot be stored."),
+        ({"is_value_dropped": True}, "It could not be stored."),
     ],
 )
 def test_a_return_value_is_shown_as_json(
@@ -100,7 +100,7 @@ def test_a_return_value_is_shown_as_json(
 ) -> None:
     row = make_row(**{"status": Status.SUCCESSFUL, **values})
 
-    assert field(shown(log_in, row), "returned") == returned
+    assert field(shown(log_in, row), "output") == returned
 
 
 def test_each_attempt_that_failed_is_shown_with_its_traceback(log_in: LogIn) -> None:
@@ -109,7 +109,7 @@ def test_each_attempt_that_failed_is_shown_with_its_traceback(log_in: LogIn) -> 
     make_error(row, 2, type="shop.errors.NoStock", message="", traceback="line\nline")
     make_error(make_row(Status.FAILED), 3)
 
-    assert field(shown(log_in, row), "raised") == (
+    assert field(shown(log_in, row), "failures") == (
         "Attempt 1, 2026-01-31 06:00:00-06:00: builtins.ValueError"
         "broken"
         "Traceback (most recent call last): ..."
@@ -119,7 +119,7 @@ def test_each_attempt_that_failed_is_shown_with_its_traceback(log_in: LogIn) -> 
 
 
 def test_a_task_without_errors_shows_none(log_in: LogIn) -> None:
-    assert field(shown(log_in, make_row()), "raised") == "-"
+    assert field(shown(log_in, make_row()), "failures") == "-"
 
 
 def test_nothing_of_a_task_can_be_edited(log_in: LogIn) -> None:

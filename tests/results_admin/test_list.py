@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from cloudtask.results import admin
+from cloudtask.results.admin import TaskAdmin, changelist, tasks
 from tests.results_admin.conftest import LogIn
 from tests.results_admin.rows import QUEUE_PATH, Status, make_row
 
@@ -185,7 +185,7 @@ def test_databases_are_asked_for_what_filters_offer_as_suits_them(
     monkeypatch.setattr(connection, "vendor", vendor)
 
     with django_assert_num_queries(1) as queries:
-        assert admin.values("path", 2, "default") == ["a", "b"]
+        assert changelist.list_values("path", 2, "default") == ["a", "b"]
 
     words = {"mysql": "SELECT DISTINCT", "another": "WITH RECURSIVE"}
     assert queries[0]["sql"].strip().startswith(words[vendor])
@@ -194,7 +194,7 @@ def test_databases_are_asked_for_what_filters_offer_as_suits_them(
 def test_filters_offer_no_more_than_people_read(
     log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MAX_CHOICES", 2)
+    monkeypatch.setattr(changelist, "MAX_CHOICES", 2)
     for path in "abcd":
         make_row(path=path)
 
@@ -292,8 +292,9 @@ def test_counts_by_status_stand_at_the_top(log_in: LogIn) -> None:
 def test_counts_and_pages_end_at_a_limit(
     log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MAX_COUNT", 3)
-    monkeypatch.setattr(admin.TaskAdmin, "list_per_page", 2)
+    monkeypatch.setattr(changelist, "MAX_COUNT", 3)
+    monkeypatch.setattr(tasks, "MAX_COUNT", 3)
+    monkeypatch.setattr(TaskAdmin, "list_per_page", 2)
     for _ in range(5):
         make_row(Status.FAILED)
     client = log_in("view")

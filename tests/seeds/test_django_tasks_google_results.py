@@ -20,7 +20,7 @@ from django.test import Client, override_settings
 
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.framework import TaskResultStatus
-from cloudtask.results import cancel, leases, store
+from cloudtask.results import cancel, claims, heartbeat
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import sweep
 from tests.results.samples import ago, dispatch, expire, row
@@ -111,12 +111,12 @@ cancel(result.id)
 
 
 @pytest.fixture(autouse=True)
-def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
+def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[heartbeat.Heart]:
     """One that is over with the test, and beats many times in a second."""
-    beating = leases.Heart()
-    monkeypatch.setattr(leases, "HEART", beating)
-    monkeypatch.setattr(store, "HEART", beating)
-    monkeypatch.setattr(leases, "heartbeat", lambda: 0.05)
+    beating = heartbeat.Heart()
+    monkeypatch.setattr(heartbeat, "HEART", beating)
+    monkeypatch.setattr(claims, "HEART", beating)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 0.05)
     yield beating
     thread = beating._thread
     beating._pause.set()
@@ -128,7 +128,7 @@ def heart(monkeypatch: pytest.MonkeyPatch) -> Iterator[leases.Heart]:
 @pytest.fixture
 def is_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """The heart does not beat while the test lasts."""
-    monkeypatch.setattr(leases, "heartbeat", lambda: 3600.0)
+    monkeypatch.setattr(heartbeat, "get_interval", lambda: 3600.0)
 
 
 def start(project: Project, **cloudtask: Any) -> Project:
@@ -235,7 +235,7 @@ def test_graceful_cancellation_is_seen_immediately_with_refresh(
 
 
 def test_heartbeats_are_not_affected_by_a_task_that_blocks(
-    started: Project, tasks: ModuleType, heart: leases.Heart
+    started: Project, tasks: ModuleType, heart: heartbeat.Heart
 ) -> None:
     result = tasks.blocking.enqueue()
     wait_for(tasks.running)

@@ -37,7 +37,7 @@ def keep_all_in(store: ResultStore) -> None:
     stores.register(choose)
 
 
-AWAY = "The database of results: away"
+AWAY = "The database of results failed: away"
 
 
 class FakeClaim(Claim):

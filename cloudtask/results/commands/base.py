@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.actions import Action
-from cloudtask.results.missing import advise
+from cloudtask.results.database.errors import explain_missing_tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ class ResultsAction(Action):
     """An action that says how to make the tables, where there are none."""
 
     def handle(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
-        with advise():
+        with explain_missing_tables():
             self.run(options, stdout)
 
     @abstractmethod

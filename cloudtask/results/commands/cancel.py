@@ -17,6 +17,7 @@ from cloudtask.results.commands.selection import (
     select_rows,
 )
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.verbs.cancel import select_cancellable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -49,7 +50,7 @@ class CancelAction(ResultsAction):
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
         if not has_choice(options):
             raise CommandError("Say which tasks: --id, --path, --queue or --status.")
-        rows = control.cancellable(select_rows(options))
+        rows = select_cancellable(select_rows(options))
         if options["status"] is not None:
             rows = rows.filter(status=options["status"])
         count = rows.count()

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.conf import clock
-from cloudtask.results import control
+from cloudtask.results import pruning
 from cloudtask.results.commands.arguments import add_dry_run, read_age
 from cloudtask.results.commands.bar import Bar
 from cloudtask.results.commands.base import ResultsAction
@@ -44,7 +44,7 @@ class PruneAction(ResultsAction):
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
         now = clock.now()
-        rows = control.prunable(
+        rows = pruning.select_prunable(
             now - options["older_than"], now - options["failed_older_than"]
         )
         count = rows.count()
@@ -52,6 +52,6 @@ class PruneAction(ResultsAction):
             stdout.write(f"{count} tasks would be deleted.")
             return
         bar = Bar(stdout, count)
-        for deleted in control.prune(rows):
+        for deleted in pruning.prune(rows):
             bar.add(deleted)
         bar.end("deleted")

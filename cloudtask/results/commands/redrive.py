@@ -20,6 +20,7 @@ from cloudtask.results.commands.selection import (
 )
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, sweep
+from cloudtask.results.verbs.redrive import select_redrivable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -80,7 +81,7 @@ def _select(options: Mapping[str, Any]) -> QuerySet[TaskRecord]:
             "Say which tasks: --id, --path, --queue or --failed-within; or --all "
             "without any of them."
         )
-    rows = control.redrivable(select_rows(options))
+    rows = select_redrivable(select_rows(options))
     if options["failed_within"] is not None:
         rows = rows.filter(finished_at__gte=clock.now() - options["failed_within"])
     return rows

@@ -4,8 +4,8 @@ import django.db.models.functions.comparison
 import django.db.models.functions.text
 from django.db import migrations, models
 
-import cloudtask.results.clock
-import cloudtask.results.fields
+import cloudtask.results.columns.fields
+import cloudtask.results.columns.moments
 
 
 class Migration(migrations.Migration):
@@ -19,37 +19,37 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         max_length=32, primary_key=True, serialize=False
                     ),
                 ),
                 (
                     "path",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         help_text="Dotted path of the task.", max_length=500
                     ),
                 ),
                 (
                     "kind",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         help_text="Which layer enqueued it.", max_length=16
                     ),
                 ),
                 (
                     "backend",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         blank=True, help_text="Alias in TASKS.", max_length=100
                     ),
                 ),
                 (
                     "queue",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         help_text="Name of the queue.", max_length=100
                     ),
                 ),
                 (
                     "name",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         blank=True,
                         help_text="Full name at Cloud Tasks.",
                         max_length=1024,
@@ -75,14 +75,14 @@ class Migration(migrations.Migration):
                                 1,
                             ),
                         ),
-                        output_field=cloudtask.results.fields.AnyCharField(
+                        output_field=cloudtask.results.columns.fields.AnyCharField(
                             max_length=500
                         ),
                     ),
                 ),
                 (
                     "status",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         choices=[
                             ("READY", "ready"),
                             ("RUNNING", "running"),
@@ -95,19 +95,21 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "body",
-                    cloudtask.results.fields.JSONBodyField(
+                    cloudtask.results.columns.fields.JSONBodyField(
                         blank=True, help_text="The payload, to send it again."
                     ),
                 ),
                 (
                     "url",
-                    cloudtask.results.fields.AnyCharField(
-                        blank=True, help_text="Its own URL.", max_length=2083
+                    cloudtask.results.columns.fields.AnyCharField(
+                        blank=True,
+                        help_text="The URL that it is dispatched to.",
+                        max_length=2083,
                     ),
                 ),
                 (
                     "task_id",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         blank=True,
                         help_text="The id that a named task was given.",
                         max_length=500,
@@ -115,23 +117,25 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "schedule_time",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "enqueued_at",
-                    cloudtask.results.clock.MomentField(
+                    cloudtask.results.columns.moments.MomentField(
                         help_text="When the code enqueued it."
                     ),
                 ),
                 (
                     "sent_at",
-                    cloudtask.results.clock.MomentField(
-                        blank=True, help_text="When Cloud Tasks took it.", null=True
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, help_text="When Cloud Tasks accepted it.", null=True
                     ),
                 ),
                 (
                     "send_at",
-                    cloudtask.results.clock.MomentField(
+                    cloudtask.results.columns.moments.MomentField(
                         blank=True,
                         help_text="When to send it; empty once it is sent.",
                         null=True,
@@ -139,23 +143,29 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "look_at",
-                    cloudtask.results.clock.MomentField(
+                    cloudtask.results.columns.moments.MomentField(
                         blank=True,
-                        help_text="When to see if its queue has it still.",
+                        help_text="When to check whether its queue still has it.",
                         null=True,
                     ),
                 ),
                 (
                     "started_at",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "last_attempted_at",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "finished_at",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "attempt",
@@ -163,11 +173,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "worker_id",
-                    cloudtask.results.fields.AnyCharField(blank=True, max_length=64),
+                    cloudtask.results.columns.fields.AnyCharField(
+                        blank=True, max_length=64
+                    ),
                 ),
                 (
                     "trace_id",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         blank=True,
                         help_text="Trace of the latest attempt.",
                         max_length=32,
@@ -175,36 +187,47 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "return_value",
-                    cloudtask.results.fields.JSONTextField(blank=True, null=True),
+                    cloudtask.results.columns.fields.JSONTextField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "is_value_dropped",
                     models.BooleanField(
-                        default=False, help_text="It returned what cannot be stored."
+                        default=False,
+                        help_text="Whether its return value could not be stored.",
                     ),
                 ),
                 ("progress_done", models.BigIntegerField(blank=True, null=True)),
                 ("progress_total", models.BigIntegerField(blank=True, null=True)),
                 (
                     "progress_message",
-                    cloudtask.results.fields.AnyCharField(blank=True, max_length=200),
+                    cloudtask.results.columns.fields.AnyCharField(
+                        blank=True, max_length=200
+                    ),
                 ),
                 (
                     "cancelled_at",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "lease",
-                    cloudtask.results.fields.AnyCharField(blank=True, max_length=32),
+                    cloudtask.results.columns.fields.AnyCharField(
+                        blank=True, max_length=32
+                    ),
                 ),
                 (
                     "lease_expires_at",
-                    cloudtask.results.clock.MomentField(blank=True, null=True),
+                    cloudtask.results.columns.moments.MomentField(
+                        blank=True, null=True
+                    ),
                 ),
                 (
                     "interruptions",
                     models.PositiveSmallIntegerField(
-                        default=0, help_text="Workers that died with it."
+                        default=0, help_text="How many workers died while they ran it."
                     ),
                 ),
             ],
@@ -265,13 +288,16 @@ class Migration(migrations.Migration):
                 ("attempt", models.PositiveIntegerField()),
                 (
                     "type",
-                    cloudtask.results.fields.AnyCharField(
+                    cloudtask.results.columns.fields.AnyCharField(
                         help_text="Dotted path of the exception.", max_length=255
                     ),
                 ),
-                ("message", cloudtask.results.fields.AnyTextField(blank=True)),
-                ("traceback", cloudtask.results.fields.AnyTextField(blank=True)),
-                ("happened_at", cloudtask.results.clock.MomentField()),
+                ("message", cloudtask.results.columns.fields.AnyTextField(blank=True)),
+                (
+                    "traceback",
+                    cloudtask.results.columns.fields.AnyTextField(blank=True),
+                ),
+                ("happened_at", cloudtask.results.columns.moments.MomentField()),
                 (
                     "task",
                     models.ForeignKey(

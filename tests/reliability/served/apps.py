@@ -26,13 +26,14 @@ class ServedConfig(AppConfig):
 
 def _hasten() -> None:
     from cloudtask.dispatch import answers
-    from cloudtask.results import leases, store, sweeping
+    from cloudtask.results import leases, records
+    from cloudtask.results.sweeping import outbox, recovery
 
     answers.RETRY_AFTER = 1
     leases.LEASE = timedelta(seconds=float(os.environ["RELIABILITY_LEASE"]))
-    sweeping.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
-    sweeping.PAUSE = timedelta(seconds=1)
-    store.SEND_AFTER = timedelta(seconds=2)
+    recovery.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
+    outbox.PAUSE = timedelta(seconds=1)
+    records.SEND_AFTER = timedelta(seconds=2)
 
 
 def _ack_while_running() -> None:
@@ -49,47 +50,49 @@ def _no_fence() -> None:
     def held(lease: Lease) -> Any:
         return TaskRecord.objects.filter(pk=lease.task_id)
 
-    Lease.held = property(held)  # type: ignore[assignment]
+    Lease.held_row = property(held)  # type: ignore[assignment]
 
 
 def _no_fence_for_errors() -> None:
-    from cloudtask.results import store
+    from cloudtask.results.claims import LeaseClaim
     from cloudtask.results.models import TaskRecord
+    from cloudtask.results.verbs.end import make_end_values
+    from cloudtask.results.verbs.keep_error import keep_error
 
-    end = store.LeaseClaim._end
+    end = LeaseClaim._end
 
     def unfenced(claim: Any, ending: Any, **options: Any) -> bool:
         if ending.error is None:
             return end(claim, ending, **options)
         row = TaskRecord.objects.filter(pk=claim._lease.task_id)
-        row.update(**store._ended(succeeded=False, final=ending.final))
-        store._keep_error(claim._payload, claim._request, ending)
+        row.update(**make_end_values(succeeded=False, final=ending.final))
+        keep_error(claim._payload, claim._request, ending)
         return True
 
-    store.LeaseClaim._end = unfenced  # type: ignore[method-assign]
+    LeaseClaim._end = unfenced  # type: ignore[method-assign]
 
 
 def _no_heartbeat() -> None:
-    from cloudtask.results.leases import Heart
+    from cloudtask.results.heartbeat import Heart
 
     Heart.prolong = lambda heart: None  # type: ignore[method-assign]
 
 
 def _select_then_update() -> None:
-    from cloudtask.results import store
+    from cloudtask.results.database.statements import Update, bind
     from cloudtask.results.models import TaskRecord
-    from cloudtask.results.statements import Update, given
+    from cloudtask.results.verbs import claim as claiming
 
     claim = Update(
-        lambda: (TaskRecord.objects.filter(pk=given("id")), store._claimed())
+        lambda: (TaskRecord.objects.filter(pk=bind("id")), claiming.make_claim_values())
     )
 
     class Naive:
         def run(self, **values: Any) -> int:
-            is_free = store._claimable(values["id"]).exists()
+            is_free = claiming.select_claimable(values["id"]).exists()
             return claim.run(**values) if is_free else 0
 
-    store._CLAIM = Naive()  # type: ignore[assignment]
+    claiming._CLAIM = Naive()  # type: ignore[assignment]
 
 
 def _refuse_duplicates() -> None:
@@ -100,30 +103,31 @@ def _refuse_duplicates() -> None:
 
 
 def _no_mark() -> None:
-    from cloudtask.results import sweeping
+    from cloudtask.results.sweeping import passes
 
     def taken(rows: Any, limit: int, **mark: Any) -> list[Any]:
         return list(rows[:limit])
 
-    sweeping._taken = taken
+    passes.claim_rows_to_sweep = taken
 
 
 def _end_once() -> None:
-    from cloudtask.results import store
+    from cloudtask.results import claims
 
     def end_once(claim: Any, ending: Any) -> bool:
-        store.HEART.remove(claim._lease)
+        claims.HEART.remove(claim._lease)
         is_kept: bool = claim._end(ending)
         return is_kept
 
-    store.LeaseClaim._end_for_good = end_once  # type: ignore[method-assign]
+    claims.LeaseClaim._end_while_held = end_once  # type: ignore[method-assign]
 
 
 def _trust_connections() -> None:
-    from cloudtask.results.connections import Session, repeat_conflicts
+    from cloudtask.results.database.connections import retry_on_conflict
+    from cloudtask.results.database.sessions import Session
 
     def ask(session: Any, question: Any) -> Any:
-        return repeat_conflicts(question)
+        return retry_on_conflict(question)
 
     Session.ask = ask  # type: ignore[method-assign]
 
@@ -131,8 +135,8 @@ def _trust_connections() -> None:
 def _trust_progress() -> None:
     from django.db import Error
 
-    from cloudtask.results.connections import primary, renew
-    from cloudtask.results.leases import Heart
+    from cloudtask.results.database.connections import get_connection, renew
+    from cloudtask.results.heartbeat import Heart
     from cloudtask.wire.request import CloudTaskRequest
 
     def progress(request: Any, done: Any, total: Any = None, message: Any = "") -> None:
@@ -146,11 +150,11 @@ def _trust_progress() -> None:
     def tick(heart: Any, *, is_due: bool) -> bool:
         try:
             for lease in list(heart._leases.values()):
-                lease.held.update(**lease.progress)
+                lease.held_row.update(**lease.progress)
             if is_due:
                 heart.prolong()
         except Error:
-            renew(primary())
+            renew(get_connection())
         return is_due
 
     CloudTaskRequest.progress = progress  # type: ignore[method-assign]

@@ -45,9 +45,10 @@ def die() -> NoReturn:
 def install() -> None:
     """Put the points around what the package does."""
     from cloudtask.dispatch import calling
-    from cloudtask.results.leases import Heart
+    from cloudtask.results.claims import LeaseClaim
+    from cloudtask.results.heartbeat import Heart
     from cloudtask.results.models import TaskError
-    from cloudtask.results.store import DatabaseStore, LeaseClaim
+    from cloudtask.results.store import DatabaseStore
     from cloudtask.transports.google import GoogleTransport
 
     for owner, name in ((DatabaseStore, "claim"), (LeaseClaim, "end")):

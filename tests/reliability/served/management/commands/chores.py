@@ -61,7 +61,7 @@ def enqueue(wanted: list[tuple[str, float, int]], pause: float) -> dict[str, str
         ids[enqueued.name or f"later {enqueued.id}"] = enqueued.id
         for _ in range(number - 1):
             row = TaskRecord.objects.get(pk=enqueued.id)
-            [[(_, name)]] = sending.send_many([row], sending.patience())
+            [[(_, name)]] = sending.send_many([row], sending.make_patience())
             ids[name] = enqueued.id
         threading.Event().wait(pause)
     return ids

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from cloudtask.results.values import JSON, PYTHON, storable_text
+from cloudtask.results.columns.texts import JSON, PYTHON, fit_text
 
 #: Collations of all of Unicode that compare character by character.
 _MARIADB, _MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
@@ -16,14 +16,14 @@ _MARIADB, _MYSQL = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
 class _Text:
     """Columns that take any text, and tell all texts apart."""
 
-    #: How characters are escaped that the database has no room for.
+    #: How characters are escaped that the database cannot store.
     style = PYTHON
 
     def db_parameters(self, connection: Any) -> Any:
         parameters = super().db_parameters(connection)  # type: ignore[misc]
         if connection.vendor == "mysql":
-            # Its own choice has no regard to case, or to spaces at the end,
-            # and may lack most of Unicode.
+            # The default collation ignores case and spaces at the end, and may
+            # lack most of Unicode.
             is_mariadb = connection.mysql_is_mariadb
             parameters["collation"] = _MARIADB if is_mariadb else _MYSQL
         return parameters
@@ -34,12 +34,12 @@ class _Text:
         parent: Any = super()
         value = parent.get_db_prep_value(value, connection, prepared)
         if isinstance(value, str):
-            return storable_text(value, connection, self.style)
+            return fit_text(value, connection, self.style)
         return value
 
 
 class AnyCharField(_Text, models.CharField):  # type: ignore[type-arg]
-    """A short text. What is too long when it is escaped is cut."""
+    """A short text. If escapes make it too long, it is cut."""
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         stored = super().get_db_prep_save(value, connection)
@@ -53,7 +53,7 @@ class AnyTextField(_Text, models.TextField):  # type: ignore[type-arg]
 
 
 class JSONBodyField(AnyTextField):
-    """A text that is JSON, and stays so."""
+    """A text that is JSON, and is still JSON after escapes."""
 
     style = JSON
 
@@ -62,7 +62,7 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
     """
     JSON in a text column.
 
-    The JSON types of databases refuse some of it, deep nesting for one, and
+    The JSON types of databases refuse some JSON, such as deep nesting, and
     change numbers and the order of keys.
     """
 
@@ -73,7 +73,7 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
         return None if value is None else json.dumps(value)
 
     def value_to_string(self, obj: models.Model) -> str:
-        # Fixtures have other values than numbers and None by this alone.
+        # Without it, only numbers and None would survive in fixtures.
         return json.dumps(self.value_from_object(obj))
 
     def to_python(self, value: Any) -> Any:

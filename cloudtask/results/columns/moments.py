@@ -1,7 +1,7 @@
 """
-What is stored of times, and the database's clock.
+Moments as they are stored, and the database's clock.
 
-All databases store one zone, whatever the settings say, so that times of this
+All databases store UTC, whatever the settings say, so that times of this
 process and times of the database's clock can be compared. In Python all times
 are aware.
 """
@@ -22,9 +22,9 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
     """
     A moment, aware in Python and UTC in the database.
 
-    Django's own field stores the time zone of the settings or of the
-    connection where the database knows no zones. Times of the database's
-    clock would not agree with that.
+    On a database without time zones Django's own field stores the zone of the
+    settings or of the connection. Times of the database's clock would not
+    agree with that.
     """
 
     def to_python(self, value: Any) -> Any:
@@ -34,7 +34,7 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
         if timezone.is_naive(moment):
             moment = timezone.make_aware(moment, timezone.get_default_timezone())
         try:
-            return _local(moment.astimezone(UTC))
+            return _localize(moment.astimezone(UTC))
         except OverflowError:
             raise ValidationError(
                 self.error_messages["invalid_datetime"],
@@ -58,11 +58,11 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
         if value is None:
             return None
         if not _has_zones(connection):
-            # Whatever zone Django takes it for.
+            # Django may have given it any zone. It is UTC.
             value = value.replace(tzinfo=UTC)
         elif timezone.is_naive(value):
             value = timezone.make_aware(value, timezone.get_default_timezone())
-        return _local(value)
+        return _localize(value)
 
 
 class Now(functions.Now):
@@ -75,20 +75,25 @@ class Now(functions.Now):
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
 
-def after(wait: timedelta | Expression, moment: Any = None) -> Any:
-    """The database's time, or another moment, so much later or earlier."""
+def shift(moment: Any, wait: timedelta | Expression) -> Any:
+    """
+    Move a moment of the database.
+
+    Args:
+        moment: An expression, such as `Now()`.
+        wait: How much later, or earlier if it is negative.
+    """
     if not isinstance(wait, Expression):
         wait = Value(wait, models.DurationField())
-    later = (Now() if moment is None else moment) + wait
-    return ExpressionWrapper(later, MomentField())
+    return ExpressionWrapper(moment + wait, MomentField())
 
 
 def _has_zones(connection: Any) -> bool:
     return bool(connection.vendor == "postgresql")
 
 
-def _local(moment: datetime) -> datetime:
-    """The same moment in the zone in which the project shows times."""
+def _localize(moment: datetime) -> datetime:
+    """Convert a moment to the zone in which the project shows times."""
     if django_settings.USE_TZ:
         return moment
     try:
