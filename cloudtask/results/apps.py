@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 
 class ResultsConfig(AppConfig):
+    """The app `cloudtask.results`."""
+
     name = "cloudtask.results"
     label = "cloudtask_results"
     verbose_name = "Cloud Tasks results"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        """Register checks, and the stores that RESULTS chooses from."""
         from cloudtask.results import checks  # noqa: F401 - registers them
         from cloudtask.results.settings import get_results_settings
         from cloudtask.results.store import DatabaseStore, ErrorStore

@@ -94,9 +94,11 @@ class LeaseClaim(Claim):
 
     @property
     def is_cancelled(self) -> bool:
+        """Whether the task is to stop, as far as this process knows."""
         return self._lease.is_cancelled
 
     def look(self) -> bool:
+        """Ask the database. A lease that was lost counts as cancelled."""
         held = self._lease.held_row.values_list("cancelled_at", flat=True)
         found = self._session.ask_during_task(lambda: list(held.all()))
         [cancelled_at] = found or [clock.now()]
@@ -105,6 +107,7 @@ class LeaseClaim(Claim):
         return self.is_cancelled
 
     def progress(self, done: int, total: int | None, message: str) -> None:
+        """Note progress, which the thread that prolongs leases writes."""
         self._lease.progress = {
             "progress_done": done,
             "progress_total": total,
@@ -112,6 +115,7 @@ class LeaseClaim(Claim):
         }
 
     def end(self, ending: Ending) -> bool:
+        """Keep how the attempt ended, and sweep if it is time."""
         with report_failures():
             is_kept = self._end_while_held(ending)
         sweep_by_traffic()

@@ -42,6 +42,12 @@ class ErrorClaim(Claim):
         self._session = Session.begin(request)
 
     def end(self, ending: Ending) -> bool:
+        """
+        Keep a final failure, or that a redriven task has succeeded.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached.
+        """
         if ending.succeeded:
             write = self._note_recovery
         elif ending.final:

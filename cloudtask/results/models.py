@@ -32,6 +32,7 @@ class PrimaryManager(models.Manager[_M]):
     """
 
     def get_queryset(self) -> models.QuerySet[_M]:
+        """All rows, in the database that is written to."""
         rows = super().get_queryset()
         return rows.using(self._db or router.db_for_write(TaskRecord))
 

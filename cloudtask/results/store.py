@@ -33,13 +33,20 @@ class DatabaseStore(ResultStore):
     keeps = True
 
     def alias(self) -> str:
+        """The database that the rows of tasks are written to."""
         return get_alias()
 
     def add(self, payload: Payload, task: OutgoingTask) -> None:
+        """Insert the row of a task that is to be sent."""
         with explain_missing_tables():
             add_row(payload, task)
 
     def unsent(self, ids: Collection[str]) -> Collection[str]:
+        """
+        Those of these tasks that are committed and to be sent.
+
+        Empty if the database does not tell: the sweeper sends them later.
+        """
         try:
             unsent = select_unsent(ids)
             return ask(lambda: set(unsent.values_list("pk", flat=True)))
@@ -48,6 +55,7 @@ class DatabaseStore(ResultStore):
             return ()
 
     def sent(self, names: Mapping[str, str]) -> None:
+        """Note the names of tasks. What cannot be noted is logged."""
         try:
             note_sent(names)
         except Error as error:
@@ -58,6 +66,7 @@ class DatabaseStore(ResultStore):
             )
 
     def drop(self, payload: Payload) -> None:
+        """Delete the row of a task, unless it was sent."""
         try:
             drop_row(payload.id)
         except Error as error:
@@ -66,9 +75,11 @@ class DatabaseStore(ResultStore):
                 raise
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
+        """See ResultStore.find()."""
         return find_result(id)
 
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
+        """Claim a task by a lease. See ResultStore.claim()."""
         return claim_task(payload, request)
 
 
@@ -76,7 +87,9 @@ class ErrorStore(ResultStore):
     """Rows of tasks that failed for good, and of no others."""
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
+        """See ResultStore.find(). Only tasks that failed are known."""
         return find_result(id)
 
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
+        """Let every attempt run, and keep it if it fails for good."""
         return ErrorClaim(payload, request)

@@ -60,6 +60,7 @@ class TaskActions(_ModelAdmin):
     def has_delete_permission(
         self, request: HttpRequest, obj: TaskRecord | None = None
     ) -> bool:
+        """Whether the user may delete tasks; a given one has to be over."""
         # Without its row, a task that is not over would run unseen.
         if obj is not None and obj.status not in FINISHED:
             return False
@@ -128,11 +129,13 @@ class TaskActions(_ModelAdmin):
     def delete_queryset(
         self, request: HttpRequest, queryset: QuerySet[TaskRecord]
     ) -> None:
+        """Delete tasks, if they are still as they were selected."""
         pruning.delete(queryset)
 
     def get_deleted_objects(
         self, objs: Iterable[TaskRecord], request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """List the tasks themselves, to be confirmed, and not their errors."""
         # Django's own reads all errors of all tasks, to list them.
         tasks = [str(row) for row in objs]
         return tasks, {str(self.opts.verbose_name_plural): len(tasks)}, set(), []

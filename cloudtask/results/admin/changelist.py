@@ -64,6 +64,7 @@ class TaskList(ChangeList):
     """The list, without what only the page of one task shows."""
 
     def get_queryset(self, *args: Any, **kwargs: Any) -> Any:
+        """The rows of a page, without their long columns."""
         rows = super().get_queryset(*args, **kwargs)
         # A page of large tasks would be a hundred megabytes.
         return rows.defer("body", "return_value")
@@ -74,6 +75,7 @@ class CappedPaginator(_Paginator):
 
     @cached_property
     def count(self) -> int:
+        """How many rows there are, up to the limit."""
         return count_up_to_limit(self.object_list)
 
 
@@ -90,21 +92,27 @@ class ColumnFilter(admin.SimpleListFilter):
     def lookups(
         self, request: HttpRequest, model_admin: Any
     ) -> Iterable[tuple[str, str]]:
+        """Offer the values that the column holds, up to a limit."""
         using = model_admin.get_queryset(request).db
         values = list_values(self.parameter_name, MAX_CHOICES, using)
         return [(value, value) for value in values]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Select the rows that hold what was chosen."""
         if self.value() is None:
             return queryset
         return queryset.filter(**{self.parameter_name: self.value()})
 
 
 class QueueFilter(ColumnFilter):
+    """Offers the queues of the tasks that are kept."""
+
     title = parameter_name = "queue"
 
 
 class PathFilter(ColumnFilter):
+    """Offers the paths of the tasks that are kept."""
+
     title = parameter_name = "path"
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 @admin.register(TaskRecord)
 class TaskAdmin(TaskActions):
+    """The list of tasks, the page of one, and the actions on them."""
+
     list_display = (
         "path",
         "status",
@@ -103,19 +105,28 @@ class TaskAdmin(TaskActions):
         css: ClassVar = {"all": ["cloudtask_results/admin.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        """False: tasks are added by the code that enqueues them."""
         return False
 
     def has_change_permission(
         self, request: HttpRequest, obj: TaskRecord | None = None
     ) -> bool:
+        """False: tasks are changed by their attempts and by actions."""
         return False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The list that defers long columns."""
         return TaskList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """
+        Show the list with counts, and refuse actions that are not allowed.
+
+        Raises:
+            PermissionDenied: The user may not do what was asked for.
+        """
         asked = {*request.POST.getlist("action")} & {*self.actions}
         if not asked <= {*self.get_actions(request)}:
             # Django's form would say that no action was selected.
@@ -139,21 +150,25 @@ class TaskAdmin(TaskActions):
         ]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow what the page itself links to, and nothing else."""
         # Django allows all columns, with all that they may be compared by: so
         # what a page hides could be guessed, letter by letter.
         return lookup in LOOKUPS
 
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
+        """Allow no column but the id to find a task by."""
         return to_field == self.opts.pk.name
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> TaskRecord | None:
+        """Find a task by its id, with or without hyphens."""
         return super().get_object(request, as_id(object_id), from_field)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[TaskRecord], search_term: str
     ) -> tuple[QuerySet[TaskRecord], bool]:
+        """Search by id, by a part of the path, or by a name at Cloud Tasks."""
         return search(queryset, search_term), False
 
     @admin.display(description="progress")

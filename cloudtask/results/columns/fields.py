@@ -42,6 +42,7 @@ class AnyCharField(_Text, models.CharField):  # type: ignore[type-arg]
     """A short text. If escapes make it too long, it is cut."""
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        """Cut what has become too long by escaping."""
         stored = super().get_db_prep_save(value, connection)
         if isinstance(value, str) and stored != value:
             return stored[: self.max_length]
@@ -67,14 +68,18 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
     """
 
     def from_db_value(self, value: str | None, *args: Any) -> Any:
+        """Read JSON. NULL is None."""
         return None if value is None else json.loads(value)
 
     def get_prep_value(self, value: Any) -> str | None:
+        """Write JSON. None is NULL."""
         return None if value is None else json.dumps(value)
 
     def value_to_string(self, obj: models.Model) -> str:
+        """Write JSON into a fixture."""
         # Without it, only numbers and None would survive in fixtures.
         return json.dumps(self.value_from_object(obj))
 
     def to_python(self, value: Any) -> Any:
+        """Read JSON, as a fixture has it."""
         return json.loads(value) if isinstance(value, str) else value

@@ -28,6 +28,7 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
     """
 
     def to_python(self, value: Any) -> Any:
+        """Read a moment; a naive one is in the time zone of the settings."""
         moment = super().to_python(value)
         if moment is None:
             return None
@@ -45,6 +46,7 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
     def get_db_prep_value(
         self, value: Any, connection: Any, prepared: bool = False
     ) -> Any:
+        """Convert a moment to UTC, naive where the database knows no zones."""
         moment = value if prepared else self.get_prep_value(value)
         if isinstance(moment, datetime):
             moment = moment.astimezone(UTC)
@@ -55,6 +57,7 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]
     def from_db_value(
         self, value: datetime | None, expression: Any, connection: Any
     ) -> datetime | None:
+        """Read what is stored as UTC."""
         if value is None:
             return None
         if not _has_zones(connection):
@@ -71,6 +74,7 @@ class Now(functions.Now):
     output_field = MomentField()
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Ask MySQL and MariaDB for UTC."""
         # CURRENT_TIMESTAMP is in the time zone of the server.
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 

@@ -54,6 +54,7 @@ def read_rate(text: str) -> float:
 
 
 def add_dry_run(parser: ArgumentParser) -> None:
+    """Add the option `--dry-run`."""
     parser.add_argument(
         "--dry-run", action="store_true", help="say how many, and change nothing"
     )

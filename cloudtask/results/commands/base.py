@@ -18,6 +18,7 @@ class ResultsAction(Action):
     """An action that says how to make the tables, where there are none."""
 
     def handle(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """Run the action. See Action.handle()."""
         with explain_missing_tables():
             self.run(options, stdout)
 

@@ -36,6 +36,7 @@ class CancelAction(ResultsAction):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add options that choose tasks."""
         add_choices(parser)
         parser.add_argument(
             "--status",
@@ -48,6 +49,12 @@ class CancelAction(ResultsAction):
         add_dry_run(parser)
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """
+        Cancel the tasks, and show how many there were.
+
+        Raises:
+            CommandError: Nothing is chosen.
+        """
         if not has_choice(options):
             raise CommandError("Say which tasks: --id, --path, --queue or --status.")
         rows = select_cancellable(select_rows(options))

@@ -26,6 +26,7 @@ class PruneAction(ResultsAction):
     description = "Deletes what is known of tasks that have finished long ago."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the ages, and `--dry-run`."""
         parser.add_argument(
             "--older-than",
             type=read_age,
@@ -43,6 +44,7 @@ class PruneAction(ResultsAction):
         add_dry_run(parser)
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """Delete old tasks in chunks, and show how many there were."""
         now = clock.now()
         rows = pruning.select_prunable(
             now - options["older_than"], now - options["failed_older_than"]

@@ -38,6 +38,7 @@ class RedriveAction(ResultsAction):
     description = "They are sent again as they were, with all their attempts."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add options that choose tasks, and the rate."""
         add_choices(parser)
         parser.add_argument(
             "--failed-within",
@@ -60,6 +61,7 @@ class RedriveAction(ResultsAction):
         add_dry_run(parser)
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """Send failed tasks again, no faster than the rate allows."""
         rows = _select(options)
         count = rows.count()
         if options["dry_run"]:

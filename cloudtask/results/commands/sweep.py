@@ -26,6 +26,7 @@ class SweepAction(ResultsAction):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the limit, and `--once`."""
         parser.add_argument(
             "--limit",
             type=read_limit,
@@ -36,6 +37,7 @@ class SweepAction(ResultsAction):
         parser.add_argument("--once", action="store_true", help="make one pass only")
 
     def run(self, options: Mapping[str, Any], stdout: OutputWrapper) -> None:
+        """Sweep until nothing is left, or once, and say what was done."""
         total = Swept()
         while True:
             swept = sweep(options["limit"])

@@ -38,6 +38,7 @@ class Placeholder(Expression):
         self.name = name
 
     def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a placeholder whose parameter is this object."""
         return "%s", [self]
 
 
