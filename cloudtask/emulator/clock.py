@@ -34,6 +34,7 @@ class Clock:
         return self._offset
 
     def now(self) -> int:
+        """What time it is, in microseconds since the epoch."""
         self._latest = max(self._latest, self._real_time() + self._offset)
         return self._latest
 

@@ -94,6 +94,7 @@ class Runtime:
             self._running = stack.pop_all()
 
     async def stop(self) -> None:
+        """Stop what start() has started, in the reverse order."""
         await self._running.aclose()
 
     async def _open(self, stack: AsyncExitStack) -> Commits:

@@ -63,6 +63,7 @@ class RestFace:
         self._service = service
 
     async def answer(self, request: web.Request) -> web.Response:
+        """Answer a request: what the method returned, or a refusal as JSON."""
         try:
             return _response(await self._carry_out(request))
         except ApiError as error:

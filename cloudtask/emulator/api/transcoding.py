@@ -50,6 +50,15 @@ class Route:
     body: str | None  # The field that the body is; "*" is the whole request.
 
     def serves(self, verb: str, segments: tuple[str, ...], action: str) -> bool:
+        """
+        Whether a request is for this method.
+
+        Args:
+            verb: Its HTTP method.
+            segments: Its path, without the action.
+            action: What stands behind the last colon of the path; empty if
+                nothing does.
+        """
         return (
             (self.verb, self.action) == (verb, action)
             and len(self.segments) == len(segments)

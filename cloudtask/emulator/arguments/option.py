@@ -34,9 +34,11 @@ class Option:
 
     @property
     def variable(self) -> str:
+        """The environment variable that has the same meaning."""
         return PREFIX + self.flag.removeprefix("--").upper().replace("-", "_")
 
     def add_to(self, group: argparse._ArgumentGroup) -> None:
+        """Add the option to a group of a parser."""
         # What is not given is left out, so that it can be looked up elsewhere.
         keywords: dict[str, Any] = {"dest": self.dest, "default": argparse.SUPPRESS}
         if self.form == "switch":

@@ -23,6 +23,7 @@ _SWITCH = {
 
 
 def read_port(text: str) -> int:
+    """Read a port, from 0 to 65535."""
     if not (text.isascii() and text.isdigit() and int(text) <= HIGHEST_PORT):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a port from 0 to {HIGHEST_PORT}."
@@ -31,6 +32,7 @@ def read_port(text: str) -> int:
 
 
 def read_duration(text: str) -> timedelta:
+    """Read a number of seconds that is not negative."""
     try:
         duration = timedelta(seconds=float(text))
     except (ValueError, OverflowError):
@@ -41,6 +43,7 @@ def read_duration(text: str) -> timedelta:
 
 
 def read_count(text: str) -> int:
+    """Read a number of concurrent dispatches."""
     most = MAX_CONCURRENT_DISPATCHES
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}.")
@@ -48,6 +51,7 @@ def read_count(text: str) -> int:
 
 
 def read_queue(text: str) -> str:
+    """Read the declaration of a queue, which stays a text."""
     try:
         parse_queue(text)
     except ValueError as error:
@@ -56,6 +60,7 @@ def read_queue(text: str) -> str:
 
 
 def read_switch(text: str) -> bool:
+    """Read "on", "off" or another word for one of them."""
     if text.lower() not in _SWITCH:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither on nor off: {', '.join(_SWITCH)}."
@@ -64,6 +69,7 @@ def read_switch(text: str) -> bool:
 
 
 def read_url(text: str) -> str:
+    """Read an http or https URL. Slashes at its end are dropped."""
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -77,5 +83,6 @@ def read_url(text: str) -> str:
 
 
 def read_address(text: str) -> str:
+    """Read a URL whose scheme may be left out, as in HOST:PORT."""
     # Some emulators take HOST:PORT there, others a URL.
     return read_url(text if "://" in text else f"http://{text}")

@@ -20,8 +20,10 @@ class Facts:
         self._file = file
 
     def get(self, key: str) -> bytes | None:
+        """The value that is kept under a name; None if there is none."""
         row = self._file.read("SELECT value FROM facts WHERE key = ?", key).fetchone()
         return None if row is None else row[0]
 
     def keep(self, key: str, value: bytes) -> None:
+        """Keep a value under a name, in place of the one before."""
         self._file.write("INSERT OR REPLACE INTO facts VALUES (?, ?)", key, value)

@@ -75,10 +75,12 @@ class StoreFile:
         return self._connection.in_transaction
 
     def commit(self) -> None:
+        """Keep everything since the last commit, or raise sqlite3.Error."""
         if self.is_dirty:
             self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
+        """Undo everything since the last commit."""
         # A full disk may have rolled it back already.
         if self.is_dirty:
             self._connection.execute("ROLLBACK")

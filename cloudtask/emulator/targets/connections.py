@@ -72,6 +72,7 @@ class AnswerHandler(ResponseHandler):
     _body: StreamReader | None = None  # None if the answer has none.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the address that this is connected to."""
         super().connection_made(transport)
         # None if it was closed meanwhile.
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
@@ -82,6 +83,7 @@ class AnswerHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
+        """Pass on what belongs to the answer, and close after it."""
         # What the parser refuses goes with all that it was given at once, so a
         # head is given to it line by line.
         start = 0

@@ -29,4 +29,5 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
+        """Whether the target has answered with a status of 2xx."""
         return self.status is not None and 200 <= self.status <= 299

@@ -83,6 +83,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        """Resolve a name, or raise ForbiddenTarget."""
         results = await self._resolver.resolve(host, port, family)
         # Checked here and not before: these very addresses are connected to.
         for result in results:
@@ -90,6 +91,7 @@ class GuardedResolver(AbstractResolver):
         return results
 
     async def close(self) -> None:
+        """Close the resolver that does the work."""
         await self._resolver.close()
 
 

@@ -18,6 +18,7 @@ _TASK_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/queues/[^/]+)/tasks/([
 
 
 def is_queue_id(text: str) -> bool:
+    """Whether a text is well formed as the last part of a queue's name."""
     return _QUEUE_ID.fullmatch(text) is not None
 
 
@@ -58,5 +59,11 @@ def split_task_name(name: str) -> tuple[str, str]:
 
 
 def check_task_id(task_id: str) -> None:
+    """
+    Check the last part of a task's name.
+
+    Raises:
+        ApiError: It is malformed.
+    """
     if _TASK_ID.fullmatch(task_id) is None:
         raise refusals.bad_task_id(task_id)

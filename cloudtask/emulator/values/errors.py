@@ -36,19 +36,23 @@ class ApiError(Exception):
 
 
 def invalid_argument(message: str, details: Sequence[Any] = ()) -> ApiError:
+    """The request is malformed. The message says what is wrong with it."""
     return ApiError(code_pb2.INVALID_ARGUMENT, message, details)
 
 
 def bad_parent() -> ApiError:
+    """The parent of a request is malformed."""
     # Unconfirmed: nobody recorded a parent with a project but no location.
     return invalid_argument("Invalid resource field value in the request.")
 
 
 def entity_not_found() -> ApiError:
+    """The thing that a request names does not exist."""
     return ApiError(code_pb2.NOT_FOUND, "Requested entity was not found.")
 
 
 def store_failed(reason: str) -> ApiError:
+    """The store cannot be written."""
     return ApiError(
         code_pb2.UNAVAILABLE,
         f"The emulator cannot write its store; nothing of this call is kept: {reason}",
@@ -56,6 +60,7 @@ def store_failed(reason: str) -> ApiError:
 
 
 def unknown_field(path: str) -> ApiError:
+    """An update mask names what the message has no field for."""
     return invalid_argument(f"Invalid update mask: {quote(path)} is not a field.")
 
 

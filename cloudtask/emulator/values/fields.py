@@ -54,6 +54,7 @@ def replace(target: Any, source: Any, path: str) -> None:
 
 
 def is_list_of_messages(field: Any) -> bool:
+    """Whether a field holds any number of messages."""
     # A message is either there or not, unless there can be several.
     return field.message_type is not None and not field.has_presence
 

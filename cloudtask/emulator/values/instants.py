@@ -30,10 +30,12 @@ def write(message: Any, microseconds: int) -> None:
 
 
 def from_timedelta(duration: timedelta) -> int:
+    """Convert a duration to microseconds."""
     return duration // _MICROSECOND
 
 
 def from_datetime(moment: datetime) -> int:
+    """Convert an aware moment to microseconds since the epoch."""
     return (moment - _EPOCH) // _MICROSECOND
 
 

@@ -15,6 +15,7 @@ _LOCATION_PATH = re.compile(rf"projects/{PROJECT}/locations/{LOCATION}")
 
 
 def is_location_path(text: str) -> bool:
+    """Whether a text is `projects/PROJECT/locations/LOCATION`."""
     return _LOCATION_PATH.fullmatch(text) is not None
 
 

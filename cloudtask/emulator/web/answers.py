@@ -30,6 +30,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 def json_response(content: Any, status: int = 200) -> web.Response:
+    """An answer that no cache keeps."""
     return web.json_response(content, status=status, headers=_NO_STORE)
 
 
@@ -40,14 +41,17 @@ def error_response(error: ApiError) -> web.Response:
 
 
 def forbidden(message: str) -> ApiError:
+    """The caller may not do this."""
     return ApiError(code_pb2.PERMISSION_DENIED, message)
 
 
 def not_found(message: str) -> ApiError:
+    """There is nothing of this name."""
     return ApiError(code_pb2.NOT_FOUND, message)
 
 
 def too_late(message: str) -> ApiError:
+    """What the caller waited for did not happen in time."""
     return ApiError(code_pb2.DEADLINE_EXCEEDED, message)
 
 

@@ -61,6 +61,7 @@ class DecodedBody:
     call: Call | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """What the body holds, as JSON."""
         return asdict(self)
 
 

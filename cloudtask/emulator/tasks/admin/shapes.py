@@ -24,6 +24,7 @@ _View = tasks_v2.Task.View
 
 
 def queue_json(queue: QueueView) -> dict[str, Any]:
+    """A queue with its figures, as JSON."""
     limits = queue.message.rate_limits
     return {
         "path": queue.path,

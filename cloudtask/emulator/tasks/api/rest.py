@@ -19,6 +19,7 @@ class RestTasks:
         self._api = api
 
     def find_call(self, verb: str, path: str) -> Call:
+        """Return what a request calls. See RouteTable.find_call()."""
         return ROUTES.find_call(verb, path)
 
     async def carry_out(

@@ -38,6 +38,7 @@ class Flights:
 
     @property
     def are_stranded(self) -> bool:
+        """Whether any task is stranded."""
         return bool(self._stranded)
 
     def start(self, flight: Flight) -> int:
@@ -54,6 +55,7 @@ class Flights:
         return flight
 
     def commit(self) -> None:
+        """Forget what a rollback would have to undo."""
         self._started.clear()
         self._landed.clear()
 

@@ -33,12 +33,14 @@ class RecentCount:
         self._by_second: dict[int, int] = {}
 
     def add(self, now: int) -> None:
+        """Count one more at `now`, in microseconds since the epoch."""
         second = now // SECOND
         if second not in self._by_second:
             self._forget(second)
         self._by_second[second] = self._by_second.get(second, 0) + 1
 
     def total(self, now: int) -> int:
+        """How many there were in the minute that ends with `now`."""
         self._forget(now // SECOND)
         return sum(self._by_second.values())
 
@@ -93,6 +95,7 @@ class LiveQueue:
 
     @property
     def path(self) -> str:
+        """The queue's full resource name."""
         return self.row.path
 
     @property
@@ -107,6 +110,7 @@ class LiveQueue:
 
     @property
     def is_running(self) -> bool:
+        """Whether the queue sends its tasks: its state is RUNNING."""
         state: int = self.message.state
         return state == queues.RUNNING
 
@@ -175,6 +179,7 @@ class LiveQueue:
         self._overview.change(self)
 
     def figures(self, store: Store, now: int) -> QueueFigures:
+        """The figures of the queue, as of `now`."""
         return QueueFigures(
             depth=self.depth,
             in_flight=self.in_flight,
@@ -226,6 +231,7 @@ class LiveQueues:
         return [self._by_path[path] for path in sorted(self._by_path)]
 
     def get(self, path: str) -> LiveQueue | None:
+        """The queue of a path; None if there is none."""
         return self._by_path.get(path)
 
     def require(self, path: str) -> LiveQueue:
@@ -236,9 +242,11 @@ class LiveQueues:
         return queue
 
     def add(self, row: QueueRow) -> None:
+        """Take up a queue that was stored and has no tasks."""
         self._by_path[row.path] = LiveQueue(row, depth=0, overview=self.overview)
 
     def remove(self, queue: LiveQueue) -> None:
+        """Forget a queue, whose row and tasks are deleted elsewhere."""
         del self._by_path[queue.path]
         self.overview.remove(queue)
 

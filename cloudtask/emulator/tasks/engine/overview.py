@@ -50,6 +50,7 @@ class Overview(Generic[S]):
         self._changed[queue] = None
 
     def remove(self, queue: S) -> None:
+        """Forget a queue and its tasks."""
         self.pending -= queue.depth
         self._changed.pop(queue, None)
         self._wakes.pop(queue, None)

@@ -78,6 +78,12 @@ class QueueMethods:
             self.update(message, ("rate_limits", "retry_config"), now)
 
     def get(self, path: str) -> Any:
+        """
+        The message of a queue.
+
+        Raises:
+            ApiError: The path is malformed, or there is no such queue.
+        """
         names.check_queue_path(path)
         return self._live.require(path).message
 
@@ -87,6 +93,12 @@ class QueueMethods:
         return path in self._live
 
     def figures(self, path: str, now: int) -> QueueFigures:
+        """
+        The figures of a queue, as of `now`.
+
+        Raises:
+            ApiError: There is no such queue.
+        """
         return self._live.require(path).figures(self._store, now)
 
     def list(
@@ -160,9 +172,21 @@ class QueueMethods:
         return message
 
     def pause(self, path: str, now: int) -> Any:
+        """
+        Have a queue send nothing until it is resumed.
+
+        Raises:
+            ApiError: There is no such queue.
+        """
         return self._set_state(path, queues.PAUSED, now)
 
     def resume(self, path: str, now: int) -> Any:
+        """
+        Have a queue send its tasks again.
+
+        Raises:
+            ApiError: There is no such queue.
+        """
         return self._set_state(path, queues.RUNNING, now)
 
     def _add(self, message: Any) -> Any:

@@ -48,6 +48,7 @@ class Attempt:
 
     @property
     def task_id(self) -> str:
+        """The last part of the task's name."""
         return locations.last_part(self.name)
 
     @property
@@ -63,6 +64,16 @@ def make_attempt(
     verdict: Verdict,
     now: int,
 ) -> Attempt:
+    """
+    Make the record of a dispatch.
+
+    Args:
+        dispatch: What was sent.
+        headers: Sent with it.
+        answer: What came of it.
+        verdict: What becomes of the task.
+        now: When the answer came, in microseconds since the epoch.
+    """
     retry_at = verdict.retry_at
     return Attempt(
         name=dispatch.task,
@@ -98,6 +109,7 @@ class Journal:
 
     @property
     def attempts(self) -> list[Attempt]:
+        """All attempts that are kept, the oldest first."""
         with self._changed:
             return list(self._attempts)
 
@@ -115,6 +127,7 @@ class Journal:
 
     @property
     def pending(self) -> int:
+        """How many tasks are not finished."""
         with self._changed:
             return self._pending
 

@@ -15,6 +15,14 @@ class BlockedNames:
         self._file = file
 
     def block(self, queue: int, task_id: str, expires: int) -> None:
+        """
+        Block the name of a task.
+
+        Args:
+            queue: Number of its queue.
+            task_id: The last part of the name.
+            expires: Until when, in microseconds since the epoch.
+        """
         self._file.write(
             "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)",
             *(queue, task_id, expires),

@@ -39,6 +39,7 @@ class QueueTable:
             yield QueueRow(number, path, lane, _parse_queue(message))
 
     def add(self, path: str, message: Any) -> QueueRow:
+        """Keep a new queue, and lift the block of its name."""
         lane = self._lanes.next_lane()
         cursor = self._file.write(
             "INSERT INTO queues (path, lane, message) VALUES (?, ?, ?)",
@@ -48,6 +49,7 @@ class QueueTable:
         return QueueRow(cursor.lastrowid or 0, path, lane, message)
 
     def update(self, queue: int, message: Any) -> None:
+        """Replace the message of a queue, which is given by its number."""
         self._file.write(
             "UPDATE queues SET message = ? WHERE id = ?",
             *(message.SerializeToString(), queue),
@@ -75,14 +77,17 @@ class QueueTable:
         return QueueRow(queue.id, queue.path, lane, queue.message)
 
     def end_of_block(self, path: str) -> int | None:
+        """Until when a name is blocked, in microseconds; None if it is not."""
         return self._file.read_number(
             "SELECT expires FROM queue_tombstones WHERE path = ?", path
         )
 
     def policy(self, path: str) -> bytes:
+        """The serialized policy of a queue; empty if it has none."""
         query = "SELECT policy FROM queues WHERE path = ?"
         policy: bytes = self._file.read(query, path).fetchone()[0]
         return policy
 
     def keep_policy(self, path: str, policy: bytes) -> None:
+        """Replace the serialized policy of a queue."""
         self._file.write("UPDATE queues SET policy = ? WHERE path = ?", policy, path)

@@ -28,6 +28,16 @@ class TaskTable:
     def add(
         self, lane: int, task_id: str, created: int, due: int, message: bytes
     ) -> None:
+        """
+        Keep a new task.
+
+        Args:
+            lane: The lane that it is put into.
+            task_id: The last part of its name.
+            created: When, in microseconds since the epoch.
+            due: When it is to be sent.
+            message: The task, serialized.
+        """
         self._file.write(
             "INSERT INTO tasks (lane, task_id, created, due, message) "
             "VALUES (?, ?, ?, ?, ?)",
@@ -35,6 +45,7 @@ class TaskTable:
         )
 
     def find(self, queue: QueueRow, task_id: str) -> StoredTask | None:
+        """The task of a queue by the last part of its name, if it is there."""
         row = self._file.read(
             f"SELECT {_COLUMNS} FROM tasks WHERE lane = ? AND task_id = ?",  # noqa: S608
             *(queue.lane, task_id),
@@ -61,6 +72,7 @@ class TaskTable:
             yield _read_task(queue.path, row)
 
     def contains(self, lane: int, task_id: str) -> bool:
+        """Whether a lane has a task of this name."""
         query = "SELECT id FROM tasks WHERE lane = ? AND task_id = ?"
         return self._file.read_number(query, lane, task_id) is not None
 
@@ -83,6 +95,7 @@ class TaskTable:
         )
 
     def count(self, lane: int) -> int:
+        """How many tasks a lane has."""
         return (
             self._file.read_number("SELECT count(*) FROM tasks WHERE lane = ?", lane)
             or 0
@@ -98,9 +111,11 @@ class TaskTable:
         )
 
     def reschedule(self, number: int, due: int) -> None:
+        """Change when a task is due, in microseconds since the epoch."""
         self._file.write("UPDATE tasks SET due = ? WHERE id = ?", due, number)
 
     def remove(self, number: int) -> None:
+        """Remove a task that is finished or deleted, by its number."""
         self._file.write("DELETE FROM tasks WHERE id = ?", number)
 
     def correct_in_flight(self, number: int, in_flight: int) -> None:
