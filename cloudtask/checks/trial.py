@@ -123,6 +123,7 @@ class _Trial:
         self._needs_database = False
 
     def run(self) -> Reply:
+        """Send it under WSGI, and under ASGI if something stops it there."""
         set_script_prefix(f"{self._dispatch.mount}/")
         for connection in connections.all():
             connection.ensure_connection = self._refuse  # type: ignore[method-assign]
@@ -191,6 +192,7 @@ class _Handler(BaseHandler):
         self.fate = Fate.STOPPED
 
     def respond(self) -> HttpResponseBase:
+        """Send the dispatch through the middleware, and return the answer."""
         dispatch = self.dispatch
         self.load_middleware()
         headers = {
@@ -218,6 +220,7 @@ class _Handler(BaseHandler):
         return self.get_response(WSGIRequest(environ))
 
     def resolve_request(self, request: HttpRequest) -> Any:
+        """Find the view of a request, with a refusal in its place."""
         try:
             match = super().resolve_request(request)
         except Resolver404:
@@ -243,6 +246,7 @@ class _AsyncHandler(_Handler):
     """As under ASGI."""
 
     def respond(self) -> HttpResponseBase:
+        """See _Handler.respond()."""
         dispatch = self.dispatch
         self.load_middleware(is_async=True)
         scope = {

@@ -133,6 +133,7 @@ class _Server:
         self._pause = (0.0, "")
 
     def ask(self, key: str) -> str | None:
+        """See ask_metadata()."""
         with self._lock:
             if key in self._answers or self._is_absent:
                 return self._answers.get(key)

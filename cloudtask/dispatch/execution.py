@@ -146,14 +146,17 @@ class _InPlace:
     def ask(
         self, attempt: Attempt, question: Callable[..., _T], *args: Any
     ) -> Awaitable[_T]:
+        """See _Steps.ask()."""
         return _Done(question(*args))
 
     def start(self, attempt: Attempt) -> Awaitable[None]:
+        """See _Steps.start()."""
         for observer in attempt.observers:
             observer.starting(attempt)
         return _NOTHING
 
     def call(self, attempt: Attempt) -> Awaitable[Any]:
+        """Call the function here, on a loop of its own if it is async."""
         payload = attempt.payload
         return _Done(
             calling.call(attempt.definition, *attempt.arguments(), **payload.kwargs)
@@ -162,6 +165,7 @@ class _InPlace:
     def end(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> Awaitable[None]:
+        """See _Steps.end()."""
         for observer in attempt.observers:
             observer.ended(attempt, outcome, error)
         return _NOTHING
@@ -178,15 +182,18 @@ class _OnLoop:
     async def ask(
         self, attempt: Attempt, question: Callable[..., _T], *args: Any
     ) -> _T:
+        """Ask in a thread, unless the store keeps nothing."""
         if attempt.store is NO_STORE:
             return question(*args)
         return await self._deferral.in_thread(partial(question, *args))
 
     async def start(self, attempt: Attempt) -> None:
+        """See _Steps.start()."""
         for observer in attempt.observers:
             await observer.astarting(attempt)
 
     async def call(self, attempt: Attempt) -> Any:
+        """Await an async function here, and call any other in a thread."""
         definition, arguments = attempt.definition, attempt.arguments()
         kwargs = attempt.payload.kwargs
         if not definition.is_async:
@@ -199,6 +206,7 @@ class _OnLoop:
     async def end(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
+        """See _Steps.end()."""
         for observer in attempt.observers:
             await observer.aended(attempt, outcome, error)
 

@@ -170,6 +170,7 @@ class _Stopping:
             signal.signal(number, handler)
 
     def wait(self) -> None:
+        """Wait for the first signal."""
         self._received.get()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

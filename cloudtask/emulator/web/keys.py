@@ -21,10 +21,13 @@ def add_routes(app: web.Application, issuer: TokenIssuer) -> None:
 
 
 class _KeyPages:
+    """Answers for the keys of an issuer."""
+
     def __init__(self, issuer: TokenIssuer) -> None:
         self._issuer = issuer
 
     async def configuration(self, request: web.Request) -> web.Response:
+        """The issuer as OpenID Connect describes one."""
         return _json(
             {
                 "issuer": self._issuer.issuer,
@@ -40,9 +43,11 @@ class _KeyPages:
         )
 
     async def key_set(self, request: web.Request) -> web.Response:
+        """The public keys as a JSON Web Key Set."""
         return _json(self._issuer.key_set())
 
     async def certificates(self, request: web.Request) -> web.Response:
+        """The public keys as certificates, by their ids."""
         return _json(self._issuer.certificates())
 
 

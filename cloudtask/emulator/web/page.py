@@ -35,6 +35,7 @@ class _StaticFile:
         self._tag = hashlib.sha256(self._content).hexdigest()[:16]
 
     async def answer(self, request: web.Request) -> web.Response:
+        """Answer with the file, or that the browser's copy is current."""
         headers = {"Cache-Control": "no-cache", "ETag": f'"{self._tag}"'}
         if any(known.value == self._tag for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)

@@ -20,6 +20,7 @@ class _Text:
     style = PYTHON
 
     def db_parameters(self, connection: Any) -> Any:
+        """The column's type, with a collation that loses nothing."""
         parameters = super().db_parameters(connection)  # type: ignore[misc]
         if connection.vendor == "mysql":
             # The default collation ignores case and spaces at the end, and may
@@ -31,6 +32,7 @@ class _Text:
     def get_db_prep_value(
         self, value: Any, connection: Any, prepared: bool = False
     ) -> Any:
+        """Escape characters that the database has no room for."""
         parent: Any = super()
         value = parent.get_db_prep_value(value, connection, prepared)
         if isinstance(value, str):

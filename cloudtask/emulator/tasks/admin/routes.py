@@ -86,11 +86,13 @@ class _Tasks:
         self._instrument = instrument
 
     async def queues(self, request: web.Request) -> web.Response:
+        """All queues with their figures."""
         parameters.read_query(request, ())
         views = self._instrument.queues()
         return json_response({"queues": [shapes.queue_json(view) for view in views]})
 
     async def page(self, request: web.Request) -> web.Response:
+        """A page of a queue's tasks."""
         given = parameters.read_query(
             request, ("queue", "page_size", "page_token", "response_view")
         )
@@ -108,6 +110,7 @@ class _Tasks:
         return json_response({"tasks": shown, "next_page_token": token})
 
     async def task(self, request: web.Request) -> web.Response:
+        """One task with its attempts."""
         is_full = _is_full(parameters.read_query(request, ("response_view",)))
         name = request.match_info["name"]
         task = self._engine.tasks.get(name, self._instrument.clock.now())
@@ -117,6 +120,7 @@ class _Tasks:
         return json_response({**shown, "attempts": attempts})
 
     async def attempts(self, request: web.Request) -> web.Response:
+        """Attempts, of one queue or task if the request says so."""
         given = parameters.read_query(request, ("queue", "task", "limit", "after"))
         limit = _page_size(given, "limit")
         attempts = self._list_attempts(given)
@@ -152,10 +156,12 @@ class _Control:
         self._instrument = instrument
 
     async def clock(self, request: web.Request) -> web.Response:
+        """The emulator's time."""
         parameters.read_query(request, ())
         return json_response(self._describe_clock())
 
     async def advance(self, request: web.Request) -> web.Response:
+        """Move the clock, and send what becomes due on the way."""
         given = await parameters.read_json(request, (*_UNITS, "timeout"))
         duration = _microseconds(given)
         return await self._run(
@@ -163,20 +169,24 @@ class _Control:
         )
 
     async def drain(self, request: web.Request) -> web.Response:
+        """Send what is due, until nothing is."""
         given = await parameters.read_json(request, ("timeout",))
         return await self._run(self._instrument.drain, given)
 
     async def reset(self, request: web.Request) -> web.Response:
+        """Begin again with the declared queues."""
         await parameters.read_json(request, ())
         await self._instrument.reset()
         return json_response(self._describe_clock())
 
     async def faults(self, request: web.Request) -> web.Response:
+        """The faults that are in force."""
         parameters.read_query(request, ())
         faults = [fault.to_dict() for fault in self._instrument.faults]
         return json_response({"faults": faults})
 
     async def add_fault(self, request: web.Request) -> web.Response:
+        """Put a fault in force, and answer with its number."""
         given = await parameters.read_json(request)
         try:
             fault = Fault.from_dict(given)
@@ -186,10 +196,12 @@ class _Control:
         return json_response(added.to_dict(), 201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:
+        """Remove all faults."""
         self._instrument.clear_faults()
         return json_response({})
 
     async def remove_fault(self, request: web.Request) -> web.Response:
+        """Remove a fault by its number."""
         number = int(request.match_info["id"])
         if not self._instrument.remove_fault(number):
             raise not_found(f"There is no fault {number}. It may be used up.")

@@ -112,6 +112,7 @@ class _Parser:
         self._depth = 0
 
     def parse(self) -> Predicate:
+        """Return what all of the tokens say."""
         predicate = self._conjunction()
         self._take("AND, OR or the end", "end")
         return predicate
