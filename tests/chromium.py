@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pytest
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium")
 
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no `chromium` on the PATH"
+    CHROMIUM is None or find_spec("playwright") is None,
+    reason="there is no `chromium` on the PATH, or no playwright",
 )
 
 #: Milliseconds after which a test gives the browser up.
