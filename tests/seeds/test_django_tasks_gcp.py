@@ -13,7 +13,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from cloudtask.auth import Authenticator
 from tests.seeds.project import ORIGIN, Project, claims_of
 
 EMAIL = "django@gcp-project.iam.gserviceaccount.com"
@@ -198,6 +197,4 @@ def test_authentication(project: Project, key: dict[str, str]) -> None:
     claims = claims_of(attempt.headers["Authorization"])
     assert (claims["email"], claims["email_verified"]) == (EMAIL, True)
     assert claims["aud"] == f"{project.live.origin}/cloud_tasks"
-    assert project.backend().settings.auth == (
-        f"{Authenticator.__module__}.{Authenticator.__qualname__}"
-    )
+    assert project.backend().settings.auth == "cloudtask.auth.Authenticator"

@@ -470,8 +470,8 @@ def test_a_task_whose_caller_is_cancelled_is_not_sent_at_the_commit(
 
         def put_too_late(delivery: Delivery, connection: Any) -> None:
             cancelled = threading.Event()
-            loop.call_soon_threadsafe(enqueueing.cancel)
-            loop.call_soon_threadsafe(cancelled.set)
+            # By one call: the loop may be closed right after it.
+            loop.call_soon_threadsafe(lambda: [enqueueing.cancel(), cancelled.set()])
             assert cancelled.wait(10)
             put(delivery, connection)
 
