@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.utils.module_loading import import_string
 
 import cloudtask
 from tests.fresh import run_fresh
@@ -44,6 +45,32 @@ def test_a_public_name_is_found_where_it_is_defined(name: str) -> None:
     assert value.__name__ == name
     assert value.__module__ == cloudtask._HOMES[name]
     assert getattr(cloudtask, name) is value
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "cloudtask.asgi.guard",
+        "cloudtask.auth.Authenticator",
+        "cloudtask.auth.authenticate",
+        "cloudtask.backends.CloudTasksBackend",
+        "cloudtask.conf.Settings",
+        "cloudtask.conf.get_settings",
+        "cloudtask.decorators.task",
+        "cloudtask.emulator.Emulator",
+        "cloudtask.exceptions.CloudTaskError",
+        "cloudtask.framework.task",
+        "cloudtask.signals.task_failed",
+        "cloudtask.tasks.CloudTaskRequest",
+        "cloudtask.testing.memory_queue",
+        "cloudtask.transports.google.GoogleTransport",
+        "cloudtask.transports.immediate.ImmediateTransport",
+        "cloudtask.transports.memory.MemoryTransport",
+        "cloudtask.urls.urlpatterns",
+    ],
+)
+def test_what_pages_and_settings_name_is_found_there(path: str) -> None:
+    assert import_string(path) is not None
 
 
 def test_a_star_gives_the_public_names() -> None:
