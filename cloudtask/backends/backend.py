@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from cloudtask.conf import Settings
     from cloudtask.dispatch.attempts import Attempt
-    from cloudtask.stores import StoredResult
+    from cloudtask.stores import ResultStore, StoredResult
     from cloudtask.transports.base import Transport
     from cloudtask.wire.outgoing import Route
 
@@ -233,37 +233,9 @@ class CloudTasksBackend(ConfiguredBackend):
     ) -> tuple[CloudTaskResult, Handover]:
         """What the caller gets, and what sends the task."""
         store = get_store(settings)
-        try:
-            plan = self._find_plan(settings, transport, task)
-        except MetadataUnavailable as error:
-            transport = AwayTransport(settings, error)
-            queue = find_queue(settings, task)
-            route = transport.route(task.module_path, queue, store)
-            plan = _make_plan(task, settings, route)
-        result = CloudTaskResult(
-            task=task,
-            id=new_id(),
-            status=TaskResultStatus.READY,
-            enqueued_at=None,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=args,
-            kwargs=kwargs,
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
-        payload = Payload(
-            id=result.id,
-            task=plan.path,
-            args=tuple(result.args),
-            kwargs=result.kwargs,
-            enqueued_at=clock.now(),
-            kind=DJANGO,
-            backend=self.alias,
-            using=plan.using,
-        )
+        transport, plan = self._choose_plan(settings, transport, store, task)
+        result = self._make_result(task, args, kwargs)
+        payload = self._make_payload(plan, result)
         outgoing = make_outgoing(
             settings,
             payload,
@@ -283,6 +255,51 @@ class CloudTasksBackend(ConfiguredBackend):
             aon_sent=partial(signals.asent, outgoing),
         )
         return result, handover
+
+    def _choose_plan(
+        self,
+        settings: Settings,
+        transport: Transport,
+        store: ResultStore,
+        task: Task[..., Any],
+    ) -> tuple[Transport, _Plan]:
+        """What sends the task, and where; an outage is told, or outlived."""
+        try:
+            return transport, self._find_plan(settings, transport, task)
+        except MetadataUnavailable as error:
+            away = AwayTransport(settings, error)
+            route = away.route(task.module_path, find_queue(settings, task), store)
+            return away, _make_plan(task, settings, route)
+
+    def _make_result(
+        self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> CloudTaskResult:
+        return CloudTaskResult(
+            task=task,
+            id=new_id(),
+            status=TaskResultStatus.READY,
+            enqueued_at=None,
+            started_at=None,
+            last_attempted_at=None,
+            finished_at=None,
+            args=args,
+            kwargs=kwargs,
+            backend=self.alias,
+            errors=[],
+            worker_ids=[],
+        )
+
+    def _make_payload(self, plan: _Plan, result: CloudTaskResult) -> Payload:
+        return Payload(
+            id=result.id,
+            task=plan.path,
+            args=tuple(result.args),
+            kwargs=result.kwargs,
+            enqueued_at=clock.now(),
+            kind=DJANGO,
+            backend=self.alias,
+            using=plan.using,
+        )
 
     def _find_plan(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
