@@ -25,9 +25,12 @@ FRAMEWORK = next(
     (name for name in ("django.tasks", "django_tasks") if find_spec(name)), None
 )
 
-pytestmark = pytest.mark.skipif(
-    FRAMEWORK is None, reason="Neither Django nor the backport has tasks."
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        FRAMEWORK is None, reason="Neither Django nor the backport has tasks."
+    ),
+]
 needs_database_backend = pytest.mark.skipif(
     find_spec("django_tasks_db") is None, reason="django-tasks-db is not installed."
 )

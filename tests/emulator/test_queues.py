@@ -324,6 +324,21 @@ def test_an_update_without_a_mask_replaces_all_that_can_be_changed() -> None:
     assert result == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "needed"), [("oidc_token", "audience"), ("oauth_token", "scope")]
+)
+def test_a_token_goes_with_its_account(kind: str, needed: str) -> None:
+    token = {
+        "service_account_email": "tasks@project.iam.gserviceaccount.com",
+        needed: "https://shop.example",
+    }
+    stored = filled(http_target={"http_method": "PUT", kind: token})
+    path = f"http_target.{kind}.service_account_email"
+
+    assert changed(stored, [path]) == filled(http_target={"http_method": "PUT"})
+    assert changed(stored, [path], http_target={kind: token}) == stored
+
+
 def test_an_update_leaves_its_arguments_as_they_are() -> None:
     stored, asked = used(), queue(rate_limits={"max_dispatches_per_second": 1})
 

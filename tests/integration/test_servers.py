@@ -21,6 +21,8 @@ import pytest
 
 from cloudtask.emulator import Emulator
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 APPLICATIONS = "tests.integration.served.applications"
 #: Seconds for anything to happen. Nothing takes as long.

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from cloudtask.exceptions import DecodeError, EncodeError
 from cloudtask.wire.payload import DJANGO, Payload, Using, decode, encode, new_id
 from cloudtask.wire.strict_json import MAX_DEPTH, load_json
+from tests.sizes import scaled
 
 ID = "0123456789abcdef0123456789abcdef"
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -191,8 +192,9 @@ of_backends = st.builds(
 )
 
 
+@pytest.mark.fuzz
 @given(payloads | of_backends)
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @example(payload(-0.0, 5e-324, 1.7976931348623157e308))
 @example(payload({"__type__": "date", "value": "2026-01-31"}))
 @example(payload(__type__="date", value="2026-01-31"))
@@ -1204,15 +1206,18 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(st.lists(json_values, max_size=3), st.dictionaries(keys, json_values))
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 def test_no_tagged_value_makes_decode_raise_another_error(
     args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     read(body(args=args, kwargs=kwargs))
 
 
+@pytest.mark.fuzz
 @given(st.sampled_from(sorted(VALID)) | st.just("__type__"), json_values)
+@settings(max_examples=scaled(100))
 def test_no_member_makes_decode_raise_another_error(key: str, value: object) -> None:
     read(body(**{key: value}))
 
@@ -1262,7 +1267,8 @@ def mutated_bodies(draw: st.DrawFn) -> bytes:
     return text
 
 
+@pytest.mark.fuzz
 @given(mutated_bodies())
-@settings(max_examples=200)
+@settings(max_examples=scaled(200))
 def test_no_damaged_body_makes_decode_raise_another_error(text: bytes) -> None:
     read(text)
