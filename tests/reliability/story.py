@@ -184,7 +184,8 @@ class Story:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        text = self.ground.runs_path.read_text()
+        # The last line may be in the middle of being written.
+        text = self.ground.runs_path.read_text().rpartition("\n")[0]
         return [json.loads(line) for line in text.splitlines()]
 
     @property

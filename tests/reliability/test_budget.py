@@ -46,17 +46,17 @@ def share_clock(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         return self.as_sql(compiler, connection, template=template, **context)
 
     monkeypatch.setattr(Now, "as_postgresql", as_postgresql)
-    write = Update._sql
+    write = Update._compile
 
     def write_anew(update: Update, using: str) -> tuple[str, tuple[Any, ...]]:
         """What is kept of a statement has a moment of this clock."""
-        update._written.clear()
+        update._compiled.clear()
         try:
             return write(update, using)
         finally:
-            update._written.clear()
+            update._compiled.clear()
 
-    monkeypatch.setattr(Update, "_sql", write_anew)
+    monkeypatch.setattr(Update, "_compile", write_anew)
 
 
 def kill_workers(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
