@@ -133,7 +133,8 @@ def authenticate(meta: Mapping[str, Any], settings: Settings) -> Admission:
         name = type(error).__qualname__
         raise InvalidCredentials(f"{settings.auth} raised {name}") from error
     if answer is not None:
-        # False perhaps, or a coroutine: whoever lets in returns nothing.
+        # An authenticator that accepts returns None. False, or a coroutine
+        # that was never awaited, must not let anyone in.
         if iscoroutine(answer):
             answer.close()
         name = type(answer).__qualname__
