@@ -131,7 +131,7 @@ class _Trust:
         if emulator is None:
             self._issuers, self._keys = GOOGLE_ISSUERS, get_key_set(GOOGLE_KEYS_URL)
         else:
-            # Its keys come from its own address, so its issuer proves nothing more.
+            # Its keys come from its own address; the issuer proves no more.
             self._issuers = GOOGLE_ISSUERS | {EMULATOR_ISSUER}
             self._keys = get_key_set(f"http://{emulator}/certs")
 

@@ -44,7 +44,7 @@ def check_endpoint(settings: Settings) -> Iterator[CheckMessage]:
 
 def check_secrets(settings: Settings) -> Iterator[CheckMessage]:
     """Check that no secret is short, or is SECRET_KEY."""
-    # A weak secret does not keep a developer's server from starting.
+    # On a developer's machine a weak secret is only a warning.
     level = checks.Warning if django_settings.DEBUG else Error
     for secret in settings.secrets():
         if len(secret) < MIN_SECRET_BYTES or _is_secret_key(secret):
