@@ -16,7 +16,11 @@ from cloudtask import CloudTaskRequest, Retry, RetryPolicy, task
 from cloudtask.dispatch.execution import arun, run
 from cloudtask.dispatch.kinds import make_attempt
 from cloudtask.dispatch.outcomes import Outcome, Rearm, Status
-from cloudtask.exceptions import PermissionDenied, StoreUnavailable
+from cloudtask.exceptions import (
+    PayloadTooLarge,
+    PermissionDenied,
+    StoreUnavailable,
+)
 from cloudtask.results import claims, heartbeat, sending
 from cloudtask.results.control import cancel, redrive, retry_now
 from cloudtask.results.leases import Lease
@@ -25,12 +29,15 @@ from cloudtask.results.sweeping import Swept, outbox, recovery, sweep
 from cloudtask.results.verbs.note_sent import note_sent
 from cloudtask.stores import Ending, Rearming, Standing
 from cloudtask.transports.memory import MemoryTransport, StoredTask
+from cloudtask.wire.limits import MAX_STORED_BYTES
+from cloudtask.wire.stored_size import count_stored_bytes
 from tests.backends import tasks as django_tasks
 from tests.clocks import set_clock
 from tests.results.samples import (
     AWAY,
     HOUR,
     SECRET,
+    add,
     ago,
     alarm,
     change,
@@ -84,6 +91,11 @@ def never_come(request: CloudTaskRequest, after: timedelta = HOUR) -> None:
 def settle(request: CloudTaskRequest, month: int = 1) -> None:
     ran.append(request.attempt)
     raise Retry("busy", after=HOUR)
+
+
+@task(named=lambda text: "x" * 400)
+def read_later(request: CloudTaskRequest, text: str) -> None:
+    raise Retry("busy", after=75 * DAY)
 
 
 #: When `go_on` asks to go on; nothing is left of it when it is over.
@@ -723,6 +735,34 @@ def test_a_transaction_that_is_managed_by_hand_leaves_it_to_the_sweeper() -> Non
     assert queue().tasks == []
     change(enqueued.id, send_at=ago())
     assert sweep() == Swept(sent=1)
+
+
+@pytest.mark.parametrize(
+    ("results", "definition"), [("all", read_later), ("errors", add)]
+)
+def test_the_largest_task_can_be_sent_once_more(
+    settings: Any, results: str, definition: Any
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "RESULTS": results}
+    with pytest.raises(PayloadTooLarge) as caught:
+        definition("x" * MAX_STORED_BYTES).delay()
+    length = MAX_STORED_BYTES - (caught.value.size - caught.value.limit)
+    with pytest.raises(PayloadTooLarge):
+        definition("x" * (length + 1)).delay()
+    definition("x" * length).delay()
+    stored = only()
+    queue().clear()
+    if results == "all":
+        assert dispatch(stored.payload).status is Status.REARMED
+    else:
+        headers = {**meta(), "HTTP_X_TASK_REARM": "999999998.0"}
+        asked = make_attempt(stored.payload, headers)
+        asked.store.claim(asked.payload, asked.request).end(Ending())
+        redrive(TaskRecord.objects.all())
+        sweep()
+
+    size = count_stored_bytes(only().sent)
+    assert count_stored_bytes(stored.sent) < size <= MAX_STORED_BYTES
 
 
 # When the database fails
