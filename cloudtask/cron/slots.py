@@ -109,8 +109,8 @@ def _measure_overlap(instant: datetime, zone: tzinfo) -> timedelta:
     return second - local.replace(fold=0).astimezone(UTC)
 
 
-# In what follows, only first passes count. No instant is in a second pass, but
-# for the last moment of one.
+# From here on only first passes count, and no instant that is given lies in a
+# second one, but for its last moment.
 
 
 def _find_next(pattern: Pattern, after: datetime, zone: tzinfo) -> datetime:

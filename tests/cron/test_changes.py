@@ -99,7 +99,6 @@ def crons_around(change: datetime, zone: str) -> Iterator[Fields]:
     for hour in {(local + timedelta(hours=i)).hour for i in range(-2, 3)}:
         yield Fields(only(0), only(hour))
         yield Fields(only(30, 45), only(hour), only(local.day), only(local.month))
-    yield Fields()
     yield Fields(only(0, 15, 30, 45))
     yield Fields(only(0, 15, 30, 45), frozenset(range(24)))
     yield Fields(only(59), only(0, 1, 2, 3, 22, 23))

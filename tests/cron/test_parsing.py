@@ -358,12 +358,12 @@ def test_the_message_says_what_is_wrong_and_what_to_write(
 
 
 def test_the_message_of_a_long_text_is_short() -> None:
-    text = f"{'1,' * 100_000}x * * * *"
+    text = f"{'1,' * 10_000}x * * * *"
 
     with pytest.raises(InvalidCron) as caught:
         Cron.parse(text)
 
-    assert (caught.value.text, caught.value.position) == (text, 200_000)
+    assert (caught.value.text, caught.value.position) == (text, 20_000)
     assert len(str(caught.value)) < 300
 
 

@@ -379,12 +379,17 @@ def test_a_quarter_of_an_hour_stays_one(zone: str, day: str, doubled: Doubled) -
 
 
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
-def test_an_hour_stays_one(day: str) -> None:
-    slots = Cron.parse("0 * * * *").between(
-        at(day), at(day) + timedelta(days=1), find_zone("Europe/Berlin")
-    )
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [("0 * * * *", timedelta(hours=1)), ("* * * * *", timedelta(minutes=1))],
+)
+def test_an_hour_and_a_minute_stay_one(day: str, text: str, step: timedelta) -> None:
+    end = at(day) + timedelta(hours=4)
+    slots = Cron.parse(text).between(at(day), end, find_zone("Europe/Berlin"))
 
-    assert list(slots) == [at(day) + timedelta(hours=i) for i in range(1, 25)]
+    assert list(slots) == [
+        at(day) + i * step for i in range(1, timedelta(hours=4) // step + 1)
+    ]
 
 
 BERLIN = ("Europe/Berlin", "2026-10-24 22:00", "2026-10-25 02:00")
