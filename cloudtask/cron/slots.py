@@ -95,10 +95,10 @@ def _find_overlap(instant: datetime, zone: tzinfo) -> _Overlap | None:
     if start.astimezone(zone).fold:
         start -= length
 
-    def is_second(seconds: int) -> int:
+    def is_second_pass(seconds: int) -> int:
         return (start + timedelta(seconds=seconds)).astimezone(zone).fold
 
-    seconds = bisect_left(range(length // _SECOND), 1, key=is_second)
+    seconds = bisect_left(range(length // _SECOND), 1, key=is_second_pass)
     return _Overlap(start + timedelta(seconds=seconds), length)
 
 
