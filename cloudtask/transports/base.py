@@ -35,6 +35,8 @@ class Transport(ABC):
 
     #: Tasks that send_many() hands over by one call, at the most.
     batch_size = 1
+    #: Whether a test may move the clock of its queues, apart from this process.
+    has_own_clock = False
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
