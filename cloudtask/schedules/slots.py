@@ -54,7 +54,9 @@ def decide_due(uid: str, now: datetime) -> ScheduledTask | None:
                 return row
         except (_Conflict, IntegrityError):
             logger.info("schedule=%r: another process decides, too", row.name)
-    raise StoreUnavailable(f"The schedule {uid} has more slots due than one tick takes.")
+    raise StoreUnavailable(
+        f"The schedule {uid} has more slots due than one tick takes."
+    )
 
 
 def _decide(row: ScheduledTask, now: datetime) -> bool:
