@@ -103,7 +103,7 @@ def _find_overlap(instant: datetime, zone: tzinfo) -> _Overlap | None:
 
 
 def _measure_overlap(instant: datetime, zone: tzinfo) -> timedelta:
-    """Measure by how much the clock is put back around here; perhaps 0."""
+    """Measure by how much the clock is put back around here; else 0."""
     local = instant.astimezone(zone)
     second = local.replace(fold=1).astimezone(UTC)
     return second - local.replace(fold=0).astimezone(UTC)
