@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cloudtask.enqueue.decorators import task
     from cloudtask.enqueue.enqueued import EnqueuedTask
+    from cloudtask.enqueue.scheduling import schedulable, schedule
     from cloudtask.enqueue.tasks import Task, TaskDefinition
     from cloudtask.exceptions import Reject, Retry
     from cloudtask.wire.request import CloudTaskRequest
@@ -22,6 +23,8 @@ __all__ = [
     "RetryPolicy",
     "Task",
     "TaskDefinition",
+    "schedulable",
+    "schedule",
     "task",
 ]
 
@@ -33,6 +36,8 @@ _HOMES = {
     "RetryPolicy": "cloudtask.wire.retry",
     "Task": "cloudtask.enqueue.tasks",
     "TaskDefinition": "cloudtask.enqueue.tasks",
+    "schedulable": "cloudtask.enqueue.scheduling",
+    "schedule": "cloudtask.enqueue.scheduling",
     "task": "cloudtask.enqueue.decorators",
 }
 

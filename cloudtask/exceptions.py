@@ -4,6 +4,7 @@ Every error that cloudtask raises.
     CloudTaskError
       ConfigurationError        also ImproperlyConfigured
       InvalidTask
+        InvalidSchedule
       TaskNotFound              also LookupError
       PayloadError
         EncodeError
@@ -61,6 +62,10 @@ class ConfigurationError(CloudTaskError, ImproperlyConfigured):
 
 class InvalidTask(CloudTaskError):
     """A task has a bad definition, or was enqueued with bad options."""
+
+
+class InvalidSchedule(InvalidTask):
+    """A schedule has a bad cron, time zone or option, or bad arguments."""
 
 
 class TaskNotFound(CloudTaskError, LookupError):

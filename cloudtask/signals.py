@@ -8,3 +8,7 @@ from django.dispatch import Signal
 #: dotted path; `task_id`; `request`, the CloudTaskRequest; and `error`, what
 #: it raised, None if its worker died.
 task_failed = Signal()
+
+#: A schedule has missed slots. Sent with `sender`, the task's dotted path;
+#: `name`, the schedule's; `first` and `last`, the slots, aware; and `count`.
+slot_missed = Signal()

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.stores import ResultStore, StoredResult
     from cloudtask.transports.base import Transport
-    from cloudtask.wire.outgoing import Route
+    from cloudtask.wire.outgoing import OutgoingTask, Route
 
 #: Tasks that a backend remembers.
 _MAX_PLANS = 1024
@@ -197,6 +197,13 @@ class CloudTasksBackend(ConfiguredBackend):
         check_border(payload, self.alias)
         return attempt
 
+    def tell_sent(self, payload: Payload, task: OutgoingTask, name: str) -> None:
+        """Send `task_enqueued` for a task that was enqueued by its payload."""
+        result = self._make_result(
+            restore_task(payload), list(payload.args), payload.kwargs, payload.id
+        )
+        TaskSignals(type(self), result).sent(task, name)
+
     def tell_finished(self, stored: StoredResult) -> None:
         """Send `task_finished` for a task that ended without an attempt."""
         TaskSignals(type(self), make_result(stored)).tell_finished()
@@ -234,7 +241,7 @@ class CloudTasksBackend(ConfiguredBackend):
         """What the caller gets, and what sends the task."""
         store = get_store(settings)
         transport, plan = self._choose_plan(settings, transport, store, task)
-        result = self._make_result(task, args, kwargs)
+        result = self._make_result(task, args, kwargs, new_id())
         payload = self._make_payload(plan, result)
         outgoing = make_outgoing(
             settings,
@@ -272,11 +279,15 @@ class CloudTasksBackend(ConfiguredBackend):
             return away, _make_plan(task, settings, route)
 
     def _make_result(
-        self, task: Task[..., Any], args: Any, kwargs: dict[str, Any]
+        self,
+        task: Task[..., Any],
+        args: Any,
+        kwargs: dict[str, Any],
+        id: str,  # noqa: A002 - the result's field
     ) -> CloudTaskResult:
         return CloudTaskResult(
             task=task,
-            id=new_id(),
+            id=id,
             status=TaskResultStatus.READY,
             enqueued_at=None,
             started_at=None,

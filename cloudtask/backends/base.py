@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.framework import Task
     from cloudtask.stores import StoredResult
-    from cloudtask.wire.outgoing import Route
+    from cloudtask.wire.outgoing import OutgoingTask, Route
     from cloudtask.wire.payload import Payload
 
 
@@ -66,6 +66,10 @@ class ConfiguredBackend(BaseTaskBackend):
     @abstractmethod
     def route(self, payload: Payload) -> Route:
         """Where the task of a payload goes, once more."""
+
+    @abstractmethod
+    def tell_sent(self, payload: Payload, task: OutgoingTask, name: str) -> None:
+        """Tell of a task that was enqueued by its payload."""
 
     @abstractmethod
     def tell_finished(self, stored: StoredResult) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.stores import StoredResult
-    from cloudtask.wire.outgoing import Route
+    from cloudtask.wire.outgoing import OutgoingTask, Route
     from cloudtask.wire.payload import Payload
 
 
@@ -43,6 +43,10 @@ class DjangoKind(kinds.Kind):
     def route(self, payload: Payload) -> Route:
         """The route that its backend finds. See Kind.route()."""
         return _backend_of(payload).route(payload)
+
+    def tell_sent(self, payload: Payload, task: OutgoingTask, name: str) -> None:
+        """Have its backend tell of it. See Kind.tell_sent()."""
+        _backend_of(payload).tell_sent(payload, task, name)
 
     def tell_finished(self, stored: StoredResult) -> bool:
         """Have its backend tell of it. See Kind.tell_finished()."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Modules of optional apps that have rows: a mapping ROWS of their keys.
-_OPTIONAL = ("cloudtask.results.settings",)
+_OPTIONAL = ("cloudtask.results.settings", "cloudtask.schedules.settings")
 
 CORE_ROWS: Mapping[str, Row] = {
     "PROJECT": Row(

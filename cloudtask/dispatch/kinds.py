@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cloudtask.conf import Settings
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.stores import StoredResult
-    from cloudtask.wire.outgoing import Route
+    from cloudtask.wire.outgoing import OutgoingTask, Route
     from cloudtask.wire.payload import Payload
 
 
@@ -91,6 +91,18 @@ class Kind(ABC):
 
         Raises:
             TaskNotFound: This process has no such task.
+        """
+
+    def tell_sent(  # noqa: B027 - most tell nobody
+        self, payload: Payload, task: OutgoingTask, name: str
+    ) -> None:
+        """
+        Tell of a task that was enqueued by its payload.
+
+        Args:
+            payload: What was enqueued.
+            task: As it was sent.
+            name: Its full name at Cloud Tasks.
         """
 
     def tell_finished(self, stored: StoredResult) -> bool:

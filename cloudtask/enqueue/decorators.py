@@ -13,6 +13,7 @@ from typing import (
 )
 
 from cloudtask.enqueue.options import TaskOptions, read_options
+from cloudtask.enqueue.scheduling import schedulable, schedule
 from cloudtask.enqueue.signatures import check_sensitive
 from cloudtask.enqueue.tasks import TaskDefinition
 
@@ -58,6 +59,9 @@ def task(
     aliases: tuple[str, ...] = (),
     run_once: bool = False,
     sensitive: tuple[str, ...] = (),
+    cron: str | None = None,
+    timezone: str | None = None,
+    schedulable: bool = False,
 ) -> _Decorator: ...
 def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
@@ -83,6 +87,10 @@ def task(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         run_once: In place of `retry`: one attempt. With `cloudtask.results` it
             is not run again if its worker dies, either.
         sensitive: Names of arguments whose values nobody is to see.
+        cron: Five fields of unix cron, by which it is run without arguments.
+            `@schedule` takes more. Needs `cloudtask.schedules`.
+        timezone: The time zone of `cron`. By default Django's TIME_ZONE.
+        schedulable: Whether people may schedule it in the admin.
 
     Raises:
         InvalidTask: An option or the function's signature is wrong.
@@ -97,4 +105,7 @@ def _definition(
     func: Callable[..., Any], options: TaskOptions
 ) -> TaskDefinition[..., Any]:
     check_sensitive(func, options.sensitive)
-    return TaskDefinition(func, options)
+    definition: TaskDefinition[..., Any] = TaskDefinition(func, options)
+    if options.cron is not None:
+        definition = schedule(options.cron, timezone=options.timezone)(definition)
+    return schedulable(definition) if options.schedulable else definition

@@ -34,6 +34,9 @@ class TaskOptions:
     aliases: tuple[str, ...] = ()  # Former paths, still in payloads.
     run_once: bool = False  # In place of a policy: never a second time.
     sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
+    cron: str | None = None  # When it is run, again and again.
+    timezone: str | None = None  # That of `cron`.
+    schedulable: bool = False  # Whether people may schedule it.
 
 
 _DEFAULTS = TaskOptions()
@@ -49,6 +52,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "aliases": ((tuple, list), "a tuple of dotted paths"),
     "run_once": (bool, "True or False"),
     "sensitive": ((tuple, list), "a tuple of the names of arguments"),
+    "schedulable": (bool, "True or False"),
 }
 
 
@@ -139,6 +143,8 @@ def _check_pairs(path: str, options: TaskOptions) -> None:
         raise InvalidTask(
             f"{path}: priority= chooses the queue; leave queue= out, or the priority."
         )
+    if options.timezone is not None and options.cron is None:
+        raise InvalidTask(f"{path}: timezone= is that of cron=, which is missing.")
     if options.run_once and options.retry is not None:
         raise InvalidTask(f"{path}: run_once= contradicts retry=: leave one out.")
 

@@ -27,9 +27,9 @@ class ResultsConfig(AppConfig):
         """Register checks, and the stores that RESULTS chooses from."""
         from cloudtask.results import checks  # noqa: F401 - registers them
         from cloudtask.results.settings import get_results_settings
-        from cloudtask.results.store import DatabaseStore, ErrorStore
+        from cloudtask.results.store import DATABASE_STORE, ErrorStore
 
-        kept = {"all": DatabaseStore(), "errors": ErrorStore()}
+        kept = {"all": DATABASE_STORE, "errors": ErrorStore()}
 
         def choose(settings: Settings) -> stores.ResultStore:
             word = get_results_settings(settings).results

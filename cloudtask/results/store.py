@@ -97,3 +97,7 @@ class ErrorStore(ResultStore):
     def claim(self, payload: Payload, request: CloudTaskRequest) -> Claim:
         """Let every attempt run, and keep it if it fails for good."""
         return ErrorClaim(payload, request)
+
+
+#: The one that all tasks are kept in.
+DATABASE_STORE = DatabaseStore()

@@ -35,6 +35,8 @@ class Transport(ABC):
 
     #: Tasks that send_many() hands over by one call, at the most.
     batch_size = 1
+    #: Whether its queues have a clock of their own, which tests may move.
+    has_own_clock = False
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -44,6 +44,8 @@ class MemoryTransport(QueueTransport):
     Tests read `tasks`, or assert on what `drain()` did.
     """
 
+    has_own_clock = True
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._names = UsedNames()

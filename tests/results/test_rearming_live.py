@@ -134,6 +134,18 @@ def test_what_is_due_in_months_hops(site: Live) -> None:
     assert (found.status, found.attempt, found.arming) == ("SUCCESSFUL", 2, 3)
 
 
+def test_hops_follow_the_queues_clock_where_that_alone_was_moved() -> None:
+    with live() as site:
+        enqueued = come_later(75 * DAY).delay()
+        wait_until_rearmed(site, enqueued.id)
+        assert len(site.emulator.advance(days=74)) == 2
+        assert ran == [1]
+        assert len(site.emulator.advance(days=2)) == 1
+
+    assert ran == [1, 2]
+    assert row(enqueued.id).status == "SUCCESSFUL"
+
+
 def test_a_cancelled_task_leaves_the_queue(site: Live) -> None:
     enqueued = come_later().delay()
     wait_until_rearmed(site, enqueued.id)

@@ -490,6 +490,7 @@ def test_a_header_is_printable_ascii(
         "X-Task-Backend",
         "x-task-backend",
         "X-Task-Batch-Index",
+        "X-Task-Rearm",
         "X-Task-Secret",
         "x-task-secret",
         "x-task-signature",

@@ -44,10 +44,12 @@ class SweepAction(ResultsAction):
             total.sent += swept.sent
             total.unsent += swept.unsent
             total.freed += swept.freed
+            total.others += swept.others
             # What could not be sent now waits for a while.
-            if options["once"] or not (swept.sent or swept.freed):
+            if options["once"] or not (swept.sent or swept.freed or swept.others):
                 break
+        ticks = f", ticked {total.others} schedules" if total.others else ""
         stdout.write(
-            f"Sent {total.sent} tasks, freed {total.freed}; "
+            f"Sent {total.sent} tasks, freed {total.freed}{ticks}; "
             f"{total.unsent} could not be sent."
         )

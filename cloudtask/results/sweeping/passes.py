@@ -23,7 +23,7 @@ from cloudtask.results.verbs.note_sent import LOOK_AFTER
 from cloudtask.wire.payload import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from django.db.models import QuerySet
 
@@ -42,6 +42,22 @@ class Swept:
     sent: int = 0  # Tasks that were handed over.
     unsent: int = 0  # Tasks that could not be; they are tried again later.
     freed: int = 0  # Tasks whose worker died, or that their queue has lost.
+    others: int = 0  # What other apps had left behind.
+
+
+_passes: list[Callable[[int], Iterator[Callable[[], int]]]] = []
+
+
+def register(find: Callable[[int], Iterator[Callable[[], int]]]) -> None:
+    """
+    Have what another app has left behind done by each pass.
+
+    Args:
+        find: Gets the most things to find, and yields what does each. That
+            returns how many things it did.
+    """
+    if find not in _passes:
+        _passes.append(find)
 
 
 def sweep(limit: int = LIMIT) -> Swept:
@@ -66,6 +82,9 @@ def sweep(limit: int = LIMIT) -> Swept:
     again = shift(Now(), LOOK_AFTER)
     for row in claim_rows_to_sweep(waiting, limit, look_at=again):
         swept.freed += _try(recovery.fail_if_gone, row, patience)
+    for find in _passes:
+        for act in find(limit):
+            swept.others += _try(act)
     return swept
 
 
@@ -98,5 +117,5 @@ def _try(act: Callable[..., int], *args: Any) -> int:
     except Exception as error:
         if isinstance(error, Error) and get_connection().connection is None:
             raise  # The database is away, for all of them.
-        logger.exception("a pass of the sweeper goes on without %s", args[0])
+        logger.exception("a pass of the sweeper goes on without %s", args or act)
         return 0

@@ -1,0 +1,34 @@
+"""System checks of schedules: what they need of the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from cloudtask.dispatch.kinds import find_settings
+from cloudtask.exceptions import CloudTaskError
+from cloudtask.planning.declarations import list_declared
+from cloudtask.results.settings import get_results_settings
+
+
+@register(Tags.security)
+def check_results(**kwargs: Any) -> list[CheckMessage]:
+    """Whether results are kept of scheduled tasks: else a slot may be lost."""
+    return [
+        Error(
+            f"The schedule {declaration.name!r} runs {declaration.task.path}, whose "
+            "results are not kept: a slot could be lost.",
+            hint="Set RESULTS to 'all' where its settings are.",
+            id="cloudtask.E032",
+        )
+        for declaration in list_declared()
+        if not _are_kept(declaration.task.backend)
+    ]
+
+
+def _are_kept(backend: str | None) -> bool:
+    try:
+        return get_results_settings(find_settings(backend)).results == "all"
+    except CloudTaskError:
+        return True  # Other checks tell what is wrong.
