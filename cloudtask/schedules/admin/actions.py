@@ -12,13 +12,14 @@ from django.template.response import TemplateResponse
 
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.schedules import control
-from cloudtask.schedules.models import ScheduledTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
+
+    from cloudtask.schedules.models import ScheduledTask
 
     # Generic only for the type checker.
     _ModelAdmin = admin.ModelAdmin[ScheduledTask]
@@ -50,7 +51,7 @@ class ScheduleActions(_ModelAdmin):
     def has_delete_permission(
         self, request: HttpRequest, obj: ScheduledTask | None = None
     ) -> bool:
-        """Whether the user may delete schedules; none that the code declares."""
+        """Whether the user may delete schedules; none of the code's."""
         if obj is not None and obj.is_declared:
             return False
         return super().has_delete_permission(request, obj)
@@ -90,7 +91,7 @@ class ScheduleActions(_ModelAdmin):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[ScheduledTask]
     ) -> HttpResponse | None:
-        """Delete the selected schedules that are rows, once that is confirmed."""
+        """Delete the selected schedules, once that is confirmed."""
         if not self.has_delete_permission(request):
             raise PermissionDenied
         for row in queryset.filter(is_declared=True)[:MAX_ACTION]:
@@ -116,7 +117,7 @@ class ScheduleActions(_ModelAdmin):
             rows: The schedules.
             is_action: Whether they were selected in the list.
         """
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": "Run now",

@@ -52,7 +52,7 @@ class ShownSlot:
     @property
     def is_missed(self) -> bool:
         """Whether nobody came in time."""
-        return self.slot.state == Slot.State.MISSED
+        return bool(self.slot.state == Slot.State.MISSED)
 
 
 def find_state(row: ScheduledTask) -> str:
@@ -63,7 +63,7 @@ def find_state(row: ScheduledTask) -> str:
 
 
 def list_next_runs(row: ScheduledTask) -> list[NextRun]:
-    """List the next slots of a schedule; if it is paused, as if it were not."""
+    """List the next slots of a schedule, as if it were not paused."""
     try:
         zone = row.plan.zone
         return [NextRun(each.astimezone(zone), each) for each in _iterate_next(row)]
@@ -81,7 +81,7 @@ def _iterate_next(row: ScheduledTask) -> Iterator[datetime]:
 
 
 def list_slots(row: ScheduledTask) -> list[ShownSlot]:
-    """List the last slots of a schedule with their outcomes, by two queries."""
+    """List the last slots with their outcomes, by two queries."""
     slots = list(Slot.objects.filter(schedule=row).order_by("-instant")[:MAX_SLOTS])
     ids = [slot.task_id for slot in slots if slot.task_id]
     rows = TaskRecord.objects.filter(pk__in=ids).values_list("pk", "status")

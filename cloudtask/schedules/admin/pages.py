@@ -1,4 +1,4 @@
-"""Pages of one schedule beside its form: its buttons, and the choice of a task."""
+"""Pages beside the form of a schedule: its buttons, the choice of a task."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class SchedulePages(ScheduleActions):
             action: The URL of the form that comes next.
             row: The schedule that is to be changed, if it is there.
         """
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = {
             **self.admin_site.each_context(request),
             "title": "Choose a task",

@@ -60,9 +60,7 @@ def unbind(
     return [], named
 
 
-def _check_further(
-    signature: Signature, name: str, further: Mapping[str, Any]
-) -> None:
+def _check_further(signature: Signature, name: str, further: Mapping[str, Any]) -> None:
     for key in further:
         parameter = signature.parameters.get(key)
         if parameter is not None and parameter.kind in _BY_KEYWORD:
@@ -76,9 +74,8 @@ def is_sensitive(task: Schedulable, signature: Signature, parameter: Parameter) 
     if parameter.name in task.sensitive:
         return True
     # Names that are not parameters are further keywords.
-    return parameter.kind is Parameter.VAR_KEYWORD and not signature.parameters.keys() >= {
-        *task.sensitive
-    }
+    further = {*task.sensitive} - signature.parameters.keys()
+    return parameter.kind is Parameter.VAR_KEYWORD and bool(further)
 
 
 def read_type(func: Callable[..., Any], annotation: Any) -> tuple[Any, bool]:
@@ -92,7 +89,7 @@ def read_type(func: Callable[..., Any], annotation: Any) -> tuple[Any, bool]:
     holder = SimpleNamespace(__annotations__={"value": annotation})
     try:
         # One by one: a name that only type checkers know spoils no other.
-        namespace = inspect.unwrap(func).__globals__  # type: ignore[attr-defined]
+        namespace = inspect.unwrap(func).__globals__
         hint = get_type_hints(holder, namespace)["value"]
     except Exception:
         return object, False

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
+from django.http import HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.views.decorators.debug import sensitive_post_parameters
 
+from cloudtask.exceptions import CloudTaskError
 from cloudtask.results.models import TaskRecord
 from cloudtask.schedules.admin.changelist import (
     LOOKUPS,
@@ -39,7 +41,7 @@ from cloudtask.schedules.models import ScheduledTask, Slot
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
     from cloudtask.planning.declarations import Schedulable
 
@@ -74,7 +76,7 @@ class ScheduleAdmin(SchedulePages):
     def has_change_permission(
         self, request: HttpRequest, obj: ScheduledTask | None = None
     ) -> bool:
-        """Whether the user may change schedules; none that the code declares."""
+        """Whether the user may change schedules; none of the code's."""
         if obj is not None and obj.is_declared:
             return False
         return super().has_change_permission(request, obj)
@@ -115,7 +117,7 @@ class ScheduleAdmin(SchedulePages):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show the form of a schedule; of a new one once its task is chosen."""
+        """Show the form of a schedule, once its task is chosen."""
         chosen = self._find_chosen(request)
         if object_id is None and chosen is None:
             if not self.has_add_permission(request):
@@ -124,7 +126,12 @@ class ScheduleAdmin(SchedulePages):
         if chosen is not None:
             # The form is sent where it was shown.
             form_url = f"?{urlencode({TASK: request.GET[TASK]})}"
-        return super().changeform_view(request, object_id, form_url, extra_context)
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except CloudTaskError as error:
+            # The engine cannot follow the change, which is undone.
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
 
     def _find_chosen(self, request: HttpRequest) -> Schedulable | None:
         return list_choices().get(request.GET.get(TASK, ""))
@@ -179,6 +186,10 @@ class ScheduleAdmin(SchedulePages):
         if change and not form.changed_data and not self._find_chosen(request):
             return
         form.describe(obj)
+        if change:
+            # Somebody may have paused it, or deleted it, since it was read.
+            rows = ScheduledTask.objects.select_for_update()
+            obj.paused_at = get_object_or_404(rows, pk=obj.pk).paused_at
         obj.save()
 
     def render_change_form(
