@@ -45,7 +45,7 @@ def everything(
     price: Decimal,
     day: date,
     moment: datetime,
-    anything,  # type: ignore[no-untyped-def]
+    anything: int | str,
     maybe: int | None,
     unknown: Gone,
     size: int = 3,

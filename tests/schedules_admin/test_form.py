@@ -31,6 +31,7 @@ from tests.schedules_admin.samples import (
     pay,
     plan,
     report,
+    told,
 )
 
 pytestmark = pytest.mark.django_db_backend
@@ -426,10 +427,21 @@ def test_arguments_that_fit_no_more_are_asked_for_again(log_in: LogIn) -> None:
 
 
 def test_arguments_that_nobody_can_read_are_asked_for_again(log_in: LogIn) -> None:
+    row = schedule_task(count, "0 3 * * *", name="stock", args=["bern"])
+    ScheduledTask.objects.update(arguments="no JSON")
+
+    client = log_in("view", "change")
+    assert b"do not fit the function any more" in client.get(page(row)).content
+    client.post(page(row), plan(argument_shop="basel"))
+    assert call() == ([], {"shop": "basel"})
+
+
+def test_arguments_that_nobody_can_read_are_not_shown(log_in: LogIn) -> None:
     row = schedule_task(count, "0 3 * * *", args=["bern"])
     ScheduledTask.objects.update(arguments="no JSON")
 
     html = log_in("view").get(page(row)).content.decode()
+
     assert "They cannot be read." in html
 
 

@@ -182,8 +182,8 @@ def test_a_page_takes_as_many_queries_however_many_slots_it_shows(
     ContentType.objects.get_for_model(ScheduledTask)  # Known to the process.
 
     # The session, the user and two for permissions; the row, its slots, and
-    # their runs; a savepoint, and its end.
-    with django_assert_num_queries(9):
+    # their runs.
+    with django_assert_num_queries(7):
         client.get(page(row))
 
 

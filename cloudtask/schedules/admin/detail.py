@@ -25,10 +25,10 @@ MAX_NEXT, MAX_SLOTS = 5, 20
 
 @dataclass(frozen=True, slots=True)
 class NextRun:
-    """A slot to come, on two clocks."""
+    """A slot to come, on two clocks, to the minute."""
 
-    local: datetime
-    utc: datetime
+    local: str  # With the offset: of a doubled hour, it tells which one.
+    utc: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,14 @@ def list_next_runs(row: ScheduledTask) -> list[NextRun]:
     """List the next slots of a schedule, as if it were not paused."""
     try:
         zone = row.plan.zone
-        return [NextRun(each.astimezone(zone), each) for each in _iterate_next(row)]
+        return [
+            # Django's own format has no offsets in a doubled hour.
+            NextRun(
+                local=f"{slot.astimezone(zone):%a %Y-%m-%d %H:%M %z}",
+                utc=f"{slot:%a %Y-%m-%d %H:%M}",
+            )
+            for slot in _iterate_next(row)
+        ]
     except (InvalidSchedule, OverflowError):
         return []  # Its columns were changed by other means.
 

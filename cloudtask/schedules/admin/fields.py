@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminDateWidget
-from django.core.exceptions import ValidationError
 
 from cloudtask.wire.dumping import dump
 from cloudtask.wire.loading import load
@@ -60,10 +59,7 @@ class PayloadField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Whether it is another value, however both are written."""
-        try:
-            return self.to_python(initial) != self.to_python(data)
-        except ValidationError:
-            return True
+        return super().has_changed(self.to_python(initial), data)
 
 
 class YesNoField(forms.TypedChoiceField):
