@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cloudtask.schedules.importers.entries import Entry
 
@@ -47,10 +47,8 @@ def _write_imports(groups: dict[tuple[object, ...], list[Entry]]) -> str:
 def _write_function(group: list[Entry], names: set[str]) -> str:
     first = group[0]
     name = _choose_name(first.task, names)
-    lines = [
-        f"# {first.task}",
-        *(line for entry in group for line in _write_notes(entry)),
-    ]
+    lines = [f"# {first.task}"]
+    lines += [f"# {entry.name}: {note}" for entry in group for note in entry.notes]
     lines += [_write_decorator(entry) for entry in group]
     lines.append("@task")
     if first.is_command:
@@ -108,12 +106,12 @@ def _write_items(
 ) -> str:
     """Write what stands between brackets, in one line if there is room."""
     line = f"{head}{', '.join(name + _write(value) for name, value in parts)}{tail}"
-    # A comma may follow.
-    if indent + before + len(line) < _WIDTH or not parts:
+    if indent + before + len(line) <= _WIDTH or not parts:
         return line
     inner = indent + 4
     lines = [
-        f"{' ' * inner}{name}{_write_long(value, inner, len(name))},"
+        # A comma follows.
+        f"{' ' * inner}{name}{_write_long(value, inner, len(name) + 1)},"
         for name, value in parts
     ]
     return "\n".join([head, *lines, f"{' ' * indent}{tail}"])
