@@ -106,7 +106,7 @@ from cloudtask import schedule, task
     "0,30 8-18/2 * * MON,TUE,WED",
     timezone="UTC",
     name="work hours",
-    args=[1, "a\\n\\"b\\""],
+    args=[1, 'a\\n"b"'],
     kwargs={{"c": None}},
 )
 @schedule(

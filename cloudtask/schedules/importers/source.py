@@ -132,7 +132,10 @@ def _write(value: Any) -> str:
         return value
     if isinstance(value, str):
         # JSON's escapes mean the same in Python.
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        if '"' in value and "'" not in value:
+            return "'" + text[1:-1].replace('\\"', '"') + "'"
+        return text
     if isinstance(value, list):
         return f"[{', '.join(map(_write, value))}]"
     if isinstance(value, dict):
