@@ -318,7 +318,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db_backend
 def test_a_dump_becomes_rows(importing: Import) -> None:
     told = importing(
         "celery-beat", ROWS, "--rows", f"--map=old.tasks.count={count.path}"
@@ -341,7 +341,7 @@ def test_a_dump_becomes_rows(importing: Import) -> None:
     assert told.failure == "2 schedules are not taken over."
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db_backend
 def test_a_dry_run_keeps_nothing(importing: Import) -> None:
     arguments = ("--rows", f"--map=old.tasks.count={count.path}", "--dry-run")
 
@@ -351,7 +351,7 @@ def test_a_dry_run_keeps_nothing(importing: Import) -> None:
     assert not ScheduledTask.objects.exists()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db_backend
 def test_a_second_import_changes_the_rows_of_the_first(importing: Import) -> None:
     dump = [crontab(), periodic(1, task=count.path, args='["a"]')]
     importing("celery-beat", dump, "--rows")
@@ -361,7 +361,7 @@ def test_a_second_import_changes_the_rows_of_the_first(importing: Import) -> Non
     assert ScheduledTask.objects.get().cron == "0 4 * * *"
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db_backend
 def test_a_path_of_two_tasks_is_told(
     importing: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:

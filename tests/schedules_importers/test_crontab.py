@@ -165,7 +165,7 @@ def test_a_function_has_a_name_that_python_takes(
     compile(code, "tasks.py", "exec")
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db_backend
 def test_lines_become_rows_of_the_tasks_they_are_mapped_to(importing: Import) -> None:
     text = "0 3 * * * manage.py count_stock bern\n0 4 * * * manage.py other\n"
 

@@ -108,6 +108,7 @@ class SchedulePages(ScheduleActions):
             "title": "Choose a task",
             "opts": self.opts,
             "choices": list_choices(),
+            "row": row,
             "present": None if row is None else find_task(row),
             "action": action,
             "name": TASK,
