@@ -319,6 +319,7 @@ ROWS = [
 
 
 @pytest.mark.django_db_backend
+@pytest.mark.django_db
 def test_a_dump_becomes_rows(importing: Import) -> None:
     told = importing(
         "celery-beat", ROWS, "--rows", f"--map=old.tasks.count={count.path}"
@@ -342,6 +343,7 @@ def test_a_dump_becomes_rows(importing: Import) -> None:
 
 
 @pytest.mark.django_db_backend
+@pytest.mark.django_db
 def test_a_dry_run_keeps_nothing(importing: Import) -> None:
     arguments = ("--rows", f"--map=old.tasks.count={count.path}", "--dry-run")
 
@@ -352,6 +354,7 @@ def test_a_dry_run_keeps_nothing(importing: Import) -> None:
 
 
 @pytest.mark.django_db_backend
+@pytest.mark.django_db
 def test_a_second_import_changes_the_rows_of_the_first(importing: Import) -> None:
     dump = [crontab(), periodic(1, task=count.path, args='["a"]')]
     importing("celery-beat", dump, "--rows")
@@ -362,6 +365,7 @@ def test_a_second_import_changes_the_rows_of_the_first(importing: Import) -> Non
 
 
 @pytest.mark.django_db_backend
+@pytest.mark.django_db
 def test_a_path_of_two_tasks_is_told(
     importing: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:

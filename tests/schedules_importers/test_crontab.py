@@ -166,6 +166,7 @@ def test_a_function_has_a_name_that_python_takes(
 
 
 @pytest.mark.django_db_backend
+@pytest.mark.django_db
 def test_lines_become_rows_of_the_tasks_they_are_mapped_to(importing: Import) -> None:
     text = "0 3 * * * manage.py count_stock bern\n0 4 * * * manage.py other\n"
 
