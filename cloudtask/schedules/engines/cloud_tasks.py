@@ -52,6 +52,19 @@ class CloudTasksEngine(Engine):
                 row.generation += 1
                 _arm(row)
 
+    def compare(
+        self, rows: Iterable[ScheduledTask], gone: Collection[str] = ()
+    ) -> Comparison:
+        """Find schedules that are due and have no tick. See Engine.compare()."""
+        comparison = Comparison()
+        for some in iterate_chunks(rows, _CHUNK):
+            comparison.steps += [self._make_step(row) for row in _find_unarmed(some)]
+        return comparison
+
+    def _make_step(self, row: ScheduledTask) -> Step:
+        take = partial(self.revive, row)
+        return Step(verb=Verb.CREATE, what="tick", name=row.name, take=take)
+
     def _disarm(self, uid: str, generation: int) -> None:
         tick_id = make_tick_id(uid, generation)
         transaction.on_commit(
