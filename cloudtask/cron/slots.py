@@ -62,7 +62,7 @@ def _has_both(pattern: Pattern, doubled: Doubled) -> bool:
 
 
 def _measure_overlap(instant: datetime, zone: tzinfo) -> timedelta:
-    """Measure by how much the clock is put back around here; 0 if it is not."""
+    """Measure by how much the clock is put back around here; else 0."""
     local = instant.astimezone(zone)
     second = local.replace(fold=1).astimezone(UTC)
     return second - local.replace(fold=0).astimezone(UTC)

@@ -42,7 +42,7 @@ def schedule(
     Schedule a task, as in `@schedule("0 3 * * *")` above its `@task`.
 
     Takes tasks of `@cloudtask.task` and of Django's framework, and may stand
-    several times above one. What is wrong with it is told by `manage.py check`.
+    several times above one. `manage.py check` tells what is wrong with it.
 
     Args:
         cron: Five fields of unix cron.

@@ -14,7 +14,7 @@ from cloudtask.results.settings import get_results_settings
 
 @register(Tags.security)
 def check_results(**kwargs: Any) -> list[CheckMessage]:
-    """Whether the results of scheduled tasks are kept: else a slot may be lost."""
+    """Whether results are kept of scheduled tasks: else a slot may be lost."""
     return [
         Error(
             f"The schedule {declaration.name!r} runs {declaration.task.path}, whose "

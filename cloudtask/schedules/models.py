@@ -43,13 +43,13 @@ class ScheduledTask(models.Model):
     cron = AnyCharField(max_length=500, help_text="Five fields of unix cron.")
     time_zone = AnyCharField(max_length=100, default="UTC")
     catch_up = models.PositiveSmallIntegerField(
-        default=1, help_text="How many late slots are run, of those after an outage."
+        default=1, help_text="How many late slots are run after an outage."
     )
     overlap = AnyCharField(
         max_length=8,
         choices=[(each.value, each.value) for each in Overlap],
         default=Overlap.RUN.value,
-        help_text="What becomes of a slot while the run before it is not over.",
+        help_text="What becomes of a slot while a run is not over.",
     )
     spread_seconds = models.PositiveIntegerField(
         default=0, help_text="Seconds over which runs are spread."
@@ -141,7 +141,7 @@ class ScheduledTask(models.Model):
 
     @property
     def plan_options(self) -> dict[str, Any]:
-        """The columns that its plan is made of, as `make_plan()` takes them."""
+        """The columns that its plan is made of, for `make_plan()`."""
         return {
             "cron": self.cron,
             "timezone": self.time_zone,

@@ -100,13 +100,13 @@ def _run_standing_tick(request: CloudTaskRequest, row: ScheduledTask) -> None:
     is_forced = slot is not None and slot > now + SKEW
     decide_due(row.uid, now if is_forced or slot is None else max(now, slot))
     if is_forced:
-        # Once a minute, as its repetition looks like another one. A microsecond
-        # later than any slot.
+        # Once a minute: its repetition looks like another one. No slot is at
+        # this microsecond.
         run_by_hand(row, now.replace(second=0, microsecond=1))
 
 
 def _choose_moment(row: ScheduledTask, eta: datetime | None) -> datetime:
-    """Choose the moment by which slots are due: a queue's clock may be ahead."""
+    """Choose by which moment slots are due: a queue's clock may be ahead."""
     now = clock.now()
     if eta is None or eta <= now:
         return now

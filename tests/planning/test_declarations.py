@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,10 +21,9 @@ with override_settings(TASKS=TASKS):
 
 
 @pytest.fixture(autouse=True)
-def _clean_declarations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_declared", "_schedulable", "_problems"):
         monkeypatch.setattr(declarations, name, {})
-    yield
 
 
 def report(

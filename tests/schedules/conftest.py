@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from cloudtask.conf import clock
 from tests.clocks import set_clock
 from tests.results.conftest import _nothing_is_kept, _results, heart
 

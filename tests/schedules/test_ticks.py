@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudtask.dispatch.execution import run
-from cloudtask.dispatch.kinds import make_attempt
+from cloudtask.dispatch.kinds import find_kind, make_attempt
 from cloudtask.dispatch.outcomes import Status
 from cloudtask.exceptions import InvalidCredentials, TaskNotFound
 from cloudtask.results.models import TaskRecord
@@ -125,8 +125,6 @@ def test_a_deleted_schedule_leaves_nothing(queue: MemoryTransport, how: str) -> 
     assert ticks(queue) == []
     assert run(make_attempt(tick.payload, {})).status is Status.DUPLICATE
     with pytest.raises(TaskNotFound):
-        from cloudtask.dispatch.kinds import find_kind
-
         find_kind("tick").route(tick.payload)
 
 
@@ -312,4 +310,4 @@ def test_the_scheduler_of_google_ticks_too(
     for text in ("", "nonsense", "2026-06-01T07:00:00", "9999-12-31T23:59:59-23:59"):
         tick(text)
     assert states(row)["14:00"] == "enqueued"
-    assert Slot.objects.count() == 3 + ("9999" in "")
+    assert Slot.objects.count() == 3

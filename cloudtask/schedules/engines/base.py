@@ -29,7 +29,7 @@ class Engine(ABC):
 
     @abstractmethod
     def revive(self, row: ScheduledTask) -> None:
-        """See to a schedule whose last tick did not come, outside of changes."""
+        """See to a schedule whose tick did not come, in no transaction."""
 
     @abstractmethod
     def compare(
