@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from cloudtask.conf import get_settings
-from cloudtask.exceptions import CloudTaskError
+from cloudtask.exceptions import (
+    CloudTaskError,
+    DispatchRefused,
+    InvalidTask,
+    TaskNotFound,
+)
 from cloudtask.results.database.connections import get_alias
 from cloudtask.schedules.changes import Comparison, Step, Verb
 from cloudtask.schedules.engines.base import Engine
 from cloudtask.schedules.engines.cloud_scheduler.diff import compare
 from cloudtask.schedules.engines.cloud_scheduler.places import get_place
 from cloudtask.schedules.models import ScheduledTask
+from cloudtask.schedules.settings import CLOUD_SCHEDULER, get_schedules_settings
+from cloudtask.transports import get_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from cloudtask.schedules.engines.cloud_scheduler.client import Client
+    from django.db.models import QuerySet
+
     from cloudtask.schedules.engines.cloud_scheduler.jobs import Job
     from cloudtask.schedules.engines.cloud_scheduler.places import Place
 
@@ -30,6 +38,8 @@ logger = logging.getLogger("cloudtask")
 JOB = "job"
 #: How often a job is put that was changed meanwhile.
 _TRIES = 5
+#: What is wrong with one schedule, and with no other.
+_ROW_ERRORS = (DispatchRefused, InvalidTask, TaskNotFound)
 _NEEDS_FULL_VIEW = (
     "The targets of {} jobs are not shown to this process, so that URL, headers and "
     "body are not compared. Give it the permission cloudscheduler.jobs.fullView."
@@ -48,6 +58,7 @@ class CloudSchedulerEngine(Engine):
         settings = get_settings()
         try:
             from cloudtask.schedules.engines.cloud_scheduler import client, wanted
+            from cloudtask.transports.google import GoogleTransport
         except ImportError as error:
             raise settings.error(
                 "SCHEDULER",
@@ -56,7 +67,8 @@ class CloudSchedulerEngine(Engine):
             ) from error
         self._get_client = partial(client.get_client, settings)
         self._make_wanted = wanted.make_wanted
-        self._goes_to_google = wanted.goes_to_google
+        self._google_transport = GoogleTransport
+        self._settings = settings
 
     def follow(self, row: ScheduledTask) -> None:
         """Put the schedule's job once the change is committed."""
@@ -78,37 +90,106 @@ class CloudSchedulerEngine(Engine):
         self, rows: Iterable[ScheduledTask], gone: Collection[str] = ()
     ) -> Comparison:
         """Compare schedules with all of our jobs. See Engine.compare()."""
-        place, client = get_place(), self._get_client()
-        found = find_ours(client.iterate_jobs(place.parent), place)
+        self._check_transport()
+        place = get_place()
+        found = self._find_ours(place)
         comparison = Comparison()
-        partial_jobs = sum(job.is_partial for job in found.values())
-        if partial_jobs:
-            comparison.notes.append(_NEEDS_FULL_VIEW.format(partial_jobs))
+        hidden = sum(job.is_partial for job in found.values())
+        if hidden:
+            comparison.notes.append(_NEEDS_FULL_VIEW.format(hidden))
         for row in rows:
             job = found.pop(row.uid, None)
             try:
                 wanted = self._make_wanted(row, place)
-            except CloudTaskError as error:
-                comparison.problems.append(f"{row.name}: {error}")
+            except _ROW_ERRORS as error:
+                comparison.notes.append(f"{row.name}: its job stays as it is: {error}")
             else:
-                comparison.steps += _find_steps(client, row.name, wanted, job)
-        for uid, job in found.items():
-            if uid not in gone:
-                comparison.orphans.append(_make_deletion(client, job))
+                comparison.steps += self._find_steps(row.name, wanted, job)
+        left = {uid: job for uid, job in found.items() if uid not in gone}
+        comparison.orphans += self._make_deletions(left)
         return comparison
 
-    def _bring_at_commit(self, row: ScheduledTask, repair: str) -> None:
-        # Where tasks never leave this process, no tick could reach it.
-        if self._goes_to_google(row):
-            transaction.on_commit(
-                partial(self._try_to_bring, row.uid, row.name, repair),
-                get_alias(),
-                robust=True,
+    def find_orphans(self) -> list[Step]:
+        """
+        Find how our jobs are deleted that no schedule has any more.
+
+        They are all of them where another engine is chosen.
+
+        Raises:
+            CloudTaskError: They cannot be listed.
+        """
+        # Rows last: there is none without a row unless that is gone.
+        found = self._find_ours(get_place())
+        rows = self._select_followed().filter(uid__in=found)
+        followed = set(rows.values_list("uid", flat=True))
+        left = {uid: job for uid, job in found.items() if uid not in followed}
+        return self._make_deletions(left)
+
+    def _check_transport(self) -> None:
+        if not self._goes_to_google():
+            raise self._settings.error(
+                "TRANSPORT",
+                "is not Google's, so that Cloud Scheduler cannot reach this project.",
             )
+
+    def _goes_to_google(self) -> bool:
+        transport = get_transport(self._settings)
+        return isinstance(transport, self._google_transport)
+
+    def _select_followed(self) -> QuerySet[ScheduledTask]:
+        chosen = get_schedules_settings(self._settings).scheduler
+        rows = ScheduledTask.objects.all()
+        return rows if chosen == CLOUD_SCHEDULER else rows.none()
+
+    def _find_ours(self, place: Place) -> dict[str, Job]:
+        """Find the jobs that have our mark, by the uids of their schedules."""
+        jobs = self._get_client().iterate_jobs(place.parent)
+        ours = ((place.find_uid(each.name, each.description), each) for each in jobs)
+        return {uid: job for uid, job in ours if uid is not None}
+
+    def _find_steps(
+        self, name: str, wanted: Job, found: Job | None
+    ) -> Iterator[Step]:
+        client = self._get_client()
+        if found is None:
+            take = partial(client.create, wanted)
+            yield Step(verb=Verb.CREATE, what=JOB, name=name, take=take)
+            return
+        changes = compare(wanted, found).changes
+        if changes:
+            take = partial(client.change, wanted)
+            yield Step(
+                verb=Verb.CHANGE, what=JOB, name=name, changes=changes, take=take
+            )
+
+    def _make_deletions(self, jobs: Mapping[str, Job]) -> list[Step]:
+        return [
+            Step(
+                verb=Verb.DELETE,
+                what=JOB,
+                name=f"{job.name.rpartition('/')[2]}: {job.description}",
+                take=partial(self._delete, uid, job.name),
+            )
+            for uid, job in jobs.items()
+        ]
+
+    def _delete(self, uid: str, name: str) -> None:
+        # Somebody may have made the schedule while others thought about it.
+        if not self._select_followed().filter(uid=uid).exists():
+            self._get_client().delete(name)
+
+    def _bring_at_commit(self, row: ScheduledTask, repair: str) -> None:
+        transaction.on_commit(
+            partial(self._try_to_bring, row.uid, row.name, repair),
+            get_alias(),
+            robust=True,
+        )
 
     def _try_to_bring(self, uid: str, name: str, repair: str) -> None:
         try:
-            self._bring(uid)
+            # Where tasks never leave this process, no tick could reach it.
+            if self._goes_to_google():
+                self._bring(uid)
         except CloudTaskError as error:
             logger.error(
                 "schedule=%r: its job at Cloud Scheduler is not as it should be. Run "
@@ -131,12 +212,6 @@ class CloudSchedulerEngine(Engine):
                 return
 
 
-def find_ours(jobs: Iterable[Job], place: Place) -> dict[str, Job]:
-    """Find the jobs that have our mark, by the uids of their schedules."""
-    ours = ((place.find_uid(each.name, each.description), each) for each in jobs)
-    return {uid: job for uid, job in ours if uid is not None}
-
-
 def _find_row(uid: str) -> ScheduledTask | None:
     return ScheduledTask.objects.filter(uid=uid).first()
 
@@ -144,28 +219,3 @@ def _find_row(uid: str) -> ScheduledTask | None:
 def _find_generation(uid: str) -> int | None:
     rows = ScheduledTask.objects.filter(uid=uid)
     return rows.values_list("generation", flat=True).first()
-
-
-def _find_steps(
-    client: Client, name: str, wanted: Job, found: Job | None
-) -> Iterator[Step]:
-    if found is None:
-        take = partial(client.create, wanted)
-        yield Step(verb=Verb.CREATE, what=JOB, name=name, take=take)
-        return
-    diff = compare(wanted, found)
-    if diff.changes:
-        take = partial(client.change, wanted)
-        yield Step(
-            verb=Verb.CHANGE, what=JOB, name=name, changes=diff.changes, take=take
-        )
-
-
-def _make_deletion(client: Client, job: Job) -> Step:
-    job_id, description = job.name.rpartition("/")[2], job.description
-    return Step(
-        verb=Verb.DELETE,
-        what=JOB,
-        name=f"{job_id}: {description}",
-        take=partial(client.delete, job.name),
-    )

@@ -9,12 +9,9 @@ from cloudtask.dispatch.kinds import find_settings
 from cloudtask.schedules.engines.cloud_scheduler.jobs import Job, State
 from cloudtask.schedules.kind import make_tick_route
 from cloudtask.schedules.ticks import make_standing_tick
-from cloudtask.transports import get_transport
-from cloudtask.transports.google import GoogleTransport
 from cloudtask.wire.payload import encode
 
 if TYPE_CHECKING:
-    from cloudtask.conf import Settings
     from cloudtask.schedules.engines.cloud_scheduler.places import Place
     from cloudtask.schedules.models import ScheduledTask
 
@@ -25,16 +22,12 @@ def make_wanted(row: ScheduledTask, place: Place) -> Job:
 
     Raises:
         TaskNotFound: This process has no such task.
-        ConfigurationError: A setting that is needed is missing, or tasks of
-            the schedule do not go to Google.
+        InvalidTask: Its task or its plan is not valid any more.
+        DispatchRefused: Its backend is not in TASKS any more.
+        ConfigurationError: A setting that is needed is missing.
         MetadataUnavailable: Nobody can tell now where they go.
     """
     settings = find_settings(row.backend or None)
-    if not goes_to_google(row):
-        raise settings.error(
-            "TRANSPORT",
-            "is not Google's, so Cloud Scheduler cannot reach the dispatch view.",
-        )
     tick = make_standing_tick(row)
     route, body = make_tick_route(row, tick), encode(tick)
     proof = make_signature_headers(settings, tick, body, None, expires=False)
@@ -49,9 +42,3 @@ def make_wanted(row: ScheduledTask, place: Place) -> Job:
         oidc=route.oidc,
         state=State.PAUSED if row.is_paused else State.ENABLED,
     )
-
-
-def goes_to_google(row: ScheduledTask) -> bool:
-    """Whether tasks of a schedule leave this process, be it to an emulator."""
-    settings: Settings = find_settings(row.backend or None)
-    return isinstance(get_transport(settings), GoogleTransport)
