@@ -2,7 +2,7 @@
 
 import os
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -18,6 +18,7 @@ class ServedConfig(AppConfig):
         from tests.reliability.served import points
 
         _hasten()
+        _move_clock()
         points.install()
         bug = os.environ.get("RELIABILITY_BUG")
         if bug:
@@ -34,6 +35,21 @@ def _hasten() -> None:
     recovery.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
     outbox.PAUSE = timedelta(seconds=1)
     records.SEND_AFTER = timedelta(seconds=2)
+
+
+def _move_clock() -> None:
+    """Have the clock of the package follow the harness's."""
+    from django.conf import settings
+
+    from cloudtask.conf import clock
+
+    real = clock.now
+
+    def now() -> datetime:
+        with open(settings.CLOCK) as file:
+            return real() + timedelta(seconds=float(file.read() or 0))
+
+    clock.now = now
 
 
 def _ack_while_running() -> None:
