@@ -8,17 +8,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.kinds import find_kind, find_settings
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
+from cloudtask.results.records import HOP
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import QueueTransport
 from cloudtask.transports.patience import Patience
+from cloudtask.wire.arming import Arming
+from cloudtask.wire.naming import make_rearmed_id
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cloudtask.results.models import TaskRecord
     from cloudtask.transports.base import Transport
@@ -75,6 +79,7 @@ def _make_task(row: TaskRecord) -> OutgoingTask:
     body = row.body.encode()
     payload = decode(body)
     route = find_kind(payload.kind).route(payload)
+    alarm, arming = _make_alarm(row)
     return make_outgoing(
         settings,
         payload,
@@ -86,9 +91,29 @@ def _make_task(row: TaskRecord) -> OutgoingTask:
             prepared=None,
         ),
         body,
-        task_id=row.task_id or None,
-        schedule_time=row.schedule_time,
+        task_id=_make_task_id(row),
+        schedule_time=alarm,
+        arming=arming,
     )
+
+
+def _make_alarm(row: TaskRecord) -> tuple[datetime | None, Arming]:
+    """Make the time to schedule a task for, and what it says of that."""
+    due = row.schedule_time
+    limit = clock.now() + HOP
+    is_far = due is not None and due > limit
+    arming = Arming(
+        number=row.arming,
+        attempts=row.attempts_before,
+        due=due if is_far else None,
+    )
+    return limit if is_far else due, arming
+
+
+def _make_task_id(row: TaskRecord) -> str | None:
+    if row.arming and row.task_id:
+        return make_rearmed_id(row.task_id, row.pk, row.arming)
+    return row.task_id or None
 
 
 def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:
