@@ -43,7 +43,7 @@ VERSION = 1
 _PURPOSE = f"cloudtask {SIGNATURE_HEADER} {VERSION}".encode()
 #: Seconds after it is due for which Cloud Tasks may dispatch a task.
 LIFETIME_SECONDS = int(RETENTION.total_seconds())
-#: The last moment of a signature that does not expire, far beyond all calendars.
+#: The last moment of a signature that does not expire: beyond all calendars.
 NEVER = 999_999_999_999
 #: Characters of the longest header that is looked at.
 MAX_LENGTH = 160

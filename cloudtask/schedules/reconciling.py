@@ -73,7 +73,7 @@ def _take(steps: Iterable[Step]) -> Iterator[tuple[Step, CloudTaskError | None]]
 
 
 def _find_stale(rows: Iterable[ScheduledTask]) -> Iterator[Step]:
-    """Find rows that do not know their next slot, as bulk_create() leaves them."""
+    """Find rows without their next slot, as bulk_create() leaves them."""
     now = clock.now()
     for row in rows:
         slot = _find_next(row, now) if row.next_at is None else None

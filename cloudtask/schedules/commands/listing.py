@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import OuterRef, Subquery
@@ -69,10 +70,8 @@ def _show(row: ScheduledTask, moment: datetime | None) -> str | None:
     """Show a moment in the schedule's zone; in UTC where that is not valid."""
     if moment is None:
         return None
-    try:
+    with suppress(InvalidSchedule):
         moment = moment.astimezone(row.plan.zone)
-    except InvalidSchedule:
-        pass
     return moment.isoformat(" ", "minutes")
 
 

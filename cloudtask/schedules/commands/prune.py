@@ -46,7 +46,9 @@ class PruneAction(Action):
             stdout.write(f"{len(orphans)} jobs to delete.")
             return
         if not options["yes"] and not _ask(f"Delete {len(orphans)} jobs? [y/N] "):
-            raise CommandError("Nothing was deleted. Say --yes to do it without asking.")
+            raise CommandError(
+                "Nothing was deleted. Say --yes to do it without asking."
+            )
         for count, orphan in enumerate(orphans, 1):
             orphan.take()
             stdout.write(f"{count}/{len(orphans)} deleted.")

@@ -58,7 +58,7 @@ class CloudTasksEngine(Engine):
     def compare(
         self, rows: Iterable[ScheduledTask], gone: Collection[str] = ()
     ) -> Comparison:
-        """Find schedules that are due and have no tick. See Engine.compare()."""
+        """Find schedules without a tick. See Engine.compare()."""
         due = [row for row in rows if row.generation and row.next_at is not None]
         comparison = Comparison()
         for start in range(0, len(due), _CHUNK):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
-from cloudtask.exceptions import SchedulerError
 from cloudtask.privacy.frames import hide_values
 from cloudtask.schedules.engines.cloud_scheduler import messages
 from cloudtask.schedules.engines.cloud_scheduler.diff import ALL, compare, find_switch
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cloudtask.conf import Settings
+    from cloudtask.exceptions import SchedulerError
     from cloudtask.schedules.engines.cloud_scheduler.jobs import Job
 
 #: Jobs of one answer, which is the most that Cloud Scheduler gives.

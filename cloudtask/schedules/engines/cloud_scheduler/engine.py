@@ -147,9 +147,7 @@ class CloudSchedulerEngine(Engine):
         ours = ((place.find_uid(each.name, each.description), each) for each in jobs)
         return {uid: job for uid, job in ours if uid is not None}
 
-    def _find_steps(
-        self, name: str, wanted: Job, found: Job | None
-    ) -> Iterator[Step]:
+    def _find_steps(self, name: str, wanted: Job, found: Job | None) -> Iterator[Step]:
         client = self._get_client()
         if found is None:
             take = partial(client.create, wanted)
@@ -200,7 +198,7 @@ class CloudSchedulerEngine(Engine):
             )
 
     def _bring(self, uid: str) -> None:
-        """Have the job be as the row is, also if others change it meanwhile."""
+        """Have the job be as the row is, whoever changes it meanwhile."""
         place, client = get_place(), self._get_client()
         for _ in range(_TRIES):
             row = _find_row(uid)

@@ -21,8 +21,8 @@ _ADVICE: Mapping[StatusCode, str] = {
         "roles/iam.serviceAccountUser on the account of SAE."
     ),
     StatusCode.INVALID_ARGUMENT: (
-        " If the region is meant, set SCHEDULER_LOCATION: Cloud Scheduler is not in all "
-        "of them."
+        " If the region is meant, set SCHEDULER_LOCATION: Cloud Scheduler is not in "
+        "all of them."
     ),
 }
 

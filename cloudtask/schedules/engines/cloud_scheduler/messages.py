@@ -1,4 +1,4 @@
-"""The methods of Cloud Scheduler that are called, and jobs as their messages."""
+"""The methods of Cloud Scheduler that are called, and jobs as messages."""
 
 from __future__ import annotations
 
@@ -53,14 +53,17 @@ def to_message(job: Job) -> Any:
     )
     target = message.http_target
     target.uri, target.body = job.url, job.body
-    target.http_method = int(HttpMethod[job.method])
+    target.http_method = int(getattr(HttpMethod, job.method))
     target.headers.update(job.headers)
     if job.oidc is not None:
         target.oidc_token.service_account_email = job.oidc.email
         target.oidc_token.audience = job.oidc.audience
     message.attempt_deadline.FromTimedelta(job.deadline)
     retry = message.retry_config
-    retry.retry_count, retry.max_doublings = job.retries.count, job.retries.max_doublings
+    retry.retry_count, retry.max_doublings = (
+        job.retries.count,
+        job.retries.max_doublings,
+    )
     retry.max_retry_duration.FromTimedelta(job.retries.within)
     retry.min_backoff_duration.FromTimedelta(job.retries.min_backoff)
     retry.max_backoff_duration.FromTimedelta(job.retries.max_backoff)
@@ -94,7 +97,7 @@ def from_message(message: Any) -> Job:
 
 def _read_method(number: int) -> str:
     # POST is what Cloud Scheduler does if nothing is said.
-    return HttpMethod(number or int(HttpMethod.POST)).name
+    return str(HttpMethod(number or int(HttpMethod.POST)).name)
 
 
 def _read_oidc(target: Any) -> OidcToken | None:
