@@ -59,12 +59,12 @@ def compare(
         What is to be done, and the rows as they are when it is done.
     """
     declared = {each.uid: each for each in declarations}
-    gone = [row for row in rows if row.is_declared and row.uid not in declared]
-    stay = {row.uid: row for row in rows if row not in gone}
+    gone = {row.uid: row for row in rows if row.is_declared and row.uid not in declared}
+    stay = {row.uid: row for row in rows if row.uid not in gone}
     comparison = Comparison()
     comparison.problems += _find_conflicts(declared, stay.values())
     # First, as their names may be wanted.
-    comparison.steps += map(_make_deletion, gone)
+    comparison.steps += map(_make_deletion, gone.values())
     for uid, declaration in declared.items():
         row = stay.setdefault(uid, ScheduledTask(uid=uid, is_declared=True))
         comparison.steps += _find_steps(row, _make_wanted(declaration))
@@ -94,7 +94,7 @@ def _make_wanted(declaration: Declaration) -> ScheduledTask:
 
 def _find_steps(row: ScheduledTask, wanted: ScheduledTask) -> Iterator[Step]:
     changes = tuple(_take_over(row, wanted))
-    if row.pk is None:
+    if row._state.adding:
         shown = tuple(each for each in changes if each.new)
         yield _make_step(Verb.CREATE, row, row.save, shown)
     elif changes:
