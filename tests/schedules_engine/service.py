@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +35,6 @@ class Fault:
     code: grpc.StatusCode
     details: str = "down"
     is_done: bool = False
-    before: Callable[[], object] = lambda: None
 
 
 @dataclass
@@ -60,7 +59,6 @@ class Service:
         fault = self._find_fault(method)
         if fault is None:
             return self._carry_out(method, request, context)
-        fault.before()
         if fault.is_done:
             self._carry_out(method, request, context)
         context.abort(fault.code, fault.details)
@@ -76,7 +74,9 @@ class Service:
 
     def _ListJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
         start = int(request.page_token or 0)
-        found = [job for job in self.jobs.values() if job.name.startswith(request.parent)]
+        found = [
+            job for job in self.jobs.values() if job.name.startswith(request.parent)
+        ]
         size = min(request.page_size, self.page_size)
         answer = _Answer(jobs=map(self._show, found[start : start + size]))
         if start + size < len(found):
