@@ -92,7 +92,7 @@ class ScheduledTask(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
     def save(self, **options: Any) -> None:
         """

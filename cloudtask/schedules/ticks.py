@@ -85,10 +85,11 @@ def run_tick(
     if generation is None:
         _run_standing_tick(request, row)
         return
-    decided = decide_due(uid, _choose_moment(row, request.eta))
+    moment = _choose_moment(row, request.eta)
+    decided = decide_due(uid, moment)
     if decided is None or decided.generation != generation:
         return
-    again = _find_next_look(decided)
+    again = _find_next_look(decided, moment)
     if again is not None:
         raise Rearm(again)
 
@@ -126,13 +127,14 @@ def _read_slot(request: CloudTaskRequest) -> datetime | None:
         return None
 
 
-def _find_next_look(row: ScheduledTask) -> datetime | None:
+def _find_next_look(row: ScheduledTask, now: datetime) -> datetime | None:
     """When the next tick is due; None if there is nothing to come."""
+    next_at: datetime | None = row.next_at
     is_waiting = (
         row.plan.overlap is Overlap.WAIT
         and Slot.objects.filter(schedule=row, state=Slot.State.WAITING).exists()
     )
     if not is_waiting:
-        return row.next_at
-    soon = clock.now() + _WAIT
-    return soon if row.next_at is None else min(soon, row.next_at)
+        return next_at
+    soon = now + _WAIT
+    return soon if next_at is None else min(soon, next_at)

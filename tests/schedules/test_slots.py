@@ -12,7 +12,7 @@ from django.db import transaction
 from cloudtask.exceptions import ConfigurationError, StoreUnavailable, TaskNotFound
 from cloudtask.framework import task_enqueued
 from cloudtask.results.models import TaskRecord
-from cloudtask.schedules import slots
+from cloudtask.schedules import decisions, slots
 from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.slots import decide_due
 from cloudtask.transports.memory import MemoryTransport
@@ -236,3 +236,36 @@ def test_a_cron_that_was_changed_behind_our_back_is_shown(
     ScheduledTask.objects.update(cron="30 * * * *")
     decide_due(row.uid, moved.move(minutes=1))
     assert fresh(row).next_at == at(6, 1, 12, 30)
+
+
+def test_a_very_long_outage_takes_several_decisions(
+    queue: MemoryTransport, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "MAX_SLOTS", 3)
+    row = hourly()
+    decide_due(row.uid, moved.move(hours=7))
+    counts = Slot.objects.filter(state="missed").values_list("count", flat=True)
+    assert sorted(counts) == [3, 3]
+    assert len(runs(queue)) == 1
+
+
+def test_a_slot_that_waits_is_run_by_one_process(
+    queue: MemoryTransport, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = hourly(overlap="wait")
+    for _ in range(2):
+        decide_due(row.uid, moved.move(hours=1))
+    queue.drain()
+    find = slots._find_waiting
+
+    def find_late(row: ScheduledTask) -> Slot | None:
+        waiting = find(row)
+        if waiting is not None:
+            monkeypatch.setattr(slots, "_find_waiting", find)
+            decide_due(row.uid, moved.now)
+        return waiting
+
+    monkeypatch.setattr(slots, "_find_waiting", find_late)
+    decide_due(row.uid, moved.now)
+    assert states(row) == {"13:00": "enqueued", "14:00": "enqueued"}
+    assert len(runs(queue)) == 1

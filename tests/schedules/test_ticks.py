@@ -19,7 +19,11 @@ from cloudtask.schedules import (
     resume_scheduled_task,
     run_scheduled_task,
 )
+from cloudtask.schedules import ticks as ticking
+from cloudtask.schedules.engines import get_engine
 from cloudtask.schedules.models import ScheduledTask, Slot
+from cloudtask.schedules.slots import decide_due
+from cloudtask.schedules.ticks import make_standing_tick
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.schedules.conftest import MovedClock
@@ -286,8 +290,6 @@ def test_names_are_shown() -> None:
 def test_the_scheduler_of_google_ticks_too(
     queue: MemoryTransport, moved: MovedClock
 ) -> None:
-    from cloudtask.schedules.ticks import make_standing_tick
-
     row = hourly()
     queue.clear()
     payload = make_standing_tick(row)
@@ -311,3 +313,51 @@ def test_the_scheduler_of_google_ticks_too(
         tick(text)
     assert states(row)["14:00"] == "enqueued"
     assert Slot.objects.count() == 3
+
+
+def test_a_schedule_may_go_while_its_tick_runs(
+    queue: MemoryTransport, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = hourly()
+    decide = ticking.decide_due
+
+    def delete_first(*args: Any) -> Any:
+        ScheduledTask.objects.all().delete()
+        return decide(*args)
+
+    monkeypatch.setattr(ticking, "decide_due", delete_first)
+    moved.move(hours=1)
+    assert [each.status for each in queue.drain()] == [Status.DONE]
+    assert not ScheduledTask.objects.filter(pk=row.pk).exists()
+
+
+def test_the_sweeper_runs_what_has_waited(
+    queue: MemoryTransport, moved: MovedClock
+) -> None:
+    row = hourly(overlap="wait")
+    for _ in range(2):
+        decide_due(row.uid, moved.move(hours=1))
+    held = list(queue.tasks)
+    queue.clear()
+    sweep()
+    assert states(row)["14:00"] == "waiting"
+    queue.tasks[:] = [each for each in held if each.payload.kind != "tick"]
+    queue.drain()
+    sweep()
+    assert states(row)["14:00"] == "enqueued"
+
+
+def test_two_sweepers_arm_one_tick(queue: MemoryTransport, moved: MovedClock) -> None:
+    row = hourly()
+    TaskRecord.objects.all().delete()
+    queue.clear()
+    engine, stale = get_engine(), fresh(row)
+    engine.revive(row)
+    engine.revive(stale)
+    assert len(ticks(queue)) == 1
+
+
+def test_the_tick_of_a_deleted_schedule_does_nothing(queue: MemoryTransport) -> None:
+    payload = make_standing_tick(hourly())
+    ScheduledTask.objects.all().delete()
+    assert run(make_attempt(payload, {})).status is Status.DONE
