@@ -13,10 +13,11 @@ from cloudtask.planning import declarations
 from cloudtask.results.models import TaskRecord
 from cloudtask.schedules import pause_scheduled_task
 from cloudtask.schedules.models import ScheduledTask
+from cloudtask.schedules.reconciling import compare_all
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.schedules.conftest import MovedClock
-from tests.schedules.samples import hourly, ticks
+from tests.schedules.samples import at, hourly, ticks
 from tests.schedules_engine.service import Code, Service, State
 from tests.tasks import aadd, add
 
@@ -107,6 +108,27 @@ def test_a_kind_of_task_leaves_nothing_behind(run: Run, declare: Declare) -> Non
     declare(add, name="night")
     assert "queue: emails -> (none)" in run("apply")
     assert run("plan") == NOTHING
+
+
+@pytest.mark.usefixtures("queue")
+def test_moments_are_told_and_options_are_dropped(run: Run, declare: Declare) -> None:
+    declare(add, name="night", starts=at(6, 1), ends=at(7, 1))
+    told = run("apply")
+    assert "    starts: 2026-06-01T00:00:00+00:00\n" in told
+    declare(add, name="night", ends=at(7, 1))
+    assert "    starts: 2026-06-01T00:00:00+00:00 -> (none)\n" in run("apply")
+    assert run("plan") == NOTHING
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_row_that_goes_meanwhile_is_left_alone(run: Run, declare: Declare) -> None:
+    declare(add, name="night")
+    run("apply")
+    declare(add, "5 * * * *", name="night")
+    [step] = compare_all().steps
+    ScheduledTask.objects.all().delete()
+    step.take()
+    assert not ScheduledTask.objects.exists()
 
 
 @pytest.mark.usefixtures("queue")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.db.models import F
 
 from cloudtask.schedules import (
     delete_scheduled_task,
@@ -298,3 +299,36 @@ def test_a_tick_that_did_not_come_is_told(caplog: pytest.LogCaptureFixture) -> N
 def test_tasks_that_stay_in_this_process_have_no_jobs(cloud: Service) -> None:
     hourly()
     assert cloud.calls == []
+
+
+def test_a_switch_that_is_not_allowed_is_an_error(
+    cloud: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = hourly()
+    cloud.fails("PauseJob", Code.PERMISSION_DENIED)
+    pause_scheduled_task(row.pk)
+    assert "was not paused: PERMISSION_DENIED" in caplog.text
+
+
+def test_a_job_that_comes_and_goes_is_an_error(
+    cloud: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.fails("CreateJob", Code.ALREADY_EXISTS)
+    hourly()
+    assert "was not read: NOT_FOUND: Job not found." in caplog.text
+
+
+def test_a_row_that_never_rests_is_left_to_those_who_change_it(
+    cloud: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = hourly()
+    put = Client.put
+
+    def put_late(client: Client, wanted: Job) -> None:
+        put(client, wanted)
+        ScheduledTask.objects.update(generation=F("generation") + 1)
+
+    monkeypatch.setattr(Client, "put", put_late)
+    cloud.calls.clear()
+    row.save()
+    assert cloud.calls == ["GetJob"] * 5
