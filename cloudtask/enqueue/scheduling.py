@@ -90,7 +90,13 @@ def describe_task(task: object) -> Schedulable:
         InvalidSchedule: It is not a task.
     """
     if isinstance(task, TaskDefinition):
-        return Schedulable(kind=CLOUDTASK, path=task.path, func=task.func, leading=1)
+        return Schedulable(
+            kind=CLOUDTASK,
+            path=task.path,
+            func=task.func,
+            leading=1,
+            sensitive=task.sensitive,
+        )
     path = getattr(task, "module_path", None)
     if not isinstance(path, str):
         raise InvalidSchedule(
@@ -105,6 +111,7 @@ def describe_task(task: object) -> Schedulable:
         using=Using(django_task.queue_name, int(django_task.priority)),
         func=django_task.func,
         leading=int(django_task.takes_context),
+        sensitive=getattr(django_task, "sensitive", ()),
     )
 
 

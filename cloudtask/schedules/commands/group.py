@@ -13,6 +13,7 @@ from cloudtask.schedules.commands.listing import ListAction
 from cloudtask.schedules.commands.plan import ApplyAction, PlanAction
 from cloudtask.schedules.commands.prune import PruneAction
 from cloudtask.schedules.commands.switches import PauseAction, ResumeAction, RunAction
+from cloudtask.schedules.importers.action import ImportAction
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -30,6 +31,7 @@ _ACTIONS: Mapping[str, Action] = {
         ResumeAction(),
         RunAction(),
         PruneAction(),
+        ImportAction(),
     )
 }
 
@@ -38,7 +40,7 @@ class SchedulesAction(Action):
     """Runs one of the actions for schedules."""
 
     name = "schedules"
-    help = "Compare, apply, list, pause, resume, run and prune schedules."
+    help = "Compare, apply, list, pause, resume, run, prune and import schedules."
     description = "What a project with schedules needs beside its code."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
