@@ -1,9 +1,10 @@
 """
-A local Google Cloud Tasks: the v2 API, real dispatches, no Google project.
+A local Google Cloud Tasks and Cloud Scheduler: the APIs, real dispatches.
 
-It stands alone: any client of Cloud Tasks may use it, and it imports nothing
-else of `cloudtask`. The packages of its extra are loaded with the first use of
-`Emulator`, so that importing this package is always possible.
+It stands alone: any client of them may use it, without a Google project, and
+it imports nothing else of `cloudtask` but the slots of `cloudtask.cron`. The
+packages of its extra are loaded with the first use of `Emulator`, so that
+importing this package is always possible.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cloudtask.emulator.embedded import Emulator
+    from cloudtask.emulator.scheduler.sending.attempts import JobAttempt
     from cloudtask.emulator.tasks.sending.journal import Attempt
     from cloudtask.emulator.values.errors import ApiError
 
-__all__ = ["ApiError", "Attempt", "Emulator"]
+__all__ = ["ApiError", "Attempt", "Emulator", "JobAttempt"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from cloudtask.emulator.embedded import Emulator
 
         return Emulator
+    if name == "JobAttempt":
+        from cloudtask.emulator.scheduler.sending.attempts import JobAttempt
+
+        return JobAttempt
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

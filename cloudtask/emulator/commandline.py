@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from cloudtask.emulator.embedded import Emulator
+    from cloudtask.emulator.scheduler.sending.attempts import JobAttempt
     from cloudtask.emulator.tasks.sending.journal import Attempt
 
 __all__ = ["add_arguments", "main", "run"]
 
 _DESCRIPTION = """\
-Run a local Google Cloud Tasks. It takes tasks over gRPC and REST as the real
-service does, sends them to their URLs at their time, retries what does not
-answer 2xx, and signs OIDC tokens with a key of its own. Queues and tasks are
-kept in a file. Its HTTP port has a page to watch and steer them.
+Run a local Google Cloud Tasks and Cloud Scheduler. It takes tasks and jobs over
+gRPC and REST as the real services do, sends them to their URLs at their time,
+retries what does not answer 2xx, and signs OIDC tokens with a key of its own.
+All of it is kept in a file. Its HTTP port has a page to watch and steer it.
 """
 
 _EPILOG = """\
@@ -85,9 +86,10 @@ def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -
         The exit code: 0 after a signal, 1 if it could not start, 2 if
         something is missing or wrong.
     """
-    if importlib.util.find_spec("aiohttp") is None:
+    missing = _find_missing()
+    if missing is not None:
         return _fail(
-            2, "aiohttp is not installed. Run: pip install 'dj-cloudtask[emulator]'"
+            2, f"{missing} is not installed. Run: pip install 'dj-cloudtask[emulator]'"
         )
     from cloudtask.emulator.embedded import Emulator
     from cloudtask.emulator.storage.errors import StoreError
@@ -95,8 +97,9 @@ def run(options: argparse.Namespace, implied: Mapping[str, Any] | None = None) -
     with _Stopping() as stopping:
         try:
             values = resolve(vars(options), implied or {})
-            hook = None if values.pop("quiet") else _write_attempt
-            emulator = Emulator(**values, on_attempt=hook).start()
+            if not values.pop("quiet"):
+                values |= _HOOKS
+            emulator = Emulator(**values).start()
         except (UsageError, ValueError) as error:
             return _fail(2, str(error))
         except ApiError as error:
@@ -124,10 +127,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(attempt: Attempt) -> str:
     """Return an attempt as one line of `key=value` pairs."""
+    line = f"task={attempt.task_id} queue={attempt.queue} {_describe_end(attempt)}"
+    return line if attempt.fault is None else f"{line} fault={attempt.fault}"
+
+
+def describe_job(attempt: JobAttempt) -> str:
+    """Return an attempt of a job as one line of `key=value` pairs."""
+    slot = attempt.schedule_time.isoformat()
+    forced = " forced" if attempt.forced else ""
+    return f"job={attempt.job_id} slot={slot}{forced} {_describe_end(attempt)}"
+
+
+def _describe_end(attempt: Attempt | JobAttempt) -> str:
     took = attempt.response_time - attempt.dispatch_time
     line = (
-        f"task={attempt.task_id} queue={attempt.queue} attempt={attempt.number} "
-        f"status={attempt.status or 'none'} "
+        f"attempt={attempt.number} status={attempt.status or 'none'} "
         f"duration={took / timedelta(milliseconds=1):.0f}ms "
         f"outcome={attempt.outcome.replace(' ', '-')}"
     )
@@ -135,15 +149,14 @@ def describe(attempt: Attempt) -> str:
         line += f" next={attempt.retry_time.isoformat(timespec='milliseconds')}"
     if attempt.error is not None:
         line += f" error={attempt.error!r}"
-    if attempt.fault is not None:
-        line += f" fault={attempt.fault}"
     return line
 
 
 def _serve(emulator: Emulator, values: Mapping[str, Any], stopping: _Stopping) -> None:
     _write(_ready_text(emulator, values))
     stopping.wait()
-    in_flight = sum(each.in_flight for each in emulator.queues)
+    in_flight = sum(queue.in_flight for queue in emulator.queues)
+    in_flight += sum(job.in_flight for job in emulator.jobs)
     if in_flight:
         grace = values["stop_grace"].total_seconds()
         _write(
@@ -193,8 +206,11 @@ def _ready_text(emulator: Emulator, values: Mapping[str, Any]) -> str:
             + (", on all addresses of this machine" if is_wildcard else ""),
             _kept_text(emulator, values["store"]),
             f"export CLOUD_TASKS_EMULATOR_HOST={emulator.host}  # cloudtask",
+            f"export CLOUD_SCHEDULER_EMULATOR_HOST={emulator.host}  # cloudtask",
             f"export CLOUDTASKS_EMULATOR_HOST={address}  # gcloud-aio",
             "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS="
+            f"{emulator.http_url}/  # gcloud",
+            "export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER="
             f"{emulator.http_url}/  # gcloud",
         ]
     )
@@ -204,6 +220,8 @@ def _kept_text(emulator: Emulator, store: Path | None) -> str:
     held = (
         f"{_count(emulator.pending, 'task')} in {_count(len(emulator.queues), 'queue')}"
     )
+    if emulator.jobs:
+        held += f" and {_count(len(emulator.jobs), 'job')}"
     if store is None:
         return f"Holding {held}, in memory only"
     return f"Holding {held}, kept in {store.absolute()}"
@@ -221,6 +239,22 @@ def _count(number: int, noun: str) -> str:
 
 def _write_attempt(attempt: Attempt) -> None:
     _write(describe(attempt))
+
+
+def _write_job_attempt(attempt: JobAttempt) -> None:
+    _write(describe_job(attempt))
+
+
+_HOOKS = {"on_attempt": _write_attempt, "on_job_attempt": _write_job_attempt}
+
+
+def _find_missing() -> str | None:
+    """Return which package of the extra is not there."""
+    if importlib.util.find_spec("aiohttp") is None:
+        return "aiohttp"
+    if importlib.util.find_spec("google.cloud.scheduler_v1") is None:
+        return "google-cloud-scheduler"
+    return None
 
 
 def _write(text: str) -> None:

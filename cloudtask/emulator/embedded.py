@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.runtime import EmulatorOptions, Runtime
+from cloudtask.emulator.options import EmulatorOptions
+from cloudtask.emulator.runtime import Runtime
 from cloudtask.emulator.serving.addresses import join_address
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.emulator.tasks.faults import Fault
@@ -22,31 +23,16 @@ from cloudtask.emulator.values.locations import is_location_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
-    from pathlib import Path
     from types import TracebackType
     from typing import TypedDict
 
+    from cloudtask.emulator.options import OptionArguments
+    from cloudtask.emulator.scheduler.instrument import JobView
+    from cloudtask.emulator.scheduler.sending.attempts import JobAttempt
     from cloudtask.emulator.tasks.engine.engine import Engine
     from cloudtask.emulator.tasks.faults import FaultKind
     from cloudtask.emulator.tasks.instrument import QueueView
     from cloudtask.emulator.tasks.sending.journal import Attempt
-
-    class _EmulatorOptions(TypedDict, total=False):
-        store: Path | None
-        host: str
-        port: int
-        http_port: int
-        issuer: str
-        tombstone_ttl: timedelta
-        queue_tombstone_ttl: timedelta
-        create_queues: bool
-        concurrency: int | None
-        app_engine_url: str | None
-        allowed_hosts: tuple[str, ...]
-        allow_public_targets: bool
-        require_https: bool
-        stop_grace: timedelta
-        on_attempt: Callable[[Attempt], object] | None
 
     class _FaultOptions(TypedDict, total=False):
         queue: str | None
@@ -75,7 +61,7 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S10
 
 class Emulator:
     """
-    Cloud Tasks for a test or a development server.
+    Cloud Tasks and Cloud Scheduler for a test or a development server.
 
         with Emulator(queues=["emails:max_attempts=3"]) as emulator:
             channel = grpc.insecure_channel(emulator.host)
@@ -88,8 +74,9 @@ class Emulator:
         queues: What to create in `project` and `location`, see parse_queue().
         project: For queue_path() and create_queue(); the API serves any.
         location: Likewise.
-        options: See EmulatorOptions. `on_attempt` is called with each Attempt
-            on the emulator's thread and must not block it.
+        options: See EmulatorOptions. `on_attempt` is called with each Attempt,
+            `on_job_attempt` with each JobAttempt, on the emulator's thread.
+            They must not block it.
     """
 
     def __init__(
@@ -98,7 +85,7 @@ class Emulator:
         *,
         project: str = "demo",
         location: str = "local",
-        **options: Unpack[_EmulatorOptions],
+        **options: Unpack[OptionArguments],
     ) -> None:
         self.parent = f"projects/{project}/locations/{location}"
         if not is_location_path(self.parent):
@@ -150,7 +137,17 @@ class Emulator:
     @property
     def queues(self) -> list[QueueView]:
         """All queues as they are now, ordered by their paths."""
-        return self._call(lambda: _on_loop(self._runtime.instrument.queues))
+        return self._call(lambda: _on_loop(self._runtime.tasks.instrument.queues))
+
+    @property
+    def jobs(self) -> list[JobView]:
+        """All jobs as they are now, ordered by their names."""
+        return self._call(lambda: _on_loop(self._runtime.scheduler.instrument.jobs))
+
+    @property
+    def job_attempts(self) -> list[JobAttempt]:
+        """The attempts of jobs, oldest first; the last 10,000 are kept."""
+        return self._runtime.job_attempts.list_all()
 
     def start(self) -> Self:
         """
@@ -195,6 +192,40 @@ class Emulator:
         """Return the path of a queue in `project` and `location`."""
         return f"{self.parent}/queues/{queue}"
 
+    def job_path(self, job: str) -> str:
+        """Return the full name of a job in `project` and `location`."""
+        return f"{self.parent}/jobs/{job}"
+
+    def run_job(self, job: str) -> list[JobAttempt]:
+        """
+        Run a job now, as RunJob does, and send what is due.
+
+        Args:
+            job: Its id, in `project` and `location`.
+
+        Returns:
+            The attempts of this job made meanwhile.
+
+        Raises:
+            ApiError: There is no such job.
+            TimeoutError: It took longer than 10 seconds.
+        """
+        name, before = self.job_path(job), self._runtime.job_attempts.count
+        self._call(lambda: self._runtime.scheduler.api.run_job(name))
+        self.drain()
+        made = self._runtime.job_attempts.list_since(before)
+        return [attempt for attempt in made if attempt.name == name]
+
+    def job_log(self, job: str) -> list[dict[str, Any]]:
+        """
+        Return the execution log of a job, as entries of Cloud Logging.
+
+        Raises:
+            ApiError: There is no such job.
+        """
+        log = self._runtime.scheduler.instrument.log
+        return self._call(lambda: _on_loop(lambda: log(self.job_path(job))))
+
     def create_queue(self, name: str, **options: Unpack[QueueOptions]) -> str:
         """
         Create a queue and return its path.
@@ -206,7 +237,7 @@ class Emulator:
         request = _CreateQueueRequest(
             parent=self.parent, queue=make_declared(path, options)
         )
-        self._call(lambda: self._runtime.api.call("CreateQueue", request))
+        self._call(lambda: self._runtime.tasks.api.call("CreateQueue", request))
         return path
 
     def wait_for(self, predicate: Callable[[], object], timeout: float = 10) -> None:
@@ -230,17 +261,19 @@ class Emulator:
         Move the clock by a duration, as for timedelta: `advance(hours=1)`.
 
         It stops wherever something is due on the way and waits for the
-        answers, so that schedules and retries happen as they would.
+        answers, so that schedules and retries happen as they would. Jobs run
+        in all of their slots.
 
         Returns:
-            The attempts made meanwhile.
+            The attempts of tasks made meanwhile; those of jobs are in
+            `job_attempts`.
 
         Raises:
             TimeoutError: It took longer than `timeout` seconds, in real time.
         """
         microseconds = from_timedelta(timedelta(**duration))
         return self._call(
-            lambda: self._runtime.instrument.advance(microseconds, timeout)
+            lambda: self._runtime.tasks.instrument.advance(microseconds, timeout)
         )
 
     def drain(self, timeout: float = 10) -> list[Attempt]:
@@ -255,15 +288,15 @@ class Emulator:
         Raises:
             TimeoutError: It took longer than `timeout` seconds.
         """
-        return self._call(lambda: self._runtime.instrument.drain(timeout))
+        return self._call(lambda: self._runtime.tasks.instrument.drain(timeout))
 
     def reset(self) -> None:
         """
-        Forget queues, tasks, names, attempts and faults, and reset the clock.
+        Forget queues, tasks, jobs, attempts and faults, and reset the clock.
 
         The queues that were declared at the start are there again.
         """
-        self._call(self._runtime.instrument.reset)
+        self._call(self._runtime.tasks.instrument.reset)
 
     def inject(self, kind: FaultKind, **options: Unpack[_FaultOptions]) -> Fault:
         """
@@ -276,12 +309,12 @@ class Emulator:
         """
         fault = Fault(kind, **options)
         return self._call(
-            lambda: _on_loop(lambda: self._runtime.instrument.inject(fault))
+            lambda: _on_loop(lambda: self._runtime.tasks.instrument.inject(fault))
         )
 
     def clear_faults(self) -> None:
         """Remove all faults."""
-        self._call(lambda: _on_loop(self._runtime.instrument.clear_faults))
+        self._call(lambda: _on_loop(self._runtime.tasks.instrument.clear_faults))
 
     @property
     def now(self) -> datetime:

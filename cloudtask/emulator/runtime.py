@@ -1,18 +1,28 @@
-"""Everything that runs: the store, the service and the two servers."""
+"""Everything that runs: the store, the services and the two servers."""
 
 from __future__ import annotations
 
 import secrets
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from cloudtask.cron import Doubled
+from cloudtask.emulator.api import places, rest
+from cloudtask.emulator.api.grpc_handlers import GrpcService
+from cloudtask.emulator.changes import Changes, Records
 from cloudtask.emulator.clock import Clock
-from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER, TokenIssuer
+from cloudtask.emulator.identity.tokens import TokenIssuer
+from cloudtask.emulator.pace.travel import Travel
+from cloudtask.emulator.scheduler.engine import engine as scheduler
+from cloudtask.emulator.scheduler.engine import options as scheduler_options
+from cloudtask.emulator.scheduler.sending.attempts import MAX_ATTEMPTS, JobAttempt
+from cloudtask.emulator.scheduler.service import SchedulerService
+from cloudtask.emulator.scheduler.tables.store import Store as JobStore
+from cloudtask.emulator.schema import SCHEMA
 from cloudtask.emulator.serving.grpc_server import start_grpc
 from cloudtask.emulator.serving.http_server import start_http
-from cloudtask.emulator.storage.commits import Commits
+from cloudtask.emulator.storage.commits import Commits, States
+from cloudtask.emulator.storage.file import StoreFile
 from cloudtask.emulator.targets.delivery import HttpDelivery
 from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
 from cloudtask.emulator.tasks.faults import Faults
@@ -24,32 +34,12 @@ from cloudtask.emulator.web.application import make_application
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from cloudtask.emulator.tasks.sending.journal import Attempt
+    from aiohttp import web
+
+    from cloudtask.emulator.options import EmulatorOptions
 
 _KEY = "private_key"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmulatorOptions:
-    """How an emulator is set up."""
-
-    store: Path | None = None  # The file that keeps everything; None keeps nothing.
-    host: str = "127.0.0.1"  # Where both servers listen.
-    port: int = 0  # gRPC; 0 takes a free one.
-    http_port: int = 0  # REST, keys and the page; 0 takes a free one.
-    issuer: str = DEFAULT_ISSUER  # The `iss` of its OIDC tokens.
-    tombstone_ttl: timedelta = timedelta(hours=24)  # Used task names stay blocked.
-    queue_tombstone_ttl: timedelta = timedelta(days=7)  # Used queue names, too.
-    create_queues: bool = False  # Make a queue when a task names one.
-    concurrency: int | None = None  # Of queues that it makes without a limit.
-    app_engine_url: str | None = None  # Where App Engine tasks are sent.
-    allowed_hosts: tuple[str, ...] = ()  # Names for the HTTP server, see web.
-    allow_public_targets: bool = False  # Dispatch to the internet, too.
-    require_https: bool = False  # A token needs an https URL, on local hosts, too.
-    stop_grace: timedelta = timedelta(seconds=2)  # For requests under way.
-    on_attempt: Callable[[Attempt], object] | None = None
 
 
 class Runtime:
@@ -65,7 +55,9 @@ class Runtime:
     def __init__(
         self, options: EmulatorOptions, declare: Callable[[Engine, int], object]
     ) -> None:
-        self.journal = Journal()
+        self.changes = Changes()
+        self.journal = Journal(self.changes)
+        self.job_attempts: Records[JobAttempt] = Records(self.changes, MAX_ATTEMPTS)
         self.clock = Clock()
         self.faults = Faults()
         self.port = options.port
@@ -88,9 +80,10 @@ class Runtime:
         # then what is being sent gets its time, then all is kept.
         async with AsyncExitStack() as stack:
             commits = await self._open(stack)
-            service = await self._assemble(commits, stack)
-            await self._serve(service, stack)
-            service.dispatcher.start()
+            await self._assemble(commits, stack)
+            await self._serve(stack)
+            self.tasks.dispatcher.start()
+            self.scheduler.dispatcher.pump.start()
             self._running = stack.pop_all()
 
     async def stop(self) -> None:
@@ -98,47 +91,63 @@ class Runtime:
         await self._running.aclose()
 
     async def _open(self, stack: AsyncExitStack) -> Commits:
-        """Open the store, with the engine, the key and the declared queues."""
+        """Open the store, with engines, the key and the declared queues."""
         options = self._options
-        self._store = Store(options.store)
-        stack.callback(self._store.file.close)
-        self._engine = Engine(
-            self._store, self.faults, _random_task_id, _engine_options(options)
+        file = StoreFile(options.store, SCHEMA)
+        stack.callback(file.close)
+        self._store = Store(file)
+        self._tasks_engine = Engine(
+            self._store, self.faults, _random_id, _tasks_options(options)
         )
-        commits = Commits(self._engine)
+        self._jobs_engine = scheduler.Engine(
+            JobStore(file), _random_id, _jobs_options(options)
+        )
+        commits = Commits(States(self._tasks_engine, self._jobs_engine))
         stack.callback(commits.commit)
         self._issuer = TokenIssuer(options.issuer, self._store.facts.get(_KEY))
         self._prepare()
         await commits.wait_until_kept()
         return commits
 
-    async def _assemble(self, commits: Commits, stack: AsyncExitStack) -> TasksService:
+    async def _assemble(self, commits: Commits, stack: AsyncExitStack) -> None:
         options = self._options
         delivery = await stack.enter_async_context(
             HttpDelivery(allow_public_targets=options.allow_public_targets)
         )
-        service = TasksService(
-            self._engine,
+        travel = Travel(self.clock)
+        self.tasks = TasksService(
+            self._tasks_engine,
             commits,
             delivery,
             self._issuer,
             journal=self.journal,
             clock=self.clock,
+            travel=travel,
             faults=self.faults,
-            declare=self._prepare,
+            declare=self._begin_again,
             on_attempt=options.on_attempt,
         )
-        stack.push_async_callback(service.dispatcher.stop, self._grace_seconds)
-        self.instrument, self.api = service.instrument, service.api
-        return service
+        self.scheduler = SchedulerService(
+            self._jobs_engine,
+            commits,
+            delivery,
+            self._issuer,
+            attempts=self.job_attempts,
+            changes=self.changes,
+            clock=self.clock,
+            travel=travel,
+            on_attempt=options.on_job_attempt,
+        )
+        for pump in (self.tasks.dispatcher.pump, self.scheduler.dispatcher.pump):
+            stack.push_async_callback(pump.stop, self._grace_seconds)
 
-    async def _serve(self, service: TasksService, stack: AsyncExitStack) -> None:
+    async def _serve(self, stack: AsyncExitStack) -> None:
         options = self._options
         app = make_application(
             issuer=self._issuer,
-            watch=self.journal.watch,
+            watch=self.changes.watch,
             allowed_hosts=(options.host, *options.allowed_hosts),
-            add_routes=service.add_routes,
+            add_routes=self._add_routes,
         )
         self.http_port = await start_http(
             app,
@@ -148,20 +157,38 @@ class Runtime:
             stack=stack,
         )
         self.port = await start_grpc(
-            {each.name: each.handler() for each in service.grpc_services()},
+            {each.name: each.handler() for each in self._list_grpc_services()},
             options.host,
             options.port,
             grace_seconds=self._grace_seconds,
             stack=stack,
         )
 
+    def _list_grpc_services(self) -> list[GrpcService]:
+        shared = places.SharedLocations([self.tasks.api.call, self.scheduler.api.call])
+        return [
+            *self.tasks.grpc_services(),
+            *self.scheduler.grpc_services(),
+            GrpcService(places.SERVICE, places.METHODS, shared.call),
+        ]
+
+    def _add_routes(self, app: web.Application) -> None:
+        self.tasks.add_routes(app)
+        self.scheduler.add_routes(app)
+        rest.add_routes(app, [self.tasks.rest, self.scheduler.rest])
+
+    def _begin_again(self) -> None:
+        self._jobs_engine.forget()
+        self.job_attempts.clear()
+        self._prepare()
+
     def _prepare(self) -> None:
         if self._store.file.path is not None:
             self._store.facts.keep(_KEY, self._issuer.private_key_pem)
-        self._declare(self._engine, self.clock.now())
+        self._declare(self._tasks_engine, self.clock.now())
 
 
-def _engine_options(options: EmulatorOptions) -> EngineOptions:
+def _tasks_options(options: EmulatorOptions) -> EngineOptions:
     return EngineOptions(
         tombstone_ttl=instants.from_timedelta(options.tombstone_ttl),
         queue_tombstone_ttl=instants.from_timedelta(options.queue_tombstone_ttl),
@@ -172,6 +199,16 @@ def _engine_options(options: EmulatorOptions) -> EngineOptions:
     )
 
 
-def _random_task_id() -> str:
-    # 17 to 20 digits, as the service's own ids.
+def _jobs_options(options: EmulatorOptions) -> scheduler_options.EngineOptions:
+    return scheduler_options.EngineOptions(
+        doubled=Doubled(options.doubled_times),
+        growth=options.retry_growth,
+        busy_slots=options.busy_slots,
+        rephase=options.rephase_intervals,
+        app_engine_url=options.app_engine_url,
+    )
+
+
+def _random_id() -> str:
+    # 17 to 20 digits, as the ids of tasks that the service makes.
     return str(10**16 + secrets.randbelow(2**64 - 10**16))

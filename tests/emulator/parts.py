@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cloudtask.emulator.clock import Clock
 from cloudtask.emulator.identity.tokens import TokenIssuer
+from cloudtask.emulator.pace.travel import Travel
 from cloudtask.emulator.storage.commits import Commits
 from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.api.methods import Api
@@ -56,12 +57,13 @@ class Parts:
     clock: Clock
     faults: Faults
     dispatcher: Dispatcher
+    travel: Travel
     instrument: Instrument
     api: Api
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Return as soon as a condition is true; it is asked after changes."""
-        with self.journal.watch() as changed:
+        with self.journal.changes.watch() as changed:
             async with asyncio.timeout(10):
                 while not condition():
                     await changed.wait()
@@ -119,9 +121,9 @@ async def running(
         if QUEUE not in {live.path for live in engine.live_queues}:
             engine.queues.create(PARENT, queue(**(fields or {})), clock.now())
 
-    instrument = Instrument(
-        engine, commits, dispatcher, journal, clock, faults, declare
-    )
+    travel = Travel(clock)
+    travel.add(dispatcher.pump)
+    instrument = Instrument(engine, commits, travel, journal, clock, faults, declare)
     api = Api(
         engine,
         commits,
@@ -143,10 +145,11 @@ async def running(
             clock,
             faults,
             dispatcher,
+            travel,
             instrument,
             api,
         )
     finally:
         delivery.gate.set()
-        await dispatcher.stop(10)
+        await dispatcher.pump.stop(10)
         engine.store.file.close()

@@ -6,6 +6,8 @@ from typing import Any
 
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.schema import SCHEMA
+from cloudtask.emulator.storage.file import StoreFile
 from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
 from cloudtask.emulator.tasks.faults import Faults
@@ -63,7 +65,7 @@ def open_engine(
 ) -> Engine:
     """Return an engine, new ones without queues. Close its store."""
     return Engine(
-        Store(path),
+        Store(StoreFile(path, SCHEMA)),
         faults or Faults(),
         new_id or counted(),
         EngineOptions(

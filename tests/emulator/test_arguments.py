@@ -12,7 +12,7 @@ import pytest
 from cloudtask.emulator.arguments.option import PREFIX, UsageError
 from cloudtask.emulator.arguments.table import OPTIONS, add_arguments
 from cloudtask.emulator.arguments.values import resolve
-from cloudtask.emulator.runtime import EmulatorOptions
+from cloudtask.emulator.options import EmulatorOptions
 
 Parse = Callable[..., dict[str, Any]]
 
@@ -20,6 +20,10 @@ DEFAULTS = {
     "queues": ["default"],
     "create_queues": False,
     "concurrency": None,
+    "doubled_times": "first",
+    "retry_growth": "recorded",
+    "busy_slots": "skip",
+    "rephase_intervals": False,
     "project": "demo",
     "location": "local",
     "store": Path("cloudtask-emulator.sqlite3"),
@@ -65,7 +69,7 @@ def test_the_defaults(parse: Parse) -> None:
 
 def test_what_is_the_same_inside_a_test_has_the_same_default() -> None:
     # Of these the command line has its own.
-    own = {"store", "port", "http_port", "stop_grace", "on_attempt"}
+    own = {"store", "port", "http_port", "stop_grace", "on_attempt", "on_job_attempt"}
     embedded = EmulatorOptions()
 
     for name in {field.name for field in fields(embedded)} - own:
@@ -84,6 +88,10 @@ GIVEN = {
     ),
     "create_queues": (["--create-queues"], "1", True),
     "concurrency": (["--concurrency", "20"], "20", 20),
+    "doubled_times": (["--doubled-times", "both"], "both", "both"),
+    "retry_growth": (["--retry-growth", "documented"], "documented", "documented"),
+    "busy_slots": (["--busy-slots", "end-retries"], "end-retries", "end-retries"),
+    "rephase_intervals": (["--rephase-intervals"], "1", True),
     "project": (["--project", "p"], "p", "p"),
     "location": (["--location", "l"], "l", "l"),
     "store": (["--store", "var/s"], "var/s", Path("var/s")),

@@ -61,7 +61,7 @@ class Command:
         self._lines: SimpleQueue[str] = SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.ready = [self.line() for _ in range(5)]
+        self.ready = [self.line() for _ in range(7)]
 
     def line(self) -> str:
         """Return the next line that it writes."""
@@ -144,8 +144,10 @@ def test_the_first_lines_say_all_that_clients_need(
     assert holding == "Holding 0 tasks in 1 queue, in memory only"
     assert exports == [
         f"export CLOUD_TASKS_EMULATOR_HOST={host}  # cloudtask",
+        f"export CLOUD_SCHEDULER_EMULATOR_HOST={host}  # cloudtask",
         f"export CLOUDTASKS_EMULATOR_HOST={address}  # gcloud-aio",
         f"export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS={url}  # gcloud",
+        f"export CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER={url}  # gcloud",
     ]
 
 

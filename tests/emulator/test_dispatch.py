@@ -6,7 +6,7 @@ from google.rpc import code_pb2
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudtask.emulator.identity.credentials import Credential
+from cloudtask.emulator.identity.credentials import DEFAULT_SCOPE, Credential
 from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import Fault
 from cloudtask.emulator.tasks.limits import APP_ENGINE_USER_AGENT, RETENTION
@@ -18,7 +18,6 @@ from cloudtask.emulator.tasks.model.dispatch import (
     start_attempt,
 )
 from cloudtask.emulator.tasks.model.tasks import StoredTask
-from cloudtask.emulator.tasks.queue_targets.overrides import DEFAULT_SCOPE
 from cloudtask.emulator.values import instants
 from cloudtask.emulator.values.instants import SECOND
 from tests.emulator.samples import DAY, HOUR, NOW, QUEUE, URL, task

@@ -10,9 +10,9 @@ import pytest
 from google.auth import jwt
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.pace import pump as module
 from cloudtask.emulator.targets.messages import Answer
 from cloudtask.emulator.tasks.faults import DispatchFaultKind, Fault
-from cloudtask.emulator.tasks.sending import dispatcher as module
 from cloudtask.emulator.tasks.sending.journal import Attempt
 from cloudtask.emulator.values.errors import ApiError
 from cloudtask.emulator.values.instants import SECOND, to_datetime
@@ -84,7 +84,7 @@ def test_nothing_is_sent_after_the_stop() -> None:
     async def scenario(parts: Parts) -> list[str]:
         await create(parts, "one")
         await parts.until(idle(parts))
-        await parts.dispatcher.stop(10)
+        await parts.dispatcher.pump.stop(10)
         await create(parts, "two")
         await turns()
         return parts.delivery.task_ids
@@ -109,7 +109,7 @@ def test_an_earlier_task_wakes_a_dispatcher_that_waits_for_a_later_one() -> None
         message = at(NOW + HOUR, "later")
         await parts.commits.run(lambda: parts.engine.tasks.create(QUEUE, message, NOW))
         parts.dispatcher.poke()
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         await create(parts, "now")
         await parts.until(lambda: parts.journal.attempts)
         return parts.delivery.task_ids
@@ -253,7 +253,7 @@ def test_settled_waits_for_answers() -> None:
     async def scenario(parts: Parts) -> None:
         parts.delivery.gate.clear()
         await create(parts, "t1")
-        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
+        settled = asyncio.create_task(parts.travel.wait_until_idle())
         await parts.until(lambda: parts.delivery.sent)
         await turns()
         assert not settled.done()
@@ -270,7 +270,7 @@ def test_settled_waits_for_what_is_swept() -> None:
         await create(parts, "t1")
         parts.clock.advance(32 * 24 * HOUR)
         parts.dispatcher.poke()
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         return parts.journal.pending
 
     assert follow(scenario) == 0
@@ -292,7 +292,7 @@ def test_waiting_for_an_answer_costs_nothing() -> None:
             return next_work(now)
 
         parts.engine.next_work = counted  # type: ignore[method-assign]
-        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
+        settled = asyncio.create_task(parts.travel.wait_until_idle())
         await turns(200)
         seen = looks
         parts.delivery.gate.set()
@@ -310,7 +310,7 @@ def test_a_stop_waits_for_answers() -> None:
         parts.delivery.gate.clear()
         await create(parts, "t1")
         await parts.until(lambda: parts.delivery.sent)
-        stopping = asyncio.create_task(parts.dispatcher.stop(10))
+        stopping = asyncio.create_task(parts.dispatcher.pump.stop(10))
         await turns()
         parts.delivery.gate.set()
         await stopping
@@ -329,7 +329,7 @@ def test_a_stop_cuts_what_takes_too_long_and_the_next_start_sends_it(
         parts.delivery.gate.clear()
         await create(parts, "t1")
         await parts.until(lambda: parts.delivery.sent)
-        await parts.dispatcher.stop(0)
+        await parts.dispatcher.pump.stop(0)
         return parts.journal.attempts
 
     assert follow(scenario, path) == []
@@ -414,7 +414,7 @@ def test_a_task_whose_answer_is_not_kept_is_sent_again(failures: int) -> None:
         fail_commits(parts, failures)
         parts.delivery.gate.set()
         await parts.until(idle(parts))
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         return [each.number for each in parts.journal.attempts]
 
     # Of what was not kept there is no record.
@@ -428,7 +428,7 @@ def test_settled_waits_for_a_task_whose_answer_was_not_kept() -> None:
         await create(parts, "t1")
         await parts.until(lambda: parts.delivery.sent)
         fail_commits(parts, 3)
-        settled = asyncio.create_task(parts.dispatcher.wait_until_idle())
+        settled = asyncio.create_task(parts.travel.wait_until_idle())
         parts.delivery.gate.set()
         await settled
         return parts.journal.pending
@@ -481,7 +481,7 @@ def test_an_error_is_logged_and_does_not_end_the_work(
         follow(scenario, start=False)
 
     [record] = caplog.records
-    assert record.message == "tasks could not be sent"
+    assert record.message == "what is due could not be sent"
     assert "a bug" in str(record.exc_info)
 
 

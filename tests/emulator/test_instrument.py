@@ -278,7 +278,7 @@ def test_a_reset_cuts_what_is_on_its_way(caplog: pytest.LogCaptureFixture) -> No
 
         await create(parts, task("t0"))
         await parts.until(lambda: parts.journal.attempts)
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         [attempt] = parts.journal.attempts
         assert (attempt.task_id, attempt.number) == ("t0", 1)
         [view] = parts.instrument.queues()
@@ -310,7 +310,7 @@ def test_a_reset_may_come_at_any_moment(
         await parts.instrument.reset()
 
         await asyncio.gather(running, return_exceptions=True)
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         assert (parts.journal.attempts, parts.journal.pending) == ([], 0)
         await create(parts, task("new"))
         [attempt] = await parts.instrument.drain(10)
@@ -368,7 +368,7 @@ def test_time_can_be_moved_while_faults_hold_tasks_back() -> None:
 
 def test_faults_are_added_and_taken_back_one_by_one() -> None:
     async def scenario(parts: Parts) -> list[Any]:
-        with parts.journal.watch() as changed:
+        with parts.journal.changes.watch() as changed:
             kept = parts.instrument.inject(Fault("delay", delay=timedelta(hours=1)))
             gone = parts.instrument.inject(Fault("reorder"))
             assert changed.is_set()

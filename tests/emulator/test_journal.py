@@ -101,7 +101,7 @@ def test_attempts_can_be_followed_across_a_clearing() -> None:
 def test_every_change_sets_the_events_of_who_watches() -> None:
     async def main() -> None:
         journal = Journal()
-        with journal.watch() as one, journal.watch() as two:
+        with journal.changes.watch() as one, journal.changes.watch() as two:
             journal.note(3)
             assert one.is_set()
             assert two.is_set()

@@ -180,7 +180,7 @@ def test_a_task_is_run_even_if_the_caller_gives_up(turns: int) -> None:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]
@@ -340,7 +340,7 @@ def test_a_task_is_run_even_if_the_caller_does_not_hear_of_it() -> None:
         parts.faults.add(Fault("executed_then_unavailable", task="t1"))
         with pytest.raises(ApiError, match="executed_then_unavailable"):
             await call(parts, "RunTask", name=name_of("t1"))
-        await parts.dispatcher.wait_until_idle()
+        await parts.travel.wait_until_idle()
         return [each.outcome for each in parts.journal.attempts]
 
     assert follow(scenario) == ["done"]

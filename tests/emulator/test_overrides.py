@@ -3,10 +3,9 @@ from typing import Any
 import pytest
 from google.cloud import tasks_v2
 
+from cloudtask.emulator.identity.credentials import DEFAULT_SCOPE, Credential
 from cloudtask.emulator.tasks.queue_targets import overrides
 from cloudtask.emulator.tasks.queue_targets.overrides import (
-    DEFAULT_SCOPE,
-    Credential,
     Outline,
 )
 from cloudtask.emulator.values.errors import ApiError

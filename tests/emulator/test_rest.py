@@ -75,7 +75,7 @@ def serve(api: FakeApi, use: Callable[[Any], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         app = web.Application()
         app.router.add_get("/jwks", keys)
-        rest.add_routes(app, RestTasks(cast("Api", api)))
+        rest.add_routes(app, [RestTasks(cast("Api", api))])
         async with TestClient(TestServer(app)) as client:
             return await use(client)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from cloudtask.emulator.schema import SCHEMA
 from cloudtask.emulator.storage.errors import StoreError
+from cloudtask.emulator.storage.file import StoreFile
 from cloudtask.emulator.tasks.tables.queues import QueueRow
-from cloudtask.emulator.tasks.tables.schema import SCHEMA
 from cloudtask.emulator.tasks.tables.store import Store
 from tests.emulator.samples import DAY, NOW, QUEUE, queue, task
 
@@ -24,7 +25,7 @@ def open_store() -> Iterator[Open]:
     with ExitStack() as stack:
 
         def open_store(path: Path | None = None) -> Store:
-            store = Store(path)
+            store = Store(StoreFile(path, SCHEMA))
             stack.callback(store.file.close)
             return store
 

@@ -205,8 +205,7 @@ def test_tasks_are_buffered_with_a_post(
     assert not call.read("alt=json", b"not JSON, and not to be").ByteSize()
     task = tasks_v2.Task.pb()(name="n")
     assert write_response(call, task, "") == {"task": {"name": "n"}}
-    with pytest.raises(ApiError):
-        ROUTES.find_call("GET", f"{prefix}{QUEUE}/{path}")
+    assert ROUTES.find_call("GET", f"{prefix}{QUEUE}/{path}") is None
 
 
 @pytest.mark.parametrize(
@@ -231,10 +230,7 @@ def test_tasks_are_buffered_with_a_post(
     ],
 )
 def test_nothing_is_elsewhere(verb: str, path: str) -> None:
-    with pytest.raises(ApiError) as caught:
-        ROUTES.find_call(verb, path)
-
-    assert caught.value.code == code_pb2.NOT_FOUND
+    assert ROUTES.find_call(verb, path) is None
 
 
 @pytest.mark.parametrize(
@@ -357,18 +353,12 @@ def test_a_body_is_refused_by_the_name_of_its_field() -> None:
 
 @given(st.text(), st.text())
 def test_no_path_and_no_query_break_anything(path: str, query: str) -> None:
-    try:
-        ROUTES.find_call("GET", path)
-        refused = False
-    except ApiError as error:
-        refused = error.code == code_pb2.NOT_FOUND
-    assert refused
+    assert ROUTES.find_call("GET", path) is None
 
     try:
         read("GET", f"/v2/{QUEUE}/tasks", query)
     except ApiError as error:
-        refused = error.code == code_pb2.INVALID_ARGUMENT
-    assert refused
+        assert error.code == code_pb2.INVALID_ARGUMENT
 
 
 def test_responses_are_as_short_as_they_can_be() -> None:

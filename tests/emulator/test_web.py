@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 
 from cloudtask.emulator import Emulator
+from cloudtask.emulator.api import rest
+from cloudtask.emulator.changes import Changes
+from cloudtask.emulator.clock import Clock
 from cloudtask.emulator.identity.tokens import DEFAULT_ISSUER
+from cloudtask.emulator.pace.travel import Travel
+from cloudtask.emulator.scheduler.service import SchedulerService
 from cloudtask.emulator.tasks.sending.journal import Journal
 from cloudtask.emulator.tasks.service import TasksService
 from cloudtask.emulator.web import answers
@@ -19,19 +24,34 @@ from .calls import call, get
 def routes() -> list[tuple[str, str]]:
     """Return every route there is, with something for its variables."""
     anything: Any = None
-    journal = Journal()
-    service = TasksService(
+    changes, clock = Changes(), Clock()
+    travel = Travel(clock)
+    tasks = TasksService(
         *(anything, anything, anything, anything),
-        journal=journal,
-        clock=anything,
+        journal=Journal(changes),
+        clock=clock,
+        travel=travel,
         faults=anything,
         declare=anything,
     )
+    jobs = SchedulerService(
+        *(anything, anything, anything, anything),
+        attempts=anything,
+        changes=changes,
+        clock=clock,
+        travel=travel,
+    )
+
+    def add_routes(app: Any) -> None:
+        tasks.add_routes(app)
+        jobs.add_routes(app)
+        rest.add_routes(app, [tasks.rest, jobs.rest])
+
     app = make_application(
         issuer=anything,
-        watch=journal.watch,
+        watch=changes.watch,
         allowed_hosts=(),
-        add_routes=service.add_routes,
+        add_routes=add_routes,
     )
     found = {
         (route.method, re.sub(r"{.+?}", "1", route.resource.canonical))

@@ -6,12 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import hdrs, web
+from google.rpc import code_pb2
 
 from cloudtask.emulator.api.statuses import write_error
 from cloudtask.emulator.api.transcoding import clean_text
 from cloudtask.emulator.values.errors import ApiError, invalid_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloudtask.emulator.api.transcoding import Call
 
 #: The longest body of a request, as of Google's APIs. A batch of large tasks
@@ -24,8 +27,8 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class RestService(Protocol):
     """A service that is called over REST."""
 
-    def find_call(self, verb: str, path: str) -> Call:
-        """Return what a request calls, or raise ApiError."""
+    def find_call(self, verb: str, path: str) -> Call | None:
+        """Return what a request calls, None if it is not of this service."""
         ...
 
     async def carry_out(
@@ -46,21 +49,21 @@ class RestService(Protocol):
         ...
 
 
-def add_routes(app: web.Application, service: RestService) -> None:
+def add_routes(app: web.Application, services: Sequence[RestService]) -> None:
     """
-    Serve the API, and the refusal of every path that nothing else serves.
+    Serve the APIs, and the refusal of every path that nothing else serves.
 
     Call this after all other routes are added.
     """
-    face = RestFace(service)
+    face = RestFace(services)
     app.router.add_route(hdrs.METH_ANY, "/{path:(?s:.*)}", face.answer)
 
 
 class RestFace:
-    """Answers HTTP requests with a service."""
+    """Answers HTTP requests with the service that has such a path."""
 
-    def __init__(self, service: RestService) -> None:
-        self._service = service
+    def __init__(self, services: Sequence[RestService]) -> None:
+        self._services = services
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer a request: what the method returned, or a refusal as JSON."""
@@ -72,9 +75,16 @@ class RestFace:
 
     async def _carry_out(self, request: web.Request) -> dict[str, Any]:
         path, query = request.rel_url.raw_path, request.rel_url.raw_query_string
-        call = self._service.find_call(request.method, path)
+        service, call = self._find_call(request.method, path)
         body = await _body(request)
-        return await self._service.carry_out(call, query, body, _headers(request))
+        return await service.carry_out(call, query, body, _headers(request))
+
+    def _find_call(self, verb: str, path: str) -> tuple[RestService, Call]:
+        for service in self._services:
+            call = service.find_call(verb, path)
+            if call is not None:
+                return service, call
+        raise ApiError(code_pb2.NOT_FOUND, "Method not found.")
 
 
 def _headers(request: web.Request) -> dict[str, str]:

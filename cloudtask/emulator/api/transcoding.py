@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from google.protobuf import json_format
-from google.rpc import code_pb2
 
 from cloudtask.emulator.api import protojson
 from cloudtask.emulator.values import fields
-from cloudtask.emulator.values.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -175,16 +173,13 @@ class RouteTable:
         self._beginnings = beginnings
         self._actions = frozenset(r.action for r in self._routes if r.action)
 
-    def find_call(self, verb: str, path: str) -> Call:
+    def find_call(self, verb: str, path: str) -> Call | None:
         """
-        Return what a request calls.
+        Return what a request calls, None if nothing is served there.
 
         Args:
             verb: In capitals. HEAD is as good as GET.
             path: The URL's, percent-encoded.
-
-        Raises:
-            ApiError: Nothing is served there.
         """
         beginning, segments, action = self._split(path)
         verb = "GET" if verb == "HEAD" else verb
@@ -193,7 +188,7 @@ class RouteTable:
                 if route.serves(verb, segments, action):
                     is_lenient = self._beginnings[beginning]
                     return Call(beginning, route, segments, is_lenient)
-        raise ApiError(code_pb2.NOT_FOUND, "Method not found.")
+        return None
 
     def _split(self, path: str) -> tuple[str, tuple[str, ...], str]:
         """Return how a path begins, its decoded segments and its action."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cloudtask.emulator.tasks.declarations import parse_queue
 from cloudtask.emulator.tasks.limits import MAX_CONCURRENT_DISPATCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HIGHEST_PORT = 65_535
 
@@ -40,6 +44,19 @@ def read_duration(text: str) -> timedelta:
     if duration < timedelta(0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds.")
     return duration
+
+
+def read_choice(*choices: str) -> Callable[[str], str]:
+    """Return a function that reads one of some words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not one of {', '.join(choices)}."
+            )
+        return text
+
+    return read
 
 
 def read_count(text: str) -> int:

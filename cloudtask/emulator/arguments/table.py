@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cloudtask.emulator.arguments.option import Option
 from cloudtask.emulator.arguments.readers import (
+    read_choice,
     read_count,
     read_duration,
     read_port,
@@ -82,6 +83,42 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             metavar="ID",
             default="local",
             help="location of the declared queues (default: local)",
+        ),
+    ),
+    "jobs of Cloud Scheduler, where its documents are silent or were not kept to": (
+        Option(
+            flag="--doubled-times",
+            dest="doubled_times",
+            metavar="WHICH",
+            read=read_choice("first", "both"),
+            default="first",
+            help="when a job runs whose time the clock shows twice: at the first, or "
+            "at both (default: first)",
+        ),
+        Option(
+            flag="--retry-growth",
+            dest="retry_growth",
+            metavar="RULE",
+            read=read_choice("recorded", "documented"),
+            default="recorded",
+            help="how the delay between retries grows after its doublings: recorded, "
+            "by 2 seconds each; documented, by the last doubling (default: recorded)",
+        ),
+        Option(
+            flag="--busy-slots",
+            dest="busy_slots",
+            metavar="RULE",
+            read=read_choice("skip", "end-retries"),
+            default="skip",
+            help="what becomes of a slot while the one before is retried: skip leaves "
+            "it out, end-retries ends the retries (default: skip)",
+        ),
+        Option(
+            flag="--rephase-intervals",
+            dest="rephase_intervals",
+            form="switch",
+            default=False,
+            help="count the next slot of `every 5 minutes` from a forced run",
         ),
     ),
     "what is kept": (
@@ -163,7 +200,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             dest="app_engine_url",
             metavar="URL",
             read=read_url,
-            help="where App Engine tasks are sent; without it their attempts fail. "
+            help="where tasks and jobs for App Engine are sent; without it their "
+            "attempts fail. "
             f"{APP_ENGINE_VARIABLE}=HOST:PORT in the environment does the same",
         ),
         Option(

@@ -41,6 +41,29 @@ class State(Protocol):
         ...
 
 
+class States:
+    """Several services that keep what they have in one file."""
+
+    def __init__(self, *states: State) -> None:
+        self._states = states
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything was done that is not kept yet."""
+        return any(state.is_dirty for state in self._states)
+
+    def commit(self) -> None:
+        """Keep what was done, or raise sqlite3.Error."""
+        # The first commits the file, and all learn of it.
+        for state in self._states:
+            state.commit()
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        for state in self._states:
+            state.rollback()
+
+
 class Commits:
     """
     Runs actions on a state, and knows when what they did is on disk.

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 #: The statement that creates the table.
 TABLE = """
-CREATE TABLE facts (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value BLOB NOT NULL)
+    WITHOUT ROWID;
 """
 
 

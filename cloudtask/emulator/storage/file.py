@@ -28,7 +28,7 @@ class Schema:
     application_id: int  # Tells it from the databases of other programs.
     version: int  # Of the format.
     tables: str  # The statements that create them, each ending with ";\n".
-    recovery: str  # What is run whenever the file is opened.
+    recovery: str  # Statements to run whenever the file is opened, likewise.
 
 
 class StoreFile:
@@ -118,12 +118,14 @@ class StoreFile:
         run("PRAGMA synchronous = FULL")
         run(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
         run("BEGIN EXCLUSIVE")
+        # A file may be from before a service had its tables.
+        for statement in self._schema.tables.split(";\n"):
+            run(statement)
         if is_new:
-            for statement in self._schema.tables.split(";\n"):
-                run(statement)
             run(f"PRAGMA application_id = {self._schema.application_id}")
             run(f"PRAGMA user_version = {self._schema.version}")
-        run(self._schema.recovery)
+        for statement in self._schema.recovery.split(";\n"):
+            run(statement)
         run("COMMIT")
 
     def _is_new(self) -> bool:

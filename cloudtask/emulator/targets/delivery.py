@@ -70,8 +70,8 @@ class HttpDelivery:
         """
         Send a request and wait for the answer.
 
-        Redirects are not followed. Whatever goes wrong on the way is an answer
-        without a status, never an exception.
+        Redirects are followed if it says so. Whatever goes wrong on the way is
+        an answer without a status, never an exception.
         """
         try:
             return await self._exchange(request)
@@ -90,7 +90,7 @@ class HttpDelivery:
             url,
             data=request.body or None,
             headers=request.headers,
-            allow_redirects=False,
+            allow_redirects=request.follow_redirects,
             timeout=aiohttp.ClientTimeout(total=request.deadline / SECOND),
         ) as response:
             body, size = await _read(response)

@@ -14,6 +14,7 @@ class Request:
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     deadline: int  # Longest time until the answer, in microseconds.
+    follow_redirects: bool = False  # Else the redirect is the answer.
 
 
 @dataclass(frozen=True, slots=True)

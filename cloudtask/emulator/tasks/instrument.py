@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloudtask.emulator.clock import Clock
+    from cloudtask.emulator.pace.travel import Travel
     from cloudtask.emulator.storage.commits import Commits
     from cloudtask.emulator.tasks.engine.engine import Engine
     from cloudtask.emulator.tasks.engine.live_queues import LiveQueue
     from cloudtask.emulator.tasks.faults import Fault, Faults
-    from cloudtask.emulator.tasks.sending.dispatcher import Dispatcher
     from cloudtask.emulator.tasks.sending.journal import Attempt, Journal
 
 
@@ -45,7 +44,7 @@ class Instrument:
         self,
         engine: Engine,
         commits: Commits,
-        dispatcher: Dispatcher,
+        travel: Travel,
         journal: Journal,
         clock: Clock,
         faults: Faults,
@@ -56,7 +55,7 @@ class Instrument:
         self.journal = journal
         self._engine = engine
         self._commits = commits
-        self._dispatcher = dispatcher
+        self._travel = travel
         self._declare = declare
 
     def queues(self) -> list[QueueView]:
@@ -107,18 +106,11 @@ class Instrument:
             ValueError: The clock cannot go back.
             TimeoutError: It took longer than `timeout` seconds.
         """
-        if microseconds < 0:
-            raise ValueError("The clock cannot go back.")
         seen = self.journal.count
-        end = self.clock.now() + microseconds
         try:
-            async with asyncio.timeout(timeout):
-                await self._go_on_until(end)
-        except TimeoutError:
-            raise TimeoutError(
-                f"Tasks are still being sent after {timeout:g} s: a target hangs, "
-                "or every answer makes more of them due."
-            ) from None
+            await self._travel.advance(microseconds, timeout)
+        finally:
+            self._tell()
         return self.journal.list_since(seen)
 
     async def reset(self) -> None:
@@ -127,7 +119,7 @@ class Instrument:
 
         The queues that were declared at the start are there again.
         """
-        await self._dispatcher.cut()
+        await self._travel.cut()
 
         def forget() -> None:
             self._engine.reset()
@@ -139,7 +131,8 @@ class Instrument:
             await self._commits.run(forget)
             self.journal.clear()
         finally:
-            self._dispatcher.poke()
+            self._travel.poke()
+            self._tell()
 
     def _view(self, queue: LiveQueue, now: int) -> QueueView:
         figures = queue.figures(self._engine.store, now)
@@ -148,17 +141,3 @@ class Instrument:
     def _tell(self) -> None:
         # Faults do not belong to the engine, whose changes are noted.
         self.journal.note(self._engine.pending)
-
-    async def _go_on_until(self, end: int) -> None:
-        await self._dispatcher.wait_until_idle()
-        while (wake := self._next_wake()) is not None and wake <= end:
-            await self._move_to(wake)
-        await self._move_to(end)
-
-    def _next_wake(self) -> int | None:
-        return self._engine.launcher.next_wake(self.clock.now())
-
-    async def _move_to(self, instant: int) -> None:
-        self.clock.advance_to(instant)
-        self._dispatcher.poke()
-        await self._dispatcher.wait_until_idle()

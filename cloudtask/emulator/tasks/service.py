@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudtask.emulator.api import rest
+from cloudtask.emulator.api import places
 from cloudtask.emulator.api.grpc_handlers import GrpcService
 from cloudtask.emulator.tasks.admin import routes
 from cloudtask.emulator.tasks.api.methods import Api
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cloudtask.emulator.clock import Clock
     from cloudtask.emulator.identity.tokens import TokenIssuer
+    from cloudtask.emulator.pace.travel import Travel
     from cloudtask.emulator.storage.commits import Commits
     from cloudtask.emulator.targets.delivery import HttpDelivery
     from cloudtask.emulator.tasks.engine.engine import Engine
@@ -39,6 +40,7 @@ class TasksService:
         issuer: Makes the tokens of dispatches.
         journal: Takes what was sent.
         clock: Tells the time.
+        travel: Moves it; the dispatcher goes by it.
         faults: What is to go wrong on purpose; the engine has the same.
         declare: Makes the queues that are there after a reset.
         on_attempt: Called with each attempt; None if nobody wants to know.
@@ -47,6 +49,7 @@ class TasksService:
         dispatcher: Sends what is due, once it is started.
         instrument: What tests can do to it.
         api: Its methods.
+        rest: The same for the REST face.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class TasksService:
         *,
         journal: Journal,
         clock: Clock,
+        travel: Travel,
         faults: Faults,
         declare: Callable[[], object],
         on_attempt: Callable[[Attempt], object] | None = None,
@@ -66,8 +70,9 @@ class TasksService:
         self.dispatcher = Dispatcher(
             engine, commits, delivery, issuer, journal, clock, on_attempt
         )
+        travel.add(self.dispatcher.pump)
         self.instrument = Instrument(
-            engine, commits, self.dispatcher, journal, clock, faults, declare
+            engine, commits, travel, journal, clock, faults, declare
         )
         self.api = Api(
             engine,
@@ -77,22 +82,23 @@ class TasksService:
             changed=self.dispatcher.poke,
             send=self.dispatcher.send,
         )
+        self.rest = RestTasks(self.api)
 
     def grpc_services(self) -> list[GrpcService]:
-        """Return what is served over gRPC."""
+        """Return what is served over gRPC, but for locations."""
         beta = GrpcService(translation.SERVICE, translation.METHODS, self._call_beta)
         return [
             beta,
             *(
                 GrpcService(name, methods, self.api.call)
                 for name, methods in SERVICES.items()
+                if name != places.SERVICE
             ),
         ]
 
     def add_routes(self, app: web.Application) -> None:
-        """Serve REST, and what steers and shows the service; add it last."""
+        """Serve what steers and shows the service."""
         routes.add_routes(app, self._engine, self.instrument)
-        rest.add_routes(app, RestTasks(self.api))
 
     async def _call_beta(self, method: str, request: Any) -> Any:
         """Carry out a call of v2beta3."""

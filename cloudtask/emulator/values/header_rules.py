@@ -1,4 +1,4 @@
-"""Headers of tasks: what HTTP allows, and which are not the task's to set."""
+"""Headers of messages: what HTTP allows, and which are not theirs to set."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ _API_PREFIX = "x-goog-"
 # The body of a request arrives decoded.
 _DECODED = frozenset({"content-encoding"})
 
+# What a request is sent with in any case, and not as its message says.
+_REPLACED = FRAMING | {"user-agent"}
+_REPLACED_PREFIXES = ("x-google-", "x-appengine-")
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -53,6 +57,32 @@ def check(field: str, headers: Iterable[tuple[str, str]]) -> None:
             raise invalid_argument(
                 f"{field} has a value with control characters for {quote(name)}."
             )
+
+
+def keep_own(
+    headers: Mapping[str, str], prefix: str, *, has_token: bool
+) -> dict[str, str]:
+    """
+    Return the headers of a message that do not give way to the service's own.
+
+    Args:
+        headers: The message's.
+        prefix: What the service's own begin with, in lower case.
+        has_token: Whether the service adds a token.
+    """
+    return {
+        name: value
+        for name, value in headers.items()
+        if not _is_replaced(name.lower(), prefix, has_token)
+    }
+
+
+def _is_replaced(name: str, prefix: str, has_token: bool) -> bool:
+    return (
+        name in _REPLACED
+        or name.startswith((*_REPLACED_PREFIXES, prefix))
+        or (has_token and name == "authorization")
+    )
 
 
 def forwardable_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -42,3 +42,9 @@ def from_datetime(moment: datetime) -> int:
 def to_datetime(instant: int) -> datetime:
     """Return an aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=instant)
+
+
+def write_utc(instant: int) -> str:
+    """Return an instant as RFC 3339 has it, in UTC and with microseconds."""
+    moment = to_datetime(instant).isoformat(timespec="microseconds")
+    return moment.replace("+00:00", "Z")

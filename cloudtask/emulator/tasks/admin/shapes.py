@@ -98,7 +98,7 @@ def attempts_json(numbered: Iterable[tuple[int, Attempt]]) -> list[dict[str, Any
 
 def instant_json(instant: int) -> str:
     """Return an instant as RFC 3339 has it, in UTC."""
-    return _moment_json(instants.to_datetime(instant))
+    return instants.write_utc(instant)
 
 
 def _preview_json(preview: Preview) -> dict[str, Any]:
@@ -116,4 +116,4 @@ def _preview_json(preview: Preview) -> dict[str, Any]:
 
 
 def _moment_json(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return instants.write_utc(instants.from_datetime(moment))

@@ -18,7 +18,7 @@ class RestTasks:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def find_call(self, verb: str, path: str) -> Call:
+    def find_call(self, verb: str, path: str) -> Call | None:
         """Return what a request calls. See RouteTable.find_call()."""
         return ROUTES.find_call(verb, path)
 

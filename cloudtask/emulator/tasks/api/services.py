@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from google.cloud import tasks_v2
-from google.cloud.location import locations_pb2
 from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
+
+from cloudtask.emulator.api import places
 
 #: The request of each method, as raw protobuf, by the service it belongs to.
 SERVICES: dict[str, dict[str, Any]] = {
@@ -33,10 +34,7 @@ SERVICES: dict[str, dict[str, Any]] = {
         "UpdateCmekConfig": tasks_v2.UpdateCmekConfigRequest.pb(),
         "UpdateQueue": tasks_v2.UpdateQueueRequest.pb(),
     },
-    "google.cloud.location.Locations": {
-        "GetLocation": locations_pb2.GetLocationRequest,
-        "ListLocations": locations_pb2.ListLocationsRequest,
-    },
+    places.SERVICE: places.METHODS,
     "google.longrunning.Operations": {
         "GetOperation": operations_pb2.GetOperationRequest,
     },

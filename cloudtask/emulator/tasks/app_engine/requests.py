@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from cloudtask.emulator.targets.requests import (
+    METHODS,
+    Outline,
+    check_method,
+    pop_header,
+)
 from cloudtask.emulator.tasks.limits import (
     APP_ENGINE_USER_AGENT,
     MAX_APP_ENGINE_DEADLINE,
     MAX_URL_LENGTH,
     MIN_DEADLINE,
 )
-from cloudtask.emulator.tasks.requests import METHODS, Outline, check_method, pop_header
 from cloudtask.emulator.values import header_rules, instants
 from cloudtask.emulator.values.errors import invalid_argument
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import tasks_v2
-from google.cloud.location import locations_pb2
 
+from cloudtask.emulator.api import places
 from cloudtask.emulator.values import locations
 
 if TYPE_CHECKING:
@@ -24,21 +24,11 @@ def _get_cmek_config(engine: Engine, request: Any, now: int) -> Any:
 
 
 def _get_location(engine: Engine, request: Any, now: int) -> Any:
-    locations.check_parent(request.name)
-    return _location(request.name)
+    return places.get_location(request)
 
 
 def _list_locations(engine: Engine, request: Any, now: int) -> Any:
-    locations.check_project_path(request.name)
-    prefix = f"{request.name}/locations/"
-    found = {
-        queue.path.partition("/queues/")[0]
-        for queue in engine.live_queues
-        if queue.path.startswith(prefix)
-    }
-    return locations_pb2.ListLocationsResponse(
-        locations=[_location(name) for name in sorted(found)]
-    )
+    return places.list_locations(request, (queue.path for queue in engine.live_queues))
 
 
 def _update_cmek_config(engine: Engine, request: Any, now: int) -> Any:
@@ -46,15 +36,6 @@ def _update_cmek_config(engine: Engine, request: Any, now: int) -> Any:
     location = locations.read_location(config.name, "/cmekConfig")
     engine.store.facts.keep(f"kms_key {location}", config.kms_key.encode())
     return config
-
-
-def _location(name: str) -> Any:
-    location_id = locations.last_part(name)
-    return locations_pb2.Location(
-        name=name,
-        location_id=location_id,
-        labels={"cloud.googleapis.com/region": location_id},
-    )
 
 
 #: What carries out each method: given the engine, the request and `now`.

@@ -7,21 +7,19 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from google.rpc import code_pb2
-
 from cloudtask.emulator.tasks.app_engine import requests as app_engine
 from cloudtask.emulator.tasks.app_engine.requests import is_app_engine
 from cloudtask.emulator.tasks.limits import RETENTION, USER_AGENT
 from cloudtask.emulator.tasks.queue_targets import overrides
-from cloudtask.emulator.values import header_rules, instants, locations, urls
+from cloudtask.emulator.values import codes, header_rules, instants, locations, urls
 from cloudtask.emulator.values.instants import SECOND
 
 if TYPE_CHECKING:
     from cloudtask.emulator.identity.credentials import Credential
     from cloudtask.emulator.targets.messages import Answer
+    from cloudtask.emulator.targets.requests import Outline
     from cloudtask.emulator.tasks.faults import Fault
     from cloudtask.emulator.tasks.model.tasks import StoredTask
-    from cloudtask.emulator.tasks.requests import Outline
 
 AttemptOutcome = Literal["done", "retry", "gave up"]
 
@@ -32,24 +30,8 @@ TIMEOUT_RESPONSE = 504
 #: code 0" into such an attempt's status.
 NO_RESPONSE = 0
 
-# Headers of the task that give way to the service's own.
-_REPLACED = header_rules.FRAMING | {"user-agent"}
-_REPLACED_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
-
-# HTTP statuses as codes of google.rpc; anything else is UNKNOWN.
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
+# What the service's own headers begin with.
+_PREFIX = "x-cloudtasks-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +107,10 @@ def start_attempt(
         attempt=message.dispatch_count,
         url=urls.encode(outline.url),
         method=outline.method,
-        headers=_own_headers(outline) | _task_headers(task),
+        headers=header_rules.keep_own(
+            outline.headers, _PREFIX, has_token=outline.credential is not None
+        )
+        | _task_headers(task),
         body=outline.body,
         credential=outline.credential,
         deadline=instants.read(message.dispatch_deadline),
@@ -190,9 +175,8 @@ def _response_code(answer: Answer) -> int:
 
 def _write_status(status: Any, response_code: int) -> None:
     # The form is unconfirmed.
-    is_success = 200 <= response_code <= 299
-    name = "OK" if is_success else _CODES.get(response_code, "UNKNOWN")
-    status.code = getattr(code_pb2, name)
+    status.code = codes.read_http_status(response_code)
+    name = codes.name(status.code)
     status.message = f"{name}({status.code}): HTTP status code {response_code}"
 
 
@@ -201,23 +185,6 @@ def _outline(message: Any, http_target: Any | None, base_url: str | None) -> Out
         request = message.app_engine_http_request
         return app_engine.outline_request(request, base_url)
     return overrides.outline_request(message.http_request, http_target)
-
-
-def _own_headers(outline: Outline) -> dict[str, str]:
-    has_token = outline.credential is not None
-    return {
-        name: value
-        for name, value in outline.headers.items()
-        if not _is_replaced(name.lower(), has_token)
-    }
-
-
-def _is_replaced(name: str, has_token: bool) -> bool:
-    return (
-        name in _REPLACED
-        or name.startswith(_REPLACED_PREFIXES)
-        or (has_token and name == "authorization")
-    )
 
 
 def _task_headers(task: StoredTask) -> dict[str, str]:

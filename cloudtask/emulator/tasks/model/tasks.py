@@ -9,6 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from google.cloud import tasks_v2
 
 from cloudtask.emulator.targets import hosts
+from cloudtask.emulator.targets.requests import (
+    METHODS_WITH_BODY,
+    check_method,
+    pop_header,
+)
 from cloudtask.emulator.tasks.app_engine import requests as app_engine
 from cloudtask.emulator.tasks.app_engine.requests import is_app_engine
 from cloudtask.emulator.tasks.limits import (
@@ -20,11 +25,6 @@ from cloudtask.emulator.tasks.limits import (
     MAX_URL_LENGTH,
     MIN_DEADLINE,
     USER_AGENT,
-)
-from cloudtask.emulator.tasks.requests import (
-    METHODS_WITH_BODY,
-    check_method,
-    pop_header,
 )
 from cloudtask.emulator.values import header_rules, instants, urls
 from cloudtask.emulator.values.errors import invalid_argument

@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import tasks_v2
 
-from cloudtask.emulator.identity.credentials import Credential
+from cloudtask.emulator.identity.credentials import read_credential
+from cloudtask.emulator.targets.requests import METHODS, METHODS_WITH_BODY, Outline
 from cloudtask.emulator.tasks import refusals
-from cloudtask.emulator.tasks.requests import METHODS, METHODS_WITH_BODY, Outline
 from cloudtask.emulator.values import header_rules, urls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cloudtask.emulator.values.urls import Url
-
-#: The scope of an OAuth token that names none.
-DEFAULT_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _IF_NOT_EXISTS = tasks_v2.UriOverride.UriOverrideEnforceMode.IF_NOT_EXISTS
 _HTTP = tasks_v2.UriOverride.Scheme.HTTP
@@ -49,7 +46,7 @@ def outline_request(request: Any, target: Any | None) -> Outline:
         method,
         _headers(outline, target.header_overrides),
         outline.body,
-        _credential(target, url) or outline.credential,
+        read_credential(target, url) or outline.credential,
     )
 
 
@@ -77,22 +74,8 @@ def _outline(request: Any, url: str, method: str) -> Outline:
         dict(request.headers),
         # GET is the documented case; the others can have no body, either.
         request.body if method in METHODS_WITH_BODY else b"",
-        _credential(request, url),
+        read_credential(request, url),
     )
-
-
-def _credential(message: Any, url: str) -> Credential | None:
-    match message.WhichOneof("authorization_header"):
-        case "oidc_token":
-            token = message.oidc_token
-            email, audience = token.service_account_email, token.audience
-            return Credential("oidc", email, audience=audience or url)
-        case "oauth_token":
-            token = message.oauth_token
-            email, scope = token.service_account_email, token.scope
-            return Credential("oauth", email, scope=scope or DEFAULT_SCOPE)
-        case _:
-            return None
 
 
 def _headers(outline: Outline, overrides: Any) -> dict[str, str]:

@@ -1,19 +1,15 @@
-"""What happened so far, and waiting for more, across threads."""
+"""The attempts so far, and how many tasks are pending."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cloudtask.emulator.changes import Changes, Records
 from cloudtask.emulator.values import instants, locations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
     from cloudtask.emulator.targets.messages import Answer
@@ -97,95 +93,54 @@ class Journal:
     The attempts so far and the number of pending tasks.
 
     The emulator's thread writes, any thread reads and waits.
+
+    Args:
+        changes: Who is told of what changes; others may change something, too.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._changes = 0
-        self._attempts: deque[Attempt] = deque(maxlen=MAX_ATTEMPTS)
-        self._count = 0
+    def __init__(self, changes: Changes | None = None) -> None:
+        self.changes = changes or Changes()
+        self._attempts: Records[Attempt] = Records(self.changes, MAX_ATTEMPTS)
         self._pending = 0
-        self._watchers: set[asyncio.Event] = set()
 
     @property
     def attempts(self) -> list[Attempt]:
         """All attempts that are kept, the oldest first."""
-        with self._changed:
-            return list(self._attempts)
+        return self._attempts.list_all()
 
     @property
     def count(self) -> int:
         """How many attempts there were, including those that were dropped."""
-        with self._changed:
-            return self._count
+        return self._attempts.count
 
     def list_since(self, count: int) -> list[Attempt]:
         """Return the attempts since there were `count`, oldest first."""
-        with self._changed:
-            newer = min(max(0, self._count - count), len(self._attempts))
-            return list(self._attempts)[len(self._attempts) - newer :]
+        return self._attempts.list_since(count)
 
     @property
     def pending(self) -> int:
         """How many tasks are not finished."""
-        with self._changed:
+        with self.changes.look():
             return self._pending
 
     def note(self, pending: int, attempt: Attempt | None = None) -> None:
         """Record a change: both facts become visible at the same time."""
-        with self._changed:
+        with self.changes.make():
             self._pending = pending
-            self._changes += 1
             if attempt is not None:
-                self._attempts.append(attempt)
-                self._count += 1
-            self._changed.notify_all()
-        for watcher in self._watchers:
-            watcher.set()
+                self._attempts.add(attempt)
 
     def clear(self) -> None:
         """Forget the attempts."""
-        with self._changed:
-            self._attempts.clear()
-
-    @contextmanager
-    def watch(self) -> Iterator[asyncio.Event]:
-        """Give an event of the emulator's loop that every change sets."""
-        event = asyncio.Event()
-        self._watchers.add(event)
-        try:
-            yield event
-        finally:
-            self._watchers.discard(event)
+        self._attempts.clear()
 
     def wait_for(self, predicate: Callable[[], object], timeout: float) -> None:
-        """
-        Return as soon as `predicate()` is true.
+        """Return as soon as `predicate()` is true. See Changes.wait_for()."""
+        self.changes.wait_for(predicate, timeout, self._describe)
 
-        It is evaluated now and after every change.
-
-        Raises:
-            TimeoutError: It was not true within `timeout` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            seen = self._changes
-            # Without the lock, which the emulator takes, too, if it is asked.
-            if predicate():
-                return
-            if not self._changes_after(seen, deadline - time.monotonic()):
-                raise TimeoutError(self._describe(timeout))
-
-    def _changes_after(self, seen: int, timeout: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._changes > seen, timeout)
-
-    def _describe(self, timeout: float) -> str:
+    def _describe(self) -> str:
         attempts = self.attempts
-        text = (
-            f"Not true within {timeout:g} s: {len(attempts)} attempts recorded, "
-            f"{self.pending} tasks pending."
-        )
+        text = f"{len(attempts)} attempts recorded, {self.pending} tasks pending."
         if attempts:
             last = attempts[-1]
             text += (

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from cloudtask.emulator.storage import facts
-from cloudtask.emulator.storage.file import Schema
-
-# A lane holds the tasks of a queue. A purge gives the queue a new one and
+#: A lane holds the tasks of a queue. A purge gives the queue a new one and
 # leaves the old to be cleared bit by bit, so that it takes no time.
-_TABLES = """
-CREATE TABLE queues (
+TABLES = """
+CREATE TABLE IF NOT EXISTS queues (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     path TEXT NOT NULL UNIQUE,
     lane INTEGER NOT NULL UNIQUE,
     message BLOB NOT NULL,
     policy BLOB NOT NULL DEFAULT x''
 );
-CREATE TABLE queue_tombstones (path TEXT PRIMARY KEY, expires INTEGER NOT NULL)
-    WITHOUT ROWID;
-CREATE TABLE tasks (
+CREATE TABLE IF NOT EXISTS queue_tombstones (
+    path TEXT PRIMARY KEY,
+    expires INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tasks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     lane INTEGER NOT NULL,
     task_id TEXT NOT NULL,
@@ -28,22 +27,22 @@ CREATE TABLE tasks (
     previous_response INTEGER,
     message BLOB NOT NULL
 );
-CREATE UNIQUE INDEX task_names ON tasks (lane, task_id);
-CREATE INDEX agenda ON tasks (lane, due, id) WHERE in_flight = 0;
-CREATE INDEX flights ON tasks (id) WHERE in_flight > 0;
-CREATE TABLE tombstones (
+CREATE UNIQUE INDEX IF NOT EXISTS task_names ON tasks (lane, task_id);
+CREATE INDEX IF NOT EXISTS agenda ON tasks (lane, due, id) WHERE in_flight = 0;
+CREATE INDEX IF NOT EXISTS flights ON tasks (id) WHERE in_flight > 0;
+CREATE TABLE IF NOT EXISTS tombstones (
     queue INTEGER NOT NULL,
     task_id TEXT NOT NULL,
     expires INTEGER NOT NULL,
     PRIMARY KEY (queue, task_id)
 ) WITHOUT ROWID;
-CREATE INDEX tombstone_expiry ON tombstones (expires);
-CREATE TABLE cleared_lanes (
+CREATE INDEX IF NOT EXISTS tombstone_expiry ON tombstones (expires);
+CREATE TABLE IF NOT EXISTS cleared_lanes (
     lane INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     expires INTEGER NOT NULL
 );
-CREATE TABLE operations (
+CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY,
     request TEXT NOT NULL UNIQUE,
     created INTEGER NOT NULL,
@@ -51,11 +50,7 @@ CREATE TABLE operations (
 ) WITHOUT ROWID;
 """
 
-#: What a store's file has to be.
-SCHEMA = Schema(
-    application_id=0x43_54_45_4D,
-    version=1,
-    tables=facts.TABLE + _TABLES,
-    # What was being sent when the last process ended waits again.
-    recovery="UPDATE tasks SET in_flight = 0 WHERE in_flight > 0",
-)
+#: What was being sent when the last process ended waits again.
+RECOVERY = """
+UPDATE tasks SET in_flight = 0 WHERE in_flight > 0;
+"""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtask.emulator.storage.facts import Facts
-from cloudtask.emulator.storage.file import StoreFile
 from cloudtask.emulator.tasks.tables.lanes import Lanes
 from cloudtask.emulator.tasks.tables.names import BlockedNames
 from cloudtask.emulator.tasks.tables.operations import OperationTable
 from cloudtask.emulator.tasks.tables.queues import QueueTable
-from cloudtask.emulator.tasks.tables.schema import SCHEMA
 from cloudtask.emulator.tasks.tables.tasks import TaskTable
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from cloudtask.emulator.storage.file import StoreFile
 
 
 class Store:
@@ -22,14 +20,11 @@ class Store:
     What is kept, table by table.
 
     Args:
-        path: The file, created with the first use; None keeps all in memory.
-
-    Raises:
-        StoreError: The file cannot be opened.
+        file: Where, with the tables of the schema.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.file = StoreFile(path, SCHEMA)
+    def __init__(self, file: StoreFile) -> None:
+        self.file = file
         self.facts = Facts(self.file)
         self.lanes = Lanes(self.file)
         self.queues = QueueTable(self.file, self.lanes)

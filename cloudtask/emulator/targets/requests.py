@@ -1,26 +1,22 @@
-"""HTTP requests of tasks, whoever they are sent to: their parts and limits."""
+"""Requests as messages of an API describe them, before anything is added."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from google.cloud import tasks_v2
-
 from cloudtask.emulator.values.errors import invalid_argument
 
 if TYPE_CHECKING:
     from cloudtask.emulator.identity.credentials import Credential
 
-#: The methods' names by their numbers in the API. Unset means POST.
-METHODS: dict[int, str] = {
-    0: "POST",
-    **{
-        getattr(tasks_v2.HttpMethod, name): name
-        for name in ("POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS")
-    },
-}
-#: The methods of an HTTP task that may have a body.
+#: The methods' names by their numbers in the APIs. Unset means POST.
+METHODS: dict[int, str] = dict(
+    enumerate(
+        ("POST", "POST", "GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"),
+    )
+)
+#: The methods of an HTTP target that may have a body.
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
