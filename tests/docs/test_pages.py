@@ -44,6 +44,8 @@ from cloudtask.results.columns import texts, values
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.settings import ResultsSettings
 from cloudtask.results.sweeping import recovery, traffic
+from cloudtask.schedules import checks as schedules_checks
+from cloudtask.schedules.settings import SchedulesSettings
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
@@ -503,8 +505,12 @@ WITHOUT_DEFAULT = {
 def test_the_defaults_of_settings_are_right(setting: str) -> None:
     paragraph = page("settings.md").partition(f"### {setting}\n")[2].partition("#")[0]
 
-    home = Settings if setting in CORE_ROWS else ResultsSettings
-    default = getattr(home(), setting.lower())
+    homes = (Settings(), ResultsSettings(), SchedulesSettings())
+    [default] = [
+        getattr(home, setting.lower())
+        for home in homes
+        if hasattr(home, setting.lower())
+    ]
 
     assert f"Default {in_words(default)}" in " ".join(paragraph.split())
 
@@ -525,6 +531,7 @@ def in_words(default: object) -> str:
 CHECK_FILES = [
     *Path(checks.__file__).parent.glob("*.py"),
     Path(results_checks.__file__),
+    Path(schedules_checks.__file__),
 ]
 
 
