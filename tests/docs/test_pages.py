@@ -27,7 +27,7 @@ import cloudtask
 from cloudtask import checks, exceptions
 from cloudtask.actions import find_actions
 from cloudtask.conf import Settings, get_settings
-from cloudtask.conf.table import CORE_ROWS, get_all_rows
+from cloudtask.conf.table import get_all_rows
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments.option import PREFIX
 from cloudtask.emulator.arguments.table import OPTIONS
@@ -337,7 +337,7 @@ def test_own_commands_are_called_with_options_that_they_have() -> None:
     for arguments in called:
         assert parser.parse_args(arguments).action == arguments[0]
     assert {arguments[0] for arguments in called} == {
-        *("emulator", "sweep", "cancel", "redrive", "prune")
+        *("emulator", "sweep", "cancel", "redrive", "prune", "schedules")
     }
 
 
@@ -506,11 +506,8 @@ def test_the_defaults_of_settings_are_right(setting: str) -> None:
     paragraph = page("settings.md").partition(f"### {setting}\n")[2].partition("#")[0]
 
     homes = (Settings(), ResultsSettings(), SchedulesSettings())
-    [default] = [
-        getattr(home, setting.lower())
-        for home in homes
-        if hasattr(home, setting.lower())
-    ]
+    [home] = (each for each in homes if hasattr(each, setting.lower()))
+    default = getattr(home, setting.lower())
 
     assert f"Default {in_words(default)}" in " ".join(paragraph.split())
 

@@ -1,4 +1,4 @@
-"""`manage.py cloudtask schedules list`, `pause`, `resume`, `run` and `prune`."""
+"""`manage.py cloudtask schedules`: list, pause, resume, run and prune."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_run_leaves_slots_alone(queue: MemoryTransport, run: Run) -> None:
 @pytest.mark.usefixtures("queue")
 def test_a_name_that_is_not_there_stops_all(run: Run) -> None:
     hourly()
-    with pytest.raises(CommandError, match="No schedule is called 'weekly'. See"):
+    with pytest.raises(CommandError, match=r"No schedule is called 'weekly'\. See"):
         run("pause", "hourly", "weekly")
     assert not ScheduledTask.objects.get().is_paused
 
@@ -171,7 +171,7 @@ def test_it_is_asked_first(
 
     monkeypatch.setattr(builtins, "input", ask)
     if left == 6:
-        with pytest.raises(CommandError, match="Nothing was deleted. Say --yes"):
+        with pytest.raises(CommandError, match=r"Nothing was deleted\. Say --yes"):
             run("prune")
     else:
         run("prune")
