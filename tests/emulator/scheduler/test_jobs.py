@@ -542,7 +542,8 @@ def test_what_is_output_only_is_not_updated(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["timeZone", "httpTarget.uri", "huh", "http_target.huh", "status.details.x"]
+    "path",
+    ["timeZone", "httpTarget.uri", "huh", "http_target.huh", "status.details.value"],
 )
 def test_a_mask_names_fields_in_snake_case(path: str, engine: Engine) -> None:
     create(engine)
@@ -577,6 +578,19 @@ def test_an_update_is_checked(fields: Any, engine: Engine) -> None:
 
 
 # Pause and resume.
+
+
+def test_a_job_may_have_no_slot_any_more(engine: Engine) -> None:
+    end_of_time = at("9999-06-01T00:00:00Z")
+    create(engine, schedule="0 0 1 1 *")
+    engine.jobs.pause(JOB, NOW)
+
+    resumed = engine.jobs.resume(JOB, end_of_time)
+
+    assert not resumed.HasField("schedule_time")
+    message = job("other", schedule="0 0 1 1 *")
+    error = refusal(engine.jobs.create, PARENT, message, end_of_time)
+    assert error.message == BAD_SCHEDULE
 
 
 def test_a_paused_job_has_no_next_time(engine: Engine) -> None:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudtask.cron import Doubled, find_zone
-from cloudtask.emulator.scheduler.schedules.kinds import CronSchedule
 from cloudtask.emulator.scheduler.schedules.reading import (
     InvalidSchedule,
     read_schedule,
@@ -96,9 +95,9 @@ def test_the_next_time_is_strictly_after_the_moment() -> None:
     assert first("* * * * *", "2026-10-01T05:20:00Z") == ["2026-10-01T05:21+00:00"]
 
 
-def test_a_schedule_ends_with_the_calendar() -> None:
-    schedule = read_schedule("0 0 1 1 *", "UTC", Doubled.FIRST)
-    assert isinstance(schedule, CronSchedule)
+@pytest.mark.parametrize("text", ["0 0 1 1 *", "1 of jan 00:00"])
+def test_a_schedule_ends_with_the_calendar(text: str) -> None:
+    schedule = read_schedule(text, "UTC", Doubled.FIRST)
 
     last = instants.from_datetime(datetime(9999, 6, 1, tzinfo=UTC))
     assert schedule.next(last, None) is None
