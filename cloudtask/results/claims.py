@@ -201,11 +201,11 @@ class LeaseClaim(Claim):
 
     def _send_at_commit(self) -> None:
         """Send the task that was re-armed, once that is committed."""
-        task_id = self._lease.task_id
+        task_id, queue_time = self._lease.task_id, self._request.eta
 
         # Not a partial: Django asks for the name of what fails.
         def send() -> None:
-            send_at_once(task_id)
+            send_at_once(task_id, queue_time)
 
         if not self._session.is_nested:
             send()

@@ -32,7 +32,7 @@ logger = logging.getLogger("cloudtask")
 
 
 def send_many(
-    rows: Iterable[TaskRecord], patience: Patience
+    rows: Iterable[TaskRecord], patience: Patience, queue_time: datetime | None = None
 ) -> Iterator[list[tuple[TaskRecord, str | Exception]]]:
     """
     Send tasks as they were enqueued, by as few calls as that takes.
@@ -40,6 +40,8 @@ def send_many(
     Args:
         rows: The tasks.
         patience: For all calls of the caller.
+        queue_time: A time that has come for the queue, whose clock may be
+            ahead of this one, as that of an emulator is. Aware.
 
     Yields:
         After each call its tasks, each with its name at Cloud Tasks, or with
@@ -47,9 +49,10 @@ def send_many(
     """
     sendable: dict[Transport, list[tuple[TaskRecord, OutgoingTask]]]
     sendable = defaultdict(list)
+    now = max(clock.now(), queue_time or clock.now())
     for row in rows:
         try:
-            sendable[_find_transport(row)].append((row, _make_task(row)))
+            sendable[_find_transport(row)].append((row, _make_task(row, now)))
         except Exception as error:
             # Whatever is wrong with one row, the others are sent.
             yield [(row, error)]
@@ -72,14 +75,14 @@ def _send_batch(
     return [_send_batch(transport, [task], patience)[0] for task in tasks]
 
 
-def _make_task(row: TaskRecord) -> OutgoingTask:
+def _make_task(row: TaskRecord, now: datetime) -> OutgoingTask:
     transport = _find_transport(row)
     settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
     route = find_kind(payload.kind).route(payload)
-    alarm, arming = _make_alarm(row)
+    alarm, arming = _make_alarm(row, now + HOP)
     return make_outgoing(
         settings,
         payload,
@@ -97,10 +100,9 @@ def _make_task(row: TaskRecord) -> OutgoingTask:
     )
 
 
-def _make_alarm(row: TaskRecord) -> tuple[datetime | None, Arming]:
+def _make_alarm(row: TaskRecord, limit: datetime) -> tuple[datetime | None, Arming]:
     """Make the time to schedule a task for, and what it says of that."""
     due = row.schedule_time
-    limit = clock.now() + HOP
     is_far = due is not None and due > limit
     arming = Arming(
         number=row.arming,

@@ -29,6 +29,11 @@ class Failed(Exception):
 @pytest.fixture
 def gcloud(service: Service, project: str, tmp_path: Path) -> Gcloud:
     """Return a function that runs `gcloud tasks ...` and gives its JSON."""
+    return make_gcloud("tasks", service, project, tmp_path)
+
+
+def make_gcloud(group: str, service: Service, project: str, tmp_path: Path) -> Gcloud:
+    """Return a function that runs commands of a group and gives their JSON."""
     program = shutil.which("gcloud")
     if program is None:
         pytest.skip("gcloud is not installed")
@@ -36,6 +41,7 @@ def gcloud(service: Service, project: str, tmp_path: Path) -> Gcloud:
         **os.environ,
         "CLOUDSDK_CONFIG": str(tmp_path),
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDTASKS": f"{service.http_url}/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER": f"{service.http_url}/",
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "true",
@@ -45,7 +51,7 @@ def gcloud(service: Service, project: str, tmp_path: Path) -> Gcloud:
 
     def run(*arguments: str, location: str = f"--location={LOCATION}") -> Any:
         result = subprocess.run(
-            [program, "tasks", *arguments, location, "--format=json"],
+            [program, group, *arguments, location, "--format=json"],
             env=environment,
             capture_output=True,
             text=True,

@@ -87,6 +87,19 @@ def test_google_client(
     assert received.header("X-CloudTasks-TaskName") == "a"
 
 
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_google_client_of_jobs(
+    scripts: Path, service: Service, project: str, target: Target, transport: str
+) -> None:
+    address = service.grpc_address if transport == "grpc" else service.http_address
+    run(scripts / "cloud_scheduler.js", transport, address, project, target.url)
+    target.wait_for(1)
+    [received] = target.received
+    assert (received.method, received.body) == ("PUT", b"hello")
+    assert received.header("X-Kind") == "tick"
+    assert received.header("X-CloudScheduler-JobName") == "nightly"
+
+
 def test_google_client_of_http_queues(
     scripts: Path, service: Service, project: str, target: Target
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudtask.cron import InvalidZone, find_zone
+from cloudtask.cron import InvalidZone, find_zone, zones
 
 #: A zone of one type, with no offset.
 UTC_FILE = (
@@ -20,13 +20,16 @@ UTC_FILE = (
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Path]:
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where zones are looked for; there are none yet."""
+
+    class Uncached(zoneinfo.ZoneInfo):
+        """Has a cache of its own, so that all others keep theirs."""
+
+    monkeypatch.setattr(zones, "ZoneInfo", Uncached)
     zoneinfo.reset_tzpath([tmp_path])
-    zoneinfo.ZoneInfo.clear_cache()
     yield tmp_path
     zoneinfo.reset_tzpath()
-    zoneinfo.ZoneInfo.clear_cache()
 
 
 @pytest.mark.parametrize(

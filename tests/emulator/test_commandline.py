@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from cloudtask.emulator.arguments.table import OPTIONS
 from cloudtask.emulator.commandline import describe, main
 from cloudtask.emulator.serving import grpc_server
 from cloudtask.emulator.values import errors
+from tests.emulator.calls import post
 from tests.emulator.conftest import Target
 
 QUEUE = "projects/demo/locations/local/queues/emails"
@@ -270,6 +272,40 @@ def test_each_attempt_is_a_line(
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_each_attempt_of_a_job_is_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+    target: Target,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run_job(
+        emulator: Emulator, values: object, stopping: commandline._Stopping
+    ) -> None:
+        job = {
+            "name": emulator.job_path("nightly"),
+            "schedule": "0 0 1 1 *",
+            "httpTarget": {"uri": target.url},
+        }
+        assert post(emulator, f"/v1/{emulator.parent}/jobs", job).status == 200
+        emulator.run_job("nightly")
+        emulator.stop()
+
+    command = ["--store", str(tmp_path / "s.sqlite3"), "--port", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(commandline, "_serve", run_job)
+        assert main(command) == 0
+    monkeypatch.setattr(commandline._Stopping, "wait", lambda self: None)
+    assert main(command) == 0
+
+    line, _, holding, *_ = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"job=nightly slot=\d{4}-01-01T00:00:00\+00:00 forced attempt=1 status=200 "
+        r"duration=\d+ms outcome=done",
+        line,
+    )
+    assert holding.startswith("Holding 0 tasks in 1 queue and 1 job, kept in ")
+
+
 # What cannot be.
 
 
@@ -383,6 +419,24 @@ def test_a_missing_aiohttp_is_explained(
     assert main([]) == 2
 
     assert "pip install 'dj-cloudtask[emulator]'" in capsys.readouterr().err
+
+
+def test_a_missing_library_of_the_scheduler_is_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if "scheduler" in name else find_spec(name),
+    )
+
+    assert main([]) == 2
+
+    assert capsys.readouterr().err == (
+        "cloudtask.emulator: google-cloud-scheduler is not installed. "
+        "Run: pip install 'dj-cloudtask[emulator]'\n"
+    )
 
 
 def test_the_command_line_loads_neither_aiohttp_nor_grpc() -> None:

@@ -6,11 +6,15 @@ import pytest
 from google.rpc import code_pb2
 
 from cloudtask.emulator.storage import commits as module
-from cloudtask.emulator.storage.commits import Commits
-from cloudtask.emulator.tasks.engine.engine import Engine
+from cloudtask.emulator.storage.commits import Commits, States
+from cloudtask.emulator.storage.file import StoreFile
+from cloudtask.emulator.tasks.engine.engine import Engine, EngineOptions
+from cloudtask.emulator.tasks.faults import Faults
+from cloudtask.emulator.tasks.tables.store import Store
 from cloudtask.emulator.values.errors import ApiError, entity_not_found
 from tests.emulator.parts import running
-from tests.emulator.samples import NOW, QUEUE, task
+from tests.emulator.samples import DAY, NOW, PARENT, QUEUE, queue, task
+from tests.emulator.scheduler.samples import JOB, job, open_engine
 
 
 class Counted(Commits):
@@ -37,6 +41,29 @@ def create(engine: Engine, task_id: str) -> str:
 
 def fail() -> None:
     raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_states_of_one_file_are_kept_and_undone_together() -> None:
+    with open_engine() as jobs:
+        tasks = open_tasks_engine(jobs.store.file)
+        states = States(tasks, jobs)
+        tasks.queues.create(PARENT, queue(), NOW)
+        jobs.jobs.create(PARENT, job(), NOW)
+        assert states.is_dirty
+        states.commit()
+        tasks.queues.delete(QUEUE, NOW)
+        jobs.jobs.delete(JOB)
+
+        states.rollback()
+
+        assert not states.is_dirty
+        assert [each.path for each in tasks.live_queues] == [QUEUE]
+        assert jobs.jobs.get(JOB).name == JOB
+
+
+def open_tasks_engine(file: StoreFile) -> Engine:
+    options = EngineOptions(tombstone_ttl=DAY, queue_tombstone_ttl=DAY)
+    return Engine(Store(file), Faults(), str, options)
 
 
 def test_an_action_is_answered_once_it_is_kept(

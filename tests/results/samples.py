@@ -224,7 +224,7 @@ def meta(attempt: int = 1, **headers: str) -> dict[str, str]:
 
 
 def alarm(task: str | Payload, attempt: int = 1) -> dict[str, str]:
-    """The headers of a row's latest Cloud Task, or of a payload's first one."""
+    """The headers of a row's latest Cloud Task, a payload's first one."""
     if isinstance(task, Payload):
         return meta(attempt)
     found = row(task)

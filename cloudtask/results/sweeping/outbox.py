@@ -27,6 +27,7 @@ from cloudtask.results.verbs.note_sent import note_sent, select_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from django.db.models import QuerySet
 
@@ -47,15 +48,20 @@ def select_due() -> QuerySet[TaskRecord]:
     return unsent.order_by("send_at")
 
 
-def send_at_once(task_id: str) -> None:
+def send_at_once(task_id: str, queue_time: datetime | None = None) -> None:
     """
     Send a task that was re-armed, without waiting for a sweeper.
 
     Nothing is raised: what cannot be sent now is left to the sweeper.
+
+    Args:
+        task_id: Its id.
+        queue_time: See send_many().
     """
     try:
         unsent = select_unsent([task_id])
-        for answers in send_many(ask(lambda: list(unsent)), make_patience()):
+        rows = ask(lambda: list(unsent))
+        for answers in send_many(rows, make_patience(), queue_time):
             note_answers(answers)
     except (Error, CloudTaskError) as error:
         logger.warning("id=%s is sent later: %r", task_id, error)

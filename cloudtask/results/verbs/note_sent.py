@@ -35,7 +35,7 @@ def note_sent(names: Mapping[str, str], arming: int = 0) -> None:
     if len(names) == 1:
         [(task_id, name)] = names.items()
         ask(lambda: _NOTE_ONE.run(id=task_id, name=name, arming=arming))
-    elif names:
+    else:
         cases = (When(pk=task_id, then=Value(name)) for task_id, name in names.items())
         values = _make_values(Case(*cases))
         sent = select_rows(list(names)).filter(arming=arming)

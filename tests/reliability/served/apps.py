@@ -119,6 +119,15 @@ def _select_then_update() -> None:
     claiming._CLAIM = Naive()  # type: ignore[assignment]
 
 
+def _take_any_alarm() -> None:
+    from cloudtask.results.database.statements import Update, bind
+    from cloudtask.results.verbs import claim as claiming
+
+    claiming._CLAIM = Update(
+        lambda: (claiming.select_claimable(bind("id")), claiming.make_claim_values())
+    )
+
+
 def _refuse_duplicates() -> None:
     from cloudtask.dispatch.answers import STATUS_CODES
     from cloudtask.dispatch.outcomes import Status
@@ -213,6 +222,7 @@ BUGS = {
     "sweeper without mark": _no_mark,
     "no heartbeat": _no_heartbeat,
     "select then update": _select_then_update,
+    "any alarm taken": _take_any_alarm,
     "end tried once": _end_once,
     "end on the task's connection": _trust_connections,
     "unchecked progress": _trust_progress,

@@ -55,7 +55,7 @@ def check(job: Any) -> None:
                 _check_deadline(job, MAX_APP_ENGINE_DEADLINE, "[15s, 24h15s]")
         case "PUB_SUB":
             _check_pubsub(job.pubsub_target, project=job.name.split("/")[1])
-        case None:
+        case _:
             raise refusals.bad_field("Job.target", "must be set")
 
 
@@ -148,7 +148,7 @@ def _check_pubsub(target: Any, project: str) -> None:
 
 def _check_headers(field: str, headers: Any) -> None:
     names = [name.lower() for name in headers]
-    for name in headers:
+    for name in sorted(headers):
         if names.count(name.lower()) > 1:
             raise refusals.bad_header_name(name)
     if sum(len((n + v).encode()) for n, v in headers.items()) >= MAX_HEADERS_SIZE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from cloudtask.emulator.scheduler.schedules.walls import find_instants, read_wall
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 _MINUTE = 60 * SECOND
 _DAY = timedelta(days=1)
-# No rule of days that ever matches pauses longer: the 29th of February does
-# for eight years, and its weekday may have to be right.
-_LONGEST_PAUSE = 60 * 366
 
 
 class Schedule(Protocol):
@@ -125,11 +123,14 @@ class Calendar:
 
     def next(self, after: int, phase: int | None) -> int | None:
         """Compute the first slot after an instant. See Schedule.next()."""
-        return next((slot for slot in self._walk(after) if slot > after), None)
+        try:
+            return next(slot for slot in self._walk(after) if slot > after)
+        except OverflowError:
+            return None
 
     def _walk(self, after: int) -> Iterator[int]:
         first = read_wall(after, self.zone).date()
-        for number in range(_LONGEST_PAUSE):
+        for number in count():
             day = first + number * _DAY
             if self.rule.has(day):
                 wall = datetime.combine(day, self.at)
