@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from cloudtask.conf import clock
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.kinds import find_settings
 from cloudtask.dispatch.outcomes import Rearm
 from cloudtask.planning.plans import Overlap
 from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.runs import run_by_hand
+from cloudtask.schedules.settings import CLOUD_TASKS, get_schedules_settings
 from cloudtask.schedules.slots import decide_due
 from cloudtask.transports import get_transport
 from cloudtask.wire.payload import Payload, Using
@@ -90,8 +91,13 @@ def run_tick(
     if decided is None or decided.generation != generation:
         return
     again = _find_next_look(decided, moment)
-    if again is not None:
+    # Where another engine was chosen meanwhile, it has done its part.
+    if again is not None and _arms_ticks():
         raise Rearm(again)
+
+
+def _arms_ticks() -> bool:
+    return get_schedules_settings(get_settings()).scheduler == CLOUD_TASKS
 
 
 def _run_standing_tick(request: CloudTaskRequest, row: ScheduledTask) -> None:

@@ -12,7 +12,7 @@ from django.core.management import CommandError
 from cloudtask.planning import declarations
 from cloudtask.results.models import TaskRecord
 from cloudtask.schedules import pause_scheduled_task
-from cloudtask.schedules.models import ScheduledTask
+from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.reconciling import compare_all
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
@@ -217,6 +217,36 @@ def test_rows_that_were_made_in_bulk_get_their_slots(
 
 
 # Jobs at Cloud Scheduler
+
+
+def test_another_engine_ends_the_ticks_of_this_one(
+    queue: MemoryTransport, run: Run, moved: MovedClock, settings: Any
+) -> None:
+    hourly()
+    own = settings.CLOUDTASK
+    settings.CLOUDTASK = {**own, "SCHEDULER": "scheduler"}
+    moved.move(hours=1)
+    queue.drain()
+    assert Slot.objects.get().state == "enqueued"
+    assert ticks(queue) == []
+    settings.CLOUDTASK = own
+    assert run("apply") == "+ tick hourly\n1 done.\n"
+    assert len(ticks(queue)) == 1
+
+
+def test_a_new_secret_is_a_difference_that_shows_no_secret(
+    cloud: Service, run: Run, settings: Any
+) -> None:
+    hourly()
+    secret = "another secret of more than 24 bytes"
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "SECRET": secret}
+    told = run("plan")
+    assert told.startswith("~ job hourly\n    headers changed\n0 to create")
+    assert "secret" not in told + run("plan", "--json")
+    run("apply")
+    [job] = cloud.jobs.values()
+    assert job.http_target.headers["X-Task-Secret"] == secret
+    assert run("plan") == NOTHING
 
 
 def test_jobs_follow_what_is_applied(
