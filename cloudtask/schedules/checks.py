@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from cloudtask.conf import get_settings
 from cloudtask.dispatch.kinds import find_settings
 from cloudtask.exceptions import CloudTaskError, ConfigurationError
 from cloudtask.planning.declarations import list_declared
@@ -31,6 +32,10 @@ def check_results(**kwargs: Any) -> list[CheckMessage]:
 @register(Tags.security)
 def check_engine(**kwargs: Any) -> list[CheckMessage]:
     """Whether what SCHEDULER chooses is installed."""
+    try:
+        get_settings()
+    except ConfigurationError:
+        return []  # Other checks tell what is wrong.
     try:
         get_engine()
     except ConfigurationError as error:

@@ -15,6 +15,7 @@ from google.cloud import tasks_v2
 from cloudtask.emulator import Emulator
 from tests.chromium import Chromium, Page, needs_chromium
 
+from .calls import post
 from .conftest import Target
 
 pytestmark = [needs_chromium, pytest.mark.external]
@@ -186,6 +187,57 @@ def tab_to(page: Page, expression: str) -> None:
 
 def by_id(name: str) -> str:
     return f"document.getElementById({json.dumps(name)})"
+
+
+def add_job(emulator: Emulator, job_id: str, uri: str, **fields: Any) -> None:
+    """Create a job for every midnight in Tokyo."""
+    job = {
+        "name": emulator.job_path(job_id),
+        "schedule": "0 0 * * *",
+        "timeZone": "Asia/Tokyo",
+        "httpTarget": {"uri": uri},
+    }
+    answer = post(emulator, f"/v1/{emulator.parent}/jobs", {**job, **fields})
+    assert answer.status == 200
+
+
+# Jobs of Cloud Scheduler.
+
+
+def test_jobs_are_shown_and_steered(
+    visit: Callable[..., Page], emulator: Emulator, target: Target
+) -> None:
+    page = visit()
+    assert page.evaluate(f"{by_id('jobs-panel')}.hidden")
+    target.answers = [500, 200]
+    add_job(emulator, "nightly", target.url)
+    wait_for_row(page, "jobs", "nightly", "Enabled", "0 0 * * *", "Asia/Tokyo", "in ")
+
+    page.click('[aria-label="Run nightly now"]')
+    wait_for_row(page, "jobs", "nightly", "gave up", "HTTP 500, by hand")
+    page.click('[aria-label="Run nightly now"]')
+    wait_for_row(page, "jobs", "nightly", "done", "HTTP 200, by hand")
+    page.click('[aria-label="Pause nightly"]')
+    wait_for_row(page, "jobs", "nightly", "Paused")
+    assert emulator.jobs[0].next_slots == []
+    page.click('[aria-label="Resume nightly"]')
+    wait_for_row(page, "jobs", "nightly", "Enabled")
+
+
+def test_every_kind_of_target_is_shown(
+    visit: Callable[..., Page], emulator: Emulator
+) -> None:
+    page = visit()
+    topic = {"topicName": "projects/demo/topics/ticks", "data": "eA=="}
+    name = {"name": emulator.job_path("a"), "schedule": "every 5 minutes"}
+    jobs = f"/v1/{emulator.parent}/jobs"
+    assert post(emulator, jobs, {**name, "pubsubTarget": topic}).status == 200
+    name["name"] = emulator.job_path("b")
+    engine = {"appEngineHttpTarget": {"relativeUri": "/tick"}}
+    assert post(emulator, jobs, {**name, **engine}).status == 200
+
+    wait_for_row(page, "jobs", "topics/ticks (Pub/Sub)", "UTC", "every 5 minutes")
+    wait_for_row(page, "jobs", "POST /tick (App Engine)")
 
 
 # Seeing what happens.
@@ -775,7 +827,10 @@ def test_everything_can_be_read(
     add("first", body=json.dumps(CALL).encode())
     client.run_task(name=f"{queue}/tasks/first")
     client.pause_queue(name=emulator.queue_path("reports"))
+    target.wait_for(1)
     emulator.inject("timeout")
+    add_job(emulator, "nightly", target.url)
+    emulator.run_job("nightly")
     page = visit(f"#/{queue}/tasks/first")
     page.wait_for_text("HTTP 503", "#task-attempts")
     page.click("#create-queue")
@@ -806,6 +861,9 @@ def test_the_page_fits_every_screen(
     client.create_queue(
         parent=emulator.parent, queue={"name": emulator.queue_path("q" * 100)}
     )
+    target.wait_for(1)
+    add_job(emulator, "j" * 200, f"{target.url}/{'x' * 200}")
+    emulator.run_job("j" * 200)
     page = visit(f"#/{queue}/tasks/{name}")
     page.wait_for_text("HTTP 503", "#task-attempts")
     page.click("#create-queue")

@@ -3,6 +3,7 @@
 import { byId, element } from "./dom.js";
 import * as faults from "./faults.js";
 import * as instrument from "./instrument.js";
+import * as jobs from "./jobs.js";
 import * as live from "./live.js";
 import { tickAll } from "./moments.js";
 import { complain, start as startOutcome } from "./outcome.js";
@@ -32,8 +33,9 @@ function refresh() {
 async function update() {
   try {
     const hash = location.hash;
-    const [allQueues, clock, allFaults] = await Promise.all([
+    const [allQueues, allJobs, clock, allFaults] = await Promise.all([
       queues.load(),
+      jobs.load(),
       instrument.load(),
       faults.load(),
     ]);
@@ -49,6 +51,7 @@ async function update() {
     instrument.show(clock);
     faults.show(allFaults);
     queues.show(allQueues, selected.queue);
+    jobs.show(allJobs);
     queue.show(selected.queue, found, queueContent, selected.task);
     task.show(selected.task, taskContent, found);
     live.report(true);
@@ -101,7 +104,7 @@ async function copy(node, button) {
 }
 
 startOutcome();
-for (const part of [queues, queue, task, instrument, faults]) {
+for (const part of [queues, jobs, queue, task, instrument, faults]) {
   part.start(refresh);
 }
 addCopyButtons();
