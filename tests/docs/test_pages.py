@@ -31,6 +31,7 @@ from cloudtask.conf.table import get_all_rows
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments.option import PREFIX
 from cloudtask.emulator.arguments.table import OPTIONS
+from cloudtask.emulator.scheduler.admin import routes as job_routes
 from cloudtask.emulator.tasks.admin.routes import add_routes
 from cloudtask.emulator.tasks.faults import API_KINDS, DISPATCH_KINDS
 from cloudtask.emulator.tasks.model.queues import QueueOptions
@@ -448,6 +449,7 @@ def test_every_fact_about_the_service_has_its_evidence() -> None:
 def test_every_route_of_the_emulator_is_listed() -> None:
     app = web.Application()
     add_routes(app, engine=None, instrument=None)
+    job_routes.add_routes(app, instrument=None)
     routes = {
         re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), path)
         for path in (each.resource.canonical for each in app.router.routes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from cloudtask.emulator.scheduler.schedules.walls import find_instants, read_wall
@@ -129,12 +128,12 @@ class Calendar:
             return None
 
     def _walk(self, after: int) -> Iterator[int]:
-        first = read_wall(after, self.zone).date()
-        for number in count():
-            day = first + number * _DAY
+        day = read_wall(after, self.zone).date()
+        while True:
             if self.rule.has(day):
                 wall = datetime.combine(day, self.at)
                 yield from find_instants(wall, self.zone, self.doubled)
+            day += _DAY
 
 
 def _find(wall: datetime, zone: tzinfo) -> int:
