@@ -16,7 +16,11 @@ from cloudtask.backends.borders import border_problem, check_border
 from cloudtask.backends.definitions import CloudTask
 from cloudtask.backends.finding import check_path, restore_task
 from cloudtask.backends.options import check_policies, find_queue, find_task_time
-from cloudtask.backends.results import CloudTaskResult, make_result
+from cloudtask.backends.results import (
+    CloudTaskResult,
+    make_ready_result,
+    make_result,
+)
 from cloudtask.backends.signals import TaskSignals
 from cloudtask.conf import clock
 from cloudtask.enqueue.handover import Handover
@@ -31,7 +35,6 @@ from cloudtask.framework import (
     InvalidTask,
     Task,
     TaskResultDoesNotExist,
-    TaskResultStatus,
 )
 from cloudtask.privacy.frames import hide_values
 from cloudtask.stores import get_store
@@ -199,8 +202,9 @@ class CloudTasksBackend(ConfiguredBackend):
 
     def tell_sent(self, payload: Payload, task: OutgoingTask, name: str) -> None:
         """Send `task_enqueued` for a task that was enqueued by its payload."""
-        result = self._make_result(
-            restore_task(payload), list(payload.args), payload.kwargs, payload.id
+        result = make_ready_result(
+            *(self.alias, restore_task(payload), payload.id),
+            *(list(payload.args), payload.kwargs),
         )
         TaskSignals(type(self), result).sent(task, name)
 
@@ -241,7 +245,7 @@ class CloudTasksBackend(ConfiguredBackend):
         """What the caller gets, and what sends the task."""
         store = get_store(settings)
         transport, plan = self._choose_plan(settings, transport, store, task)
-        result = self._make_result(task, args, kwargs, new_id())
+        result = make_ready_result(self.alias, task, new_id(), args, kwargs)
         payload = self._make_payload(plan, result)
         outgoing = make_outgoing(
             settings,
@@ -277,28 +281,6 @@ class CloudTasksBackend(ConfiguredBackend):
             away = AwayTransport(settings, error)
             route = away.route(task.module_path, find_queue(settings, task), store)
             return away, _make_plan(task, settings, route)
-
-    def _make_result(
-        self,
-        task: Task[..., Any],
-        args: Any,
-        kwargs: dict[str, Any],
-        id: str,  # noqa: A002 - the result's field
-    ) -> CloudTaskResult:
-        return CloudTaskResult(
-            task=task,
-            id=id,
-            status=TaskResultStatus.READY,
-            enqueued_at=None,
-            started_at=None,
-            last_attempted_at=None,
-            finished_at=None,
-            args=args,
-            kwargs=kwargs,
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
 
     def _make_payload(self, plan: _Plan, result: CloudTaskResult) -> Payload:
         return Payload(

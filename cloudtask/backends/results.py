@@ -21,6 +21,7 @@ from cloudtask.framework import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from cloudtask.framework import Task
     from cloudtask.stores import StoredResult
 
 
@@ -61,6 +62,39 @@ def change_result(result: CloudTaskResult, **values: Any) -> None:
     """Change a result, which is frozen for all but its backend."""
     for name, value in values.items():
         object.__setattr__(result, name, value)
+
+
+def make_ready_result(
+    alias: str,
+    task: Task[..., Any],
+    id: str,  # noqa: A002 - the result's field
+    args: Any,
+    kwargs: dict[str, Any],
+) -> CloudTaskResult:
+    """
+    What Django makes of a task that is to be enqueued.
+
+    Args:
+        alias: Of its backend.
+        task: What is enqueued.
+        id: That it has everywhere.
+        args: Positional arguments, the context left out.
+        kwargs: Keyword arguments.
+    """
+    return CloudTaskResult(
+        task=task,
+        id=id,
+        status=TaskResultStatus.READY,
+        enqueued_at=None,
+        started_at=None,
+        last_attempted_at=None,
+        finished_at=None,
+        args=args,
+        kwargs=kwargs,
+        backend=alias,
+        errors=[],
+        worker_ids=[],
+    )
 
 
 def make_result(stored: StoredResult) -> CloudTaskResult:
