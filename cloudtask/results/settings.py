@@ -55,7 +55,13 @@ def _check_lease(key: str, value: object) -> timedelta:
     return value
 
 
-def _check_age(key: str, value: object) -> timedelta:
+def check_age(key: str, value: object) -> timedelta:
+    """
+    Check for how long something is kept.
+
+    Raises:
+        ConfigurationError: It is not a timedelta of an hour or more.
+    """
     if not isinstance(value, timedelta) or value < MIN_AGE:
         raise ConfigurationError(
             key, f"must be a timedelta of an hour or more, not {value!r}."
@@ -75,6 +81,6 @@ ROWS: Mapping[str, Row] = {
         check=check_positive,
         project_wide="the rows of all backends are kept alike.",
     ),
-    "PRUNE_AFTER": Row(check=_check_age, project_wide=_PRUNED_ALIKE),
-    "PRUNE_FAILED_AFTER": Row(check=_check_age, project_wide=_PRUNED_ALIKE),
+    "PRUNE_AFTER": Row(check=check_age, project_wide=_PRUNED_ALIKE),
+    "PRUNE_FAILED_AFTER": Row(check=check_age, project_wide=_PRUNED_ALIKE),
 }

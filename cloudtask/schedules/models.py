@@ -196,6 +196,7 @@ class Slot(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["task_id"], name="cloudtask_slot_task"),
+            models.Index(fields=["decided_at"], name="cloudtask_slot_decided"),
         ]
 
     def __str__(self) -> str:

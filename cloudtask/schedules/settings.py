@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cloudtask.conf import OncePerSettings, Settings
 from cloudtask.conf.rows import Row
 from cloudtask.conf.values import check_name
 from cloudtask.exceptions import ConfigurationError
+from cloudtask.results.settings import check_age
 from cloudtask.wire import naming
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class SchedulesSettings:
     scheduler: str = CLOUD_TASKS  # Which engine.
     scheduler_location: str | None = None  # Region of the jobs; else LOCATION.
     scheduler_prefix: str = "cloudtask"  # What the ids of our jobs begin with.
+    prune_slots_after: timedelta = timedelta(days=30)  # How long slots are kept.
 
 
 def _make(settings: Settings) -> SchedulesSettings:
@@ -63,4 +66,7 @@ ROWS: Mapping[str, Row] = {
         project_wide=_ALIKE,
     ),
     "SCHEDULER_PREFIX": Row(check=_check_prefix, project_wide=_ALIKE),
+    "PRUNE_SLOTS_AFTER": Row(
+        check=check_age, project_wide="the slots of all backends are pruned alike."
+    ),
 }

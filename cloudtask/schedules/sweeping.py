@@ -1,4 +1,4 @@
-"""What the sweeper does: slots whose tick did not come are decided about."""
+"""What the sweeper does: decide about late slots, and delete old ones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Exists, OuterRef, Q
 
-from cloudtask.conf import clock
+from cloudtask.conf import clock, get_settings
 from cloudtask.planning.plans import Overlap
 from cloudtask.results.database.connections import ask
 from cloudtask.schedules.engines import get_engine
 from cloudtask.schedules.models import ScheduledTask, Slot
+from cloudtask.schedules.settings import get_schedules_settings
 from cloudtask.schedules.slots import decide_due
 from cloudtask.schedules.ticks import SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+#: The most slots that one pass deletes.
+PRUNED = 500
 
 
 def find_late(limit: int) -> Iterator[Callable[[], int]]:
@@ -27,7 +31,7 @@ def find_late(limit: int) -> Iterator[Callable[[], int]]:
         limit: The most of them.
 
     Yields:
-        What sees to each.
+        What sees to each, and what deletes old slots.
     """
     waiting = Slot.objects.filter(schedule=OuterRef("pk"), state=Slot.State.WAITING)
     late = ScheduledTask.objects.filter(
@@ -36,6 +40,7 @@ def find_late(limit: int) -> Iterator[Callable[[], int]]:
     )
     for row in ask(lambda: list(late.order_by("next_at")[:limit])):
         yield partial(_see_to, row)
+    yield _prune
 
 
 def _see_to(row: ScheduledTask) -> int:
@@ -45,3 +50,14 @@ def _see_to(row: ScheduledTask) -> int:
         return 0
     get_engine().revive(decided)
     return 1
+
+
+def _prune() -> int:
+    """Delete some old slots, which nobody will ask for again."""
+    age = get_schedules_settings(get_settings()).prune_slots_after
+    old = Slot.objects.filter(decided_at__lt=clock.now() - age)
+    over = old.exclude(state=Slot.State.WAITING).order_by("decided_at")
+    ids = ask(lambda: list(over.values_list("pk", flat=True)[:PRUNED]))
+    if ids:
+        ask(Slot.objects.filter(pk__in=ids).delete)
+    return 0

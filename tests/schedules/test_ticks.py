@@ -23,6 +23,7 @@ from cloudtask.schedules import ticks as ticking
 from cloudtask.schedules.engines import get_engine
 from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.slots import decide_due
+from cloudtask.schedules.sweeping import find_late
 from cloudtask.schedules.ticks import make_standing_tick
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
@@ -345,6 +346,25 @@ def test_the_sweeper_runs_what_has_waited(
     queue.drain()
     sweep()
     assert states(row)["14:00"] == "enqueued"
+
+
+def test_old_slots_are_deleted(
+    queue: MemoryTransport, moved: MovedClock, settings: Any
+) -> None:
+    settings.CLOUDTASK = {
+        **settings.CLOUDTASK,
+        "PRUNE_SLOTS_AFTER": timedelta(hours=2),
+    }
+    row = hourly(overlap="wait")
+    for _ in range(4):
+        decide_due(row.uid, moved.move(hours=1))
+    assert len(states(row)) == 4
+    sweep()
+    assert list(states(row)) == ["14:00", "15:00", "16:00"]
+    moved.move(hours=9)
+    Slot.objects.exclude(state="waiting").delete()
+    list(find_late(0))[-1]()
+    assert states(row) == {"16:00": "waiting"}
 
 
 def test_two_sweepers_arm_one_tick(queue: MemoryTransport, moved: MovedClock) -> None:

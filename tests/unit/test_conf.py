@@ -64,6 +64,7 @@ EVERY_KEY: dict[str, Any] = {
     "SCHEDULER": "scheduler",
     "SCHEDULER_LOCATION": "us-central1",
     "SCHEDULER_PREFIX": "shop",
+    "PRUNE_SLOTS_AFTER": timedelta(days=7),
     "IMPORTS": ("shop.jobs",),
 }
 
@@ -101,6 +102,7 @@ DEFAULTS: dict[str, Any] = {
     "SCHEDULER": "tasks",
     "SCHEDULER_LOCATION": None,
     "SCHEDULER_PREFIX": "cloudtask",
+    "PRUNE_SLOTS_AFTER": timedelta(days=30),
     "IMPORTS": (),
 }
 

@@ -73,6 +73,7 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("SCHEDULER", "scheduler", None),
     ("SCHEDULER_LOCATION", "europe-west1", None),
     ("SCHEDULER_PREFIX", "shop-staging", None),
+    ("PRUNE_SLOTS_AFTER", timedelta(hours=1), None),
     ("MAX_ERRORS", 1, None),
     ("MAX_ERRORS", 1000, None),
     ("PRIORITY_QUEUES", {50: "urgent", 0: "default", -50: "bulk"}, None),
@@ -237,6 +238,11 @@ REFUSED: list[tuple[str, object, str]] = [
         "Shop",
         "must be 1 to 40 lower-case letters, digits and hyphens, and begin with a "
         "letter, not 'Shop'.",
+    ),
+    (
+        "PRUNE_SLOTS_AFTER",
+        timedelta(minutes=59),
+        "must be a timedelta of an hour or more, not datetime.timedelta(seconds=3540).",
     ),
     ("LEASE", 30, "must be a timedelta from 5 seconds to 10 minutes, not 30."),
     (
