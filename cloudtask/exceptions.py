@@ -21,6 +21,7 @@ Every error that cloudtask raises.
       KeysUnavailable
       MetadataUnavailable
       StoreUnavailable
+      SchedulerError
       ResultNotFound            also LookupError
       WorkerDied
 
@@ -161,6 +162,19 @@ class MetadataUnavailable(CloudTaskError):
 
 class StoreUnavailable(CloudTaskError):
     """What becomes of tasks cannot be kept now: the database is away."""
+
+
+class SchedulerError(CloudTaskError):
+    """
+    Cloud Scheduler did not do what was asked.
+
+    Attributes:
+        retryable: Whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        self.retryable = retryable
+        super().__init__(message)
 
 
 class WorkerDied(CloudTaskError):

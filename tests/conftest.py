@@ -38,6 +38,7 @@ if "cloudtask.results" not in settings.INSTALLED_APPS:
     sys.meta_path.insert(0, _WithoutResults)
     collect_ignore = [
         *("results", "results_admin", "results_commands", "reliability"),
+        *("schedules_admin", "schedules_importers"),
         "seeds/test_django_tasks_google_results.py",
         *(
             f"field/{path.name}"

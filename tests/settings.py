@@ -11,6 +11,7 @@ USE_TZ = True
 INSTALLED_APPS = [
     "cloudtask",
     "cloudtask.results",
+    "cloudtask.schedules",
     "tests",
     # For the admin of results, whose tests bring its middleware and templates.
     "django.contrib.admin",

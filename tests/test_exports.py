@@ -18,6 +18,8 @@ PUBLIC = [
     "RetryPolicy",
     "Task",
     "TaskDefinition",
+    "schedulable",
+    "schedule",
     "task",
 ]
 

@@ -43,6 +43,8 @@ VERSION = 1
 _PURPOSE = f"cloudtask {SIGNATURE_HEADER} {VERSION}".encode()
 #: Seconds after it is due for which Cloud Tasks may dispatch a task.
 LIFETIME_SECONDS = int(RETENTION.total_seconds())
+#: The last moment of a signature that does not expire: beyond all calendars.
+NEVER = 999_999_999_999
 #: Characters of the longest header that is looked at.
 MAX_LENGTH = 160
 
@@ -68,7 +70,12 @@ class SignedTask:
 
 
 def make_signature_headers(
-    settings: Settings, payload: Payload, body: bytes, schedule_time: datetime | None
+    settings: Settings,
+    payload: Payload,
+    body: bytes,
+    schedule_time: datetime | None,
+    *,
+    expires: bool = True,
 ) -> Mapping[str, str]:
     """
     The headers that prove where a task comes from. None if SIGN is off.
@@ -78,6 +85,8 @@ def make_signature_headers(
         payload: What its body says.
         body: As it is sent.
         schedule_time: Aware; None or a past one is "now".
+        expires: False for what is stored once and comes again and again. It
+            has to do no harm however often it is repeated.
 
     Raises:
         ConfigurationError: There is no key to sign with.
@@ -91,12 +100,16 @@ def make_signature_headers(
             "is on, and there is no key: SECRET_KEY is empty. Set it, or SIGN_KEYS, "
             "or turn SIGN off.",
         )
-    last = int(clock.now().timestamp()) + LIFETIME_SECONDS
-    if schedule_time is not None:
-        last = max(last, int(schedule_time.timestamp()) + LIFETIME_SECONDS)
+    last = _find_last_moment(schedule_time) if expires else NEVER
     text = f"{VERSION}.{last}.{_hash_task(payload)}.{_hash(body)}"
     backend = _quote(payload.backend) if payload.backend else ""
     return {SIGNATURE_HEADER: f"{text}.{_make_mac(keys[0], text, backend)}"}
+
+
+def _find_last_moment(schedule_time: datetime | None) -> int:
+    now = clock.now()
+    due = now if schedule_time is None else max(now, schedule_time)
+    return int(due.timestamp()) + LIFETIME_SECONDS
 
 
 def open_header(header: str, backend: str, settings: Settings) -> SignedTask:

@@ -250,7 +250,7 @@ class CloudTasksBackend(ConfiguredBackend):
             encode(payload),
             schedule_time=find_task_time(task),
         )
-        check_size(outgoing)
+        check_size(outgoing, spare=store.spare_bytes)
         signals = TaskSignals(type(self), result)
         handover = Handover(
             transport,

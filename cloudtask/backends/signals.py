@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from cloudtask.backends.results import change_result, to_django_time
 from cloudtask.conf import clock
 from cloudtask.dispatch.attempts import Observer
-from cloudtask.dispatch.outcomes import Status
+from cloudtask.dispatch.outcomes import WAITING, Status
 from cloudtask.framework import (
     TaskError,
     TaskResultStatus,
@@ -107,7 +107,7 @@ class TaskSignals(Observer):
     def _note_end(
         self, attempt: Attempt, outcome: Outcome, error: BaseException | None
     ) -> None:
-        if outcome.status is Status.RETRY:
+        if outcome.status in WAITING:
             change_result(self._result, status=TaskResultStatus.READY)
             return
         if error is not None:

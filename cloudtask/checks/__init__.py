@@ -34,7 +34,11 @@ from cloudtask.checks.places import (
     check_places,
     check_url,
 )
-from cloudtask.checks.process import check_tasks, check_threads
+from cloudtask.checks.process import (
+    check_schedules,
+    check_tasks,
+    check_threads,
+)
 from cloudtask.checks.reachability import check_route
 from cloudtask.conf import Settings, get_backend_settings, get_settings
 from cloudtask.dispatch.kinds import find_all_settings, find_backends
@@ -54,6 +58,7 @@ def check_cloudtask(**kwargs: Any) -> list[CheckMessage]:
             *found,
             *check_tasks(),
             *check_installation(),
+            *check_schedules(),
             *check_threads(),
         ]
     except ConfigurationError as error:

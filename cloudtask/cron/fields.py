@@ -113,6 +113,8 @@ def _split(piece: Piece) -> Iterator[Piece]:
 def _read_part(part: Piece) -> range:
     body, slash, step = part.value.partition("/")
     low, high = _read_range(part.cut(body))
+    if not slash and body == "*":
+        raise part.refuse("is in a list. Write '*' alone.")
     if not slash:
         return range(low, high + 1)
     if body != "*" and "-" not in body:

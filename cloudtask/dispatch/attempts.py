@@ -96,7 +96,7 @@ class Observer:
         self.ended(attempt, outcome, error)
 
     def refused(self, attempt: Attempt, outcome: Outcome) -> None:
-        """An attempt never starts: another has the task, or it is over."""
+        """An attempt never starts: the task is another's, over, or not due."""
 
     def lost(self, attempt: Attempt, outcome: Outcome) -> None:
         """The end of an attempt counts for nothing: another has the task."""

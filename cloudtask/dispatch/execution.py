@@ -10,7 +10,7 @@ end in one go, since nothing in it waits there.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -18,17 +18,20 @@ from cloudtask.dispatch import calling
 from cloudtask.dispatch.deferral import Deferral
 from cloudtask.dispatch.outcomes import (
     Outcome,
+    Rearm,
     Status,
     ends_more_than_the_task,
+    is_early,
     make_ending,
     outcome_of_claim,
+    outcome_of_early_dispatch,
     outcome_of_error,
 )
-from cloudtask.exceptions import StoreUnavailable
+from cloudtask.exceptions import ConfigurationError, StoreUnavailable
 from cloudtask.stores import NO_STORE, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.stores import Claim
@@ -68,24 +71,59 @@ async def _run(attempt: Attempt, steps: _Steps) -> Outcome:
         attempt, attempt.store.claim, attempt.payload, attempt.request
     )
     if claim.standing is not Standing.FREE:
-        return _refuse(attempt, claim)
+        return _refuse(attempt, outcome_of_claim(claim))
+    if is_early(attempt.request):
+        return await _put_off(attempt, steps, claim)
     attempt.request.set_hold(claim)
     if attempt.is_over:
         return await _end(attempt, steps, claim, Outcome(Status.FAILED))
     try:
         await steps.start(attempt)
-        value = await steps.call(attempt)
+        with _explain_rearm(attempt, claim):
+            value = await steps.call(attempt)
     except steps.last_words:
         # Nothing can be awaited any more: the lease lapses.
         raise
     except BaseException as error:
-        outcome = outcome_of_error(attempt.request, error)
+        outcome = outcome_of_error(attempt.request, claim, error)
         if not ends_more_than_the_task(error):
             return await _end(attempt, steps, claim, outcome, error)
         with suppress(StoreUnavailable):
             await _end(attempt, steps, claim, outcome, error)
         raise
     return await _end(attempt, steps, claim, Outcome(Status.DONE, value=value))
+
+
+@contextmanager
+def _explain_rearm(attempt: Attempt, claim: Claim) -> Iterator[None]:
+    try:
+        yield
+    except Rearm as rearm:
+        if claim.can_rearm:
+            raise
+        raise ConfigurationError(
+            "RESULTS",
+            f"must be 'all' for {attempt.definition.path}, which goes on at "
+            f"{rearm.at}: only the app cloudtask.results keeps a task until then.",
+        ) from rearm
+
+
+async def _put_off(attempt: Attempt, steps: _Steps, claim: Claim) -> Outcome:
+    """
+    Have a task dispatched anew when it is due.
+
+    Raises:
+        StoreUnavailable: It is not kept any more, and it is not run early.
+    """
+    if not claim.can_rearm:
+        raise StoreUnavailable(
+            f"{attempt.definition.path} is due at {attempt.request.arming.due}, and "
+            "only CLOUDTASK['RESULTS'] = 'all' keeps a task until then."
+        )
+    outcome = outcome_of_early_dispatch(attempt.request)
+    if not await steps.ask(attempt, claim.end, make_ending(outcome, None)):
+        return _lose(attempt)
+    return _refuse(attempt, outcome)
 
 
 async def _end(
@@ -101,8 +139,7 @@ async def _end(
     return outcome
 
 
-def _refuse(attempt: Attempt, claim: Claim) -> Outcome:
-    outcome = outcome_of_claim(claim)
+def _refuse(attempt: Attempt, outcome: Outcome) -> Outcome:
     for observer in attempt.observers:
         observer.refused(attempt, outcome)
     return outcome

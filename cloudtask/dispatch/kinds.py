@@ -93,7 +93,9 @@ class Kind(ABC):
             TaskNotFound: This process has no such task.
         """
 
-    def tell_sent(self, payload: Payload, task: OutgoingTask, name: str) -> None:
+    def tell_sent(  # noqa: B027 - most tell nobody
+        self, payload: Payload, task: OutgoingTask, name: str
+    ) -> None:
         """
         Tell of a task that was enqueued by its payload.
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from asgiref.sync import sync_to_async
 
 from cloudtask.dispatch.attempts import Observer
-from cloudtask.dispatch.outcomes import FAILURES, Status
+from cloudtask.dispatch.outcomes import FAILURES, Rearm, Status
 from cloudtask.exceptions import Reject, Retry
 from cloudtask.signals import task_failed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cloudtask.dispatch.attempts import Attempt
     from cloudtask.dispatch.outcomes import Outcome
 
@@ -45,14 +47,16 @@ class LogObserver(Observer):
             self._log_failure(attempt, "no attempts are left")
         elif status is Status.FAILED:
             self._log_failure(attempt, error=error)
-        elif isinstance(error, Retry):
-            _log(logging.INFO, attempt, status, error.reason)
+        elif isinstance(error, (Retry, Rearm)):
+            at = outcome.rearming.at if outcome.rearming else None
+            _log(logging.INFO, attempt, status, error.reason, at=at)
         else:
             _log(logging.WARNING, attempt, status, error=error)
 
     def refused(self, attempt: Attempt, outcome: Outcome) -> None:
         """Log why an attempt never starts."""
-        _log(logging.INFO, attempt, outcome.status)
+        due = attempt.request.arming.due if outcome.rearming else None
+        _log(logging.INFO, attempt, outcome.status, at=due)
 
     def lost(self, attempt: Attempt, outcome: Outcome) -> None:
         """Log that the end of an attempt counts for nothing."""
@@ -100,6 +104,7 @@ def _log(
     status: Status,
     reason: str = "",
     error: BaseException | None = None,
+    at: datetime | None = None,
 ) -> None:
     line = "task=%s id=%s attempt=%d status=%s reason=%r"
     values = [
@@ -109,6 +114,9 @@ def _log(
         status.value,
         reason and attempt.scrub(reason),
     ]
+    if at is not None:
+        line = f"{line} at=%s"
+        values.append(at.isoformat())
     trace = attempt.scrub_trace(error)
     if trace is not None:
         # The exception itself would tell.

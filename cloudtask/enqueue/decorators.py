@@ -105,7 +105,7 @@ def _definition(
     func: Callable[..., Any], options: TaskOptions
 ) -> TaskDefinition[..., Any]:
     check_sensitive(func, options.sensitive)
-    definition = TaskDefinition(func, options)
+    definition: TaskDefinition[..., Any] = TaskDefinition(func, options)
     if options.cron is not None:
         definition = schedule(options.cron, timezone=options.timezone)(definition)
     return schedulable(definition) if options.schedulable else definition

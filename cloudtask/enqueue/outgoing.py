@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudtask.auth.signing import make_signature_headers
+from cloudtask.wire.arming import FIRST, make_arming_headers
 from cloudtask.wire.outgoing import OutgoingTask
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from cloudtask.conf import Settings
+    from cloudtask.wire.arming import Arming
     from cloudtask.wire.outgoing import Route
     from cloudtask.wire.payload import Payload
 
@@ -23,6 +25,7 @@ def make_outgoing(
     *,
     task_id: str | None = None,
     schedule_time: datetime | None = None,
+    arming: Arming = FIRST,
 ) -> OutgoingTask:
     """
     Make the task of a payload, with the headers that it alone carries.
@@ -34,6 +37,7 @@ def make_outgoing(
         body: The payload, encoded.
         task_id: See OutgoingTask.
         schedule_time: See OutgoingTask.
+        arming: Which alarm of the task it is.
 
     Raises:
         ConfigurationError: It cannot be signed.
@@ -45,5 +49,8 @@ def make_outgoing(
         body=body,
         task_id=task_id,
         schedule_time=schedule_time,
-        headers=make_signature_headers(settings, payload, body, schedule_time),
+        headers={
+            **make_signature_headers(settings, payload, body, schedule_time),
+            **make_arming_headers(arming),
+        },
     )

@@ -42,7 +42,7 @@ def schedule(
     Schedule a task, as in `@schedule("0 3 * * *")` above its `@task`.
 
     Takes tasks of `@cloudtask.task` and of Django's framework, and may stand
-    several times above one. What is wrong with it is told by `manage.py check`.
+    several times above one. `manage.py check` tells what is wrong with it.
 
     Args:
         cron: Five fields of unix cron.
@@ -90,7 +90,13 @@ def describe_task(task: object) -> Schedulable:
         InvalidSchedule: It is not a task.
     """
     if isinstance(task, TaskDefinition):
-        return Schedulable(kind=CLOUDTASK, path=task.path, func=task.func, leading=1)
+        return Schedulable(
+            kind=CLOUDTASK,
+            path=task.path,
+            func=task.func,
+            leading=1,
+            sensitive=task.sensitive,
+        )
     path = getattr(task, "module_path", None)
     if not isinstance(path, str):
         raise InvalidSchedule(
@@ -105,6 +111,7 @@ def describe_task(task: object) -> Schedulable:
         using=Using(django_task.queue_name, int(django_task.priority)),
         func=django_task.func,
         leading=int(django_task.takes_context),
+        sensitive=getattr(django_task, "sensitive", ()),
     )
 
 

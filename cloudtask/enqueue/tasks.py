@@ -308,7 +308,7 @@ class Task(Generic[R_co]):
             route = transport.route(self.definition.path, self.queue, store)
             route = replace(route, url=self._url or "")
         payload, outgoing = self._make_outgoing(settings, route, schedule_time)
-        check_size(outgoing)
+        check_size(outgoing, spare=store.spare_bytes)
         enqueued = EnqueuedTask(outgoing.id, route.queue, schedule_time=schedule_time)
         handover = Handover(
             *(transport, outgoing, payload),

@@ -26,6 +26,7 @@ class Schedulable:
     using: Using | None = None
     func: Callable[..., Any] = field(repr=False)
     leading: int = 0  # How many arguments come before those of a caller.
+    sensitive: tuple[str, ...] = ()  # Arguments whose values nobody sees.
 
     @property
     def origin(self) -> str:

@@ -57,7 +57,7 @@ class Plan:
         return slot if self.ends is None or slot <= self.ends else None
 
     def iterate_slots(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """Iterate over the slots after a moment, up to and with another one."""
+        """Iterate over the slots after one moment, until another with it."""
         slot = self.find_next(after)
         while slot is not None and slot <= until:
             yield slot

@@ -34,7 +34,7 @@ class Sensitive:
         self, func: Callable[..., Any], names: Sequence[str], leading: int
     ) -> None:
         self._names = frozenset(names)
-        parameters = _arguments(func, leading)
+        parameters = list_parameters(func, leading)
         self._positions = [p.name for p in parameters if p.kind in _POSITIONAL]
         self._keywords = {p.name for p in parameters if p.kind in _BY_KEYWORD}
         self._rest = _name_of(Parameter.VAR_POSITIONAL, parameters)
@@ -80,7 +80,7 @@ def sensitive_problem(
     """What is wrong with the names of sensitive arguments, or None."""
     if not isinstance(names, (tuple, list)):
         return f"must be a tuple of the names of arguments, not {names!r}."
-    parameters = _arguments(func, leading) if names else []
+    parameters = list_parameters(func, leading) if names else []
     known = [p.name for p in parameters]
     takes_any = _name_of(Parameter.VAR_KEYWORD, parameters) is not None
     for name in names:
@@ -94,7 +94,8 @@ _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_KEYWORD = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _arguments(func: Callable[..., Any], leading: int) -> list[Parameter]:
+def list_parameters(func: Callable[..., Any], leading: int) -> list[Parameter]:
+    """List the parameters of a function, without those that lead."""
     parameters = list(signature(func).parameters.values())
     positional = [p for p in parameters[:leading] if p.kind in _POSITIONAL]
     return parameters[len(positional) :]

@@ -11,16 +11,18 @@ from django.db import Error, transaction
 from cloudtask.conf import clock
 from cloudtask.dispatch.workers import worker_id
 from cloudtask.results.columns.texts import clean_text
-from cloudtask.results.database.connections import ask, get_alias
+from cloudtask.results.database.connections import ask, get_alias, get_connection
 from cloudtask.results.database.errors import may_pass, report_failures
 from cloudtask.results.database.sessions import Session
 from cloudtask.results.heartbeat import HEART
 from cloudtask.results.leases import Lease
 from cloudtask.results.models import TaskRecord
+from cloudtask.results.sweeping.outbox import send_at_once
 from cloudtask.results.sweeping.traffic import sweep_by_traffic
 from cloudtask.results.verbs.claim import claim_row, claim_unknown_task
 from cloudtask.results.verbs.end import end_row
 from cloudtask.results.verbs.keep_error import keep_error
+from cloudtask.results.verbs.rearm import rearm_row, was_rearmed
 from cloudtask.results.verbs.release import take_death_back
 from cloudtask.stores import Claim, Ending, Standing
 from cloudtask.wire.payload import new_id
@@ -79,6 +81,8 @@ class RefusedClaim(Claim):
 class LeaseClaim(Claim):
     """A claim that holds as long as its lease does."""
 
+    can_rearm = True
+
     def __init__(
         self,
         lease: Lease,
@@ -115,9 +119,11 @@ class LeaseClaim(Claim):
         }
 
     def end(self, ending: Ending) -> bool:
-        """Keep how the attempt ended, and sweep if it is time."""
+        """Keep how the attempt ended, and send or sweep if that is due."""
         with report_failures():
             is_kept = self._end_while_held(ending)
+        if is_kept and ending.rearming is not None:
+            self._send_at_commit()
         sweep_by_traffic()
         return is_kept
 
@@ -129,14 +135,13 @@ class LeaseClaim(Claim):
         left to the thread that prolongs leases.
         """
         session, lease = self._session, self._lease
-        write = partial(self._end, ending)
         # An exception that ends the process does not wait.
         may_wait = ending.error is None or isinstance(ending.error, Exception)
         try:
-            return self._write_on(session, write, lambda: may_wait and lease.holds())
+            return self._write_on(session, ending, lambda: may_wait and lease.holds())
         except Error as error:
             if may_pass(error) and not session.is_nested:
-                HEART.defer(lease, lambda: self._write_late(write))
+                HEART.defer(lease, lambda: self._write_late(ending))
             raise
         finally:
             HEART.remove(lease)
@@ -144,22 +149,23 @@ class LeaseClaim(Claim):
     def _write_on(
         self,
         session: Session,
-        write: Callable[..., bool],
+        ending: Ending,
         may_wait: Callable[[], bool],
     ) -> bool:
-        if session.insist_on_end(write, may_wait):
+        if session.insist_on_end(partial(self._end, ending), may_wait):
             return True
         if not session.has_failed:
             return False
-        if ask(self._was_written):
+        if ask(partial(self._was_written, ending)):
             return True
         ask(lambda: take_death_back(self._lease.task_id))
         return False
 
-    def _write_late(self, write: Callable[..., bool]) -> None:
+    def _write_late(self, ending: Ending) -> None:
+        # What is re-armed is left to the sweeper: this thread prolongs leases.
         session = Session.begin(self._request)
         session.has_failed = True
-        is_kept = self._write_on(session, write, lambda: False)
+        is_kept = self._write_on(session, ending, lambda: False)
         logger.warning(
             "id=%s: its end is written late"
             if is_kept
@@ -167,8 +173,10 @@ class LeaseClaim(Claim):
             self._lease.task_id,
         )
 
-    def _was_written(self) -> bool:
+    def _was_written(self, ending: Ending) -> bool:
         """Whether an end was written, although the answer was lost."""
+        if ending.rearming is not None:
+            return was_rearmed(self._lease.task_id, self._request)
         mine = TaskRecord.objects.filter(
             pk=self._lease.task_id,
             lease="",
@@ -179,9 +187,28 @@ class LeaseClaim(Claim):
 
     def _end(self, ending: Ending, *, is_short: bool = False) -> bool:
         if ending.error is None:
-            return end_row(self._lease, ending, is_short=is_short)
+            return self._end_row(ending, is_short=is_short)
         with transaction.atomic(get_alias()):
-            if not end_row(self._lease, ending, is_short=is_short):
+            if not self._end_row(ending, is_short=is_short):
                 return False
             keep_error(self._payload, self._request, ending, is_short=is_short)
         return True
+
+    def _end_row(self, ending: Ending, *, is_short: bool) -> bool:
+        if ending.rearming is None:
+            return end_row(self._lease, ending, is_short=is_short)
+        return rearm_row(self._lease, self._request, ending.rearming, is_short=is_short)
+
+    def _send_at_commit(self) -> None:
+        """Send the task that was re-armed, once that is committed."""
+        task_id, queue_time = self._lease.task_id, self._request.eta
+
+        # Not a partial: Django asks for the name of what fails.
+        def send() -> None:
+            send_at_once(task_id, queue_time)
+
+        if not self._session.is_nested:
+            send()
+        elif get_connection().in_atomic_block:
+            transaction.on_commit(send, get_alias(), robust=True)
+        # Nothing tells of the commit of others: the sweeper sends it.

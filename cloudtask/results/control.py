@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from cloudtask.conf import clock
 from cloudtask.results import sending
 from cloudtask.results.database.connections import get_alias
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.records import select_rows
 from cloudtask.results.verbs.add_copies import add_copies
 from cloudtask.results.verbs.cancel import cancel_rows, select_cancellable
+from cloudtask.results.verbs.rearm import bring_forward
 from cloudtask.results.verbs.redrive import redrive_rows
 from cloudtask.wire.payload import as_id
 
@@ -108,6 +110,8 @@ def retry_now(rows: QuerySet[TaskRecord]) -> list[str]:
 
 
 def _run_now(row: TaskRecord, patience: Patience) -> bool:
+    if row.schedule_time is not None and row.schedule_time > clock.now():
+        bring_forward(row)
     answer = sending.run_now(row, patience)
     if isinstance(answer, bool):
         return answer

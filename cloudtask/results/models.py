@@ -109,6 +109,12 @@ class TaskRecord(models.Model):
     progress_message = AnyCharField(max_length=200, blank=True)
     cancelled_at = MomentField(null=True, blank=True)
 
+    arming = models.PositiveIntegerField(
+        default=0, help_text="How often it was re-armed. Alarms of before are void."
+    )
+    attempts_before = models.PositiveIntegerField(
+        default=0, help_text="Attempts that count as made before that."
+    )
     lease = AnyCharField(max_length=32, blank=True)
     lease_expires_at = MomentField(null=True, blank=True)
     interruptions = models.PositiveSmallIntegerField(

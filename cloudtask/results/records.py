@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.dispatch.workers import worker_id
+from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.models import TaskRecord
+from cloudtask.wire.limits import MAX_SCHEDULE
 from cloudtask.wire.payload import Payload
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 #: After this time the sweeper sends a task that was not sent.
 SEND_AFTER = timedelta(minutes=1)
+#: How far ahead a Cloud Task is scheduled at the most. What is due later is
+#: re-armed then. Cloud Tasks' clock may be behind this one.
+HOP = MAX_SCHEDULE - timedelta(hours=1)
 
 
 def select_rows(ids: Collection[str]) -> QuerySet[TaskRecord]:
@@ -65,8 +70,16 @@ def make_dispatched_row(payload: Payload, request: CloudTaskRequest) -> TaskReco
         body=payload.received_body().decode(),
         enqueued_at=payload.enqueued_at,
         sent_at=payload.enqueued_at,
+        schedule_time=request.arming.due,
+        arming=request.arming.number,
+        attempts_before=request.arming.attempts,
         **describe_attempt(request),
     )
+
+
+def make_send_time() -> Any:
+    """Make the moment at which the sweeper sends what is to be sent now."""
+    return shift(Now(), SEND_AFTER)
 
 
 def describe_attempt(request: CloudTaskRequest) -> dict[str, Any]:

@@ -8,17 +8,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloudtask.conf import get_settings
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.kinds import find_kind, find_settings
 from cloudtask.enqueue.outgoing import make_outgoing
 from cloudtask.exceptions import CloudTaskError
+from cloudtask.results.records import HOP
 from cloudtask.transports import get_transport
 from cloudtask.transports.base import QueueTransport
 from cloudtask.transports.patience import Patience
+from cloudtask.wire.arming import Arming
+from cloudtask.wire.naming import make_rearmed_id
 from cloudtask.wire.payload import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from cloudtask.results.models import TaskRecord
     from cloudtask.transports.base import Transport
@@ -28,7 +32,7 @@ logger = logging.getLogger("cloudtask")
 
 
 def send_many(
-    rows: Iterable[TaskRecord], patience: Patience
+    rows: Iterable[TaskRecord], patience: Patience, queue_time: datetime | None = None
 ) -> Iterator[list[tuple[TaskRecord, str | Exception]]]:
     """
     Send tasks as they were enqueued, by as few calls as that takes.
@@ -36,6 +40,8 @@ def send_many(
     Args:
         rows: The tasks.
         patience: For all calls of the caller.
+        queue_time: A time that has come for the queue, whose clock may be
+            ahead of this one, as that of an emulator is. Aware.
 
     Yields:
         After each call its tasks, each with its name at Cloud Tasks, or with
@@ -43,9 +49,10 @@ def send_many(
     """
     sendable: dict[Transport, list[tuple[TaskRecord, OutgoingTask]]]
     sendable = defaultdict(list)
+    now = max(clock.now(), queue_time or clock.now())
     for row in rows:
         try:
-            sendable[_find_transport(row)].append((row, _make_task(row)))
+            sendable[_find_transport(row)].append((row, _make_task(row, now)))
         except Exception as error:
             # Whatever is wrong with one row, the others are sent.
             yield [(row, error)]
@@ -68,13 +75,14 @@ def _send_batch(
     return [_send_batch(transport, [task], patience)[0] for task in tasks]
 
 
-def _make_task(row: TaskRecord) -> OutgoingTask:
+def _make_task(row: TaskRecord, now: datetime) -> OutgoingTask:
     transport = _find_transport(row)
     settings = find_settings(row.backend or None)
     queue_path = transport.target(settings).queue_path(row.queue)
     body = row.body.encode()
     payload = decode(body)
     route = find_kind(payload.kind).route(payload)
+    alarm, arming = _make_alarm(row, now + HOP)
     return make_outgoing(
         settings,
         payload,
@@ -86,9 +94,28 @@ def _make_task(row: TaskRecord) -> OutgoingTask:
             prepared=None,
         ),
         body,
-        task_id=row.task_id or None,
-        schedule_time=row.schedule_time,
+        task_id=_make_task_id(row),
+        schedule_time=alarm,
+        arming=arming,
     )
+
+
+def _make_alarm(row: TaskRecord, limit: datetime) -> tuple[datetime | None, Arming]:
+    """Make the time to schedule a task for, and what it says of that."""
+    due = row.schedule_time
+    is_far = due is not None and due > limit
+    arming = Arming(
+        number=row.arming,
+        attempts=row.attempts_before,
+        due=due if is_far else None,
+    )
+    return limit if is_far else due, arming
+
+
+def _make_task_id(row: TaskRecord) -> str | None:
+    if row.arming and row.task_id:
+        return make_rearmed_id(row.task_id, row.pk, row.arming)
+    return row.task_id or None
 
 
 def delete_many(rows: Iterable[TaskRecord], patience: Patience) -> None:

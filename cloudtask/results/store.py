@@ -15,6 +15,7 @@ from cloudtask.results.reading import find_result
 from cloudtask.results.verbs.add import add_row, drop_row
 from cloudtask.results.verbs.note_sent import note_sent, select_unsent
 from cloudtask.stores import ResultStore
+from cloudtask.wire.stored_size import SPARE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,6 +32,7 @@ class DatabaseStore(ResultStore):
     """A row for each task, from its enqueueing to its end."""
 
     keeps = True
+    spare_bytes = SPARE_BYTES
 
     def alias(self) -> str:
         """The database that the rows of tasks are written to."""
@@ -85,6 +87,8 @@ class DatabaseStore(ResultStore):
 
 class ErrorStore(ResultStore):
     """Rows of tasks that failed for good, and of no others."""
+
+    spare_bytes = SPARE_BYTES
 
     def find(self, id: str) -> StoredResult | None:  # noqa: A002
         """See ResultStore.find(). Only tasks that failed are known."""

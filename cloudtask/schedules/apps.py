@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudtask.actions import Action
 
 
 class SchedulesConfig(AppConfig):
@@ -40,3 +47,9 @@ class SchedulesConfig(AppConfig):
 
         following.connect()
         register(find_late)
+
+    def cloudtask_actions(self) -> Sequence[Action]:
+        """What this app brings to `manage.py cloudtask`."""
+        from cloudtask.schedules.commands import ACTIONS
+
+        return ACTIONS

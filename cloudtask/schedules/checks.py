@@ -6,15 +6,17 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from cloudtask.conf import get_settings
 from cloudtask.dispatch.kinds import find_settings
-from cloudtask.exceptions import CloudTaskError
+from cloudtask.exceptions import CloudTaskError, ConfigurationError
 from cloudtask.planning.declarations import list_declared
 from cloudtask.results.settings import get_results_settings
+from cloudtask.schedules.engines import get_engine
 
 
 @register(Tags.security)
 def check_results(**kwargs: Any) -> list[CheckMessage]:
-    """Whether the results of scheduled tasks are kept: else a slot may be lost."""
+    """Whether results are kept of scheduled tasks: else a slot may be lost."""
     return [
         Error(
             f"The schedule {declaration.name!r} runs {declaration.task.path}, whose "
@@ -25,6 +27,20 @@ def check_results(**kwargs: Any) -> list[CheckMessage]:
         for declaration in list_declared()
         if not _are_kept(declaration.task.backend)
     ]
+
+
+@register(Tags.security)
+def check_engine(**kwargs: Any) -> list[CheckMessage]:
+    """Whether what SCHEDULER chooses is installed."""
+    try:
+        get_settings()
+    except ConfigurationError:
+        return []  # Other checks tell what is wrong.
+    try:
+        get_engine()
+    except ConfigurationError as error:
+        return [Error(str(error), id="cloudtask.E034")]
+    return []
 
 
 def _are_kept(backend: str | None) -> bool:

@@ -43,9 +43,35 @@ def schedule_task(
         InvalidSchedule: Something of it is wrong, or the code has the name.
     """
     described = describe_task(task)
-    chosen = check_name(described.path if name is None else name)
-    plan = make_plan(**options)
-    check_arguments(described, args, kwargs)
+    row = prepare_row(
+        described,
+        make_plan(**options),
+        name=described.path if name is None else name,
+        args=args,
+        kwargs=kwargs,
+        is_enabled=is_enabled,
+    )
+    row.save()
+    return row
+
+
+def prepare_row(
+    task: Schedulable,
+    plan: Plan,
+    *,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    is_enabled: bool,
+) -> ScheduledTask:
+    """
+    Make a row of a schedule, or change the one of its name, without saving it.
+
+    Raises:
+        InvalidSchedule: See schedule_task().
+    """
+    chosen = check_name(name)
+    check_arguments(task, args, kwargs)
     row = ScheduledTask.objects.filter(name=chosen).first() or ScheduledTask(
         name=chosen
     )
@@ -54,9 +80,8 @@ def schedule_task(
             f"The schedule {chosen!r} is declared by the code. Change it there, or "
             "give this one another name=."
         )
-    describe_in_row(row, described, plan, args, kwargs)
+    describe_in_row(row, task, plan, args, kwargs)
     row.paused_at = None if is_enabled else clock.now()
-    row.save()
     return row
 
 

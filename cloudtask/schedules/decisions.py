@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ON_TIME = timedelta(minutes=5)
 #: The most slots that are in time: one a minute.
 _MAX_ON_TIME = int(ON_TIME / timedelta(minutes=1)) + 1
-#: The most slots that one decision looks at; there is another one for the rest.
+#: The most slots that one decision is about. Another one is about the rest.
 MAX_SLOTS = 10_000
 
 

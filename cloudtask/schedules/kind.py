@@ -88,17 +88,27 @@ class TickKind(kinds.Kind):
         row = _find_row(payload)
         if row is None:
             raise TaskNotFound("The schedule of the tick was deleted.")
-        try:
-            task = make_payload(row, payload.id)
-        except InvalidSchedule as error:
-            raise TaskNotFound(f"The schedule {row.name!r}: {error}") from error
-        route = kinds.find_kind(row.kind).route(task)
-        return replace(
-            route,
-            retry=_DEFINITION.retry,
-            deadline=_DEFINITION.deadline,
-            prepared=None,
-        )
+        return make_tick_route(row, payload)
+
+
+def make_tick_route(row: ScheduledTask, tick: Payload) -> Route:
+    """
+    Make the route of a schedule's tick, whose row may not be kept yet.
+
+    Raises:
+        TaskNotFound: This process has no such task.
+    """
+    try:
+        task = make_payload(row, tick.id)
+    except InvalidSchedule as error:
+        raise TaskNotFound(f"The schedule {row.name!r}: {error}") from error
+    route = kinds.find_kind(row.kind).route(task)
+    return replace(
+        route,
+        retry=_DEFINITION.retry,
+        deadline=_DEFINITION.deadline,
+        prepared=None,
+    )
 
 
 def _find_row(payload: Payload) -> ScheduledTask | None:

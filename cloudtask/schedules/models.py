@@ -43,13 +43,13 @@ class ScheduledTask(models.Model):
     cron = AnyCharField(max_length=500, help_text="Five fields of unix cron.")
     time_zone = AnyCharField(max_length=100, default="UTC")
     catch_up = models.PositiveSmallIntegerField(
-        default=1, help_text="How many late slots are run, of those after an outage."
+        default=1, help_text="How many late slots are run after an outage."
     )
     overlap = AnyCharField(
         max_length=8,
         choices=[(each.value, each.value) for each in Overlap],
         default=Overlap.RUN.value,
-        help_text="What becomes of a slot while the run before it is not over.",
+        help_text="What becomes of a slot while a run is not over.",
     )
     spread_seconds = models.PositiveIntegerField(
         default=0, help_text="Seconds over which runs are spread."
@@ -92,7 +92,7 @@ class ScheduledTask(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)
 
     def save(self, **options: Any) -> None:
         """
@@ -101,22 +101,28 @@ class ScheduledTask(models.Model):
         Raises:
             InvalidSchedule: A column holds what no plan is made of.
         """
-        now = clock.now()
-        vars(self).pop("plan", None)
-        self.decided_until, self.next_at = now, self.find_next(now)
-        alias = options.get("using") or router.db_for_write(ScheduledTask)
-        with transaction.atomic(alias):
-            self.generation = self._find_generation(alias) + 1
-            if options.get("update_fields") is not None:
-                derived = {"generation", "decided_until", "next_at"}
-                options["update_fields"] = {*options["update_fields"], *derived}
+        if options.get("update_fields") is not None:
+            options["update_fields"] = {*options["update_fields"], *DERIVED}
+        # What follows a change is committed with it.
+        with transaction.atomic(
+            options.get("using") or router.db_for_write(type(self))
+        ):
             super().save(**options)
 
-    def _find_generation(self, alias: str) -> int:
-        # What this object was read with may be outdated.
-        rows = ScheduledTask.objects.using(alias).select_for_update()
-        found = rows.filter(pk=self.pk).values_list("generation", flat=True)
-        return max([self.generation, *found])
+    def derive(self, now: datetime, generation: int) -> None:
+        """
+        Compute the columns that follow from the others.
+
+        Args:
+            now: From when on its slots count.
+            generation: That of this change.
+
+        Raises:
+            InvalidSchedule: A column holds what no plan is made of.
+        """
+        vars(self).pop("plan", None)
+        self.generation, self.decided_until = generation, now
+        self.next_at = self.find_next(now)
 
     @property
     def is_paused(self) -> bool:
@@ -135,7 +141,7 @@ class ScheduledTask(models.Model):
 
     @property
     def plan_options(self) -> dict[str, Any]:
-        """The columns that its plan is made of, as `make_plan()` takes them."""
+        """The columns that its plan is made of, for `make_plan()`."""
         return {
             "cron": self.cron,
             "timezone": self.time_zone,
@@ -149,6 +155,10 @@ class ScheduledTask(models.Model):
     def find_next(self, after: datetime) -> datetime | None:
         """Find its first slot after a moment; None while it is paused."""
         return None if self.is_paused else self.plan.find_next(after)
+
+
+#: Columns that `derive()` computes.
+DERIVED = ("generation", "decided_until", "next_at")
 
 
 class Slot(models.Model):

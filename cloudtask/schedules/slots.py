@@ -54,7 +54,9 @@ def decide_due(uid: str, now: datetime) -> ScheduledTask | None:
                 return row
         except (_Conflict, IntegrityError):
             logger.info("schedule=%r: another process decides, too", row.name)
-    raise StoreUnavailable(f"The schedule {uid} has more slots due than one tick takes.")
+    raise StoreUnavailable(
+        f"The schedule {uid} has more slots due than one tick takes."
+    )
 
 
 def _decide(row: ScheduledTask, now: datetime) -> bool:
@@ -84,7 +86,7 @@ def _find_waiting(row: ScheduledTask) -> Slot | None:
 
 
 def _correct_next(row: ScheduledTask) -> None:
-    """Have the row show its next slot, if someone changed it behind our back."""
+    """Have the row show its next slot, if an UPDATE has changed its plan."""
     next_at = row.find_next(row.decided_until)
     if next_at != row.next_at:
         ScheduledTask.objects.filter(pk=row.pk, generation=row.generation).update(

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from cloudtask.conf import clock
+from cloudtask.conf import clock, get_settings
 from cloudtask.dispatch.kinds import find_settings
 from cloudtask.dispatch.outcomes import Rearm
 from cloudtask.planning.plans import Overlap
 from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.runs import run_by_hand
+from cloudtask.schedules.settings import CLOUD_TASKS, get_schedules_settings
 from cloudtask.schedules.slots import decide_due
 from cloudtask.transports import get_transport
 from cloudtask.wire.payload import Payload, Using
@@ -85,12 +86,18 @@ def run_tick(
     if generation is None:
         _run_standing_tick(request, row)
         return
-    decided = decide_due(uid, _choose_moment(row, request.eta))
+    moment = _choose_moment(row, request.eta)
+    decided = decide_due(uid, moment)
     if decided is None or decided.generation != generation:
         return
-    again = _find_next_look(decided)
-    if again is not None:
+    again = _find_next_look(decided, moment)
+    # Where another engine was chosen meanwhile, it has done its part.
+    if again is not None and _arms_ticks():
         raise Rearm(again)
+
+
+def _arms_ticks() -> bool:
+    return get_schedules_settings(get_settings()).scheduler == CLOUD_TASKS
 
 
 def _run_standing_tick(request: CloudTaskRequest, row: ScheduledTask) -> None:
@@ -100,13 +107,13 @@ def _run_standing_tick(request: CloudTaskRequest, row: ScheduledTask) -> None:
     is_forced = slot is not None and slot > now + SKEW
     decide_due(row.uid, now if is_forced or slot is None else max(now, slot))
     if is_forced:
-        # Once a minute, as its repetition looks like another one. A microsecond
-        # later than any slot.
+        # Once a minute: its repetition looks like another one. No slot is at
+        # this microsecond.
         run_by_hand(row, now.replace(second=0, microsecond=1))
 
 
 def _choose_moment(row: ScheduledTask, eta: datetime | None) -> datetime:
-    """Choose the moment by which slots are due: a queue's clock may be ahead."""
+    """Choose by which moment slots are due: a queue's clock may be ahead."""
     now = clock.now()
     if eta is None or eta <= now:
         return now
@@ -126,13 +133,14 @@ def _read_slot(request: CloudTaskRequest) -> datetime | None:
         return None
 
 
-def _find_next_look(row: ScheduledTask) -> datetime | None:
+def _find_next_look(row: ScheduledTask, now: datetime) -> datetime | None:
     """When the next tick is due; None if there is nothing to come."""
+    next_at: datetime | None = row.next_at
     is_waiting = (
         row.plan.overlap is Overlap.WAIT
         and Slot.objects.filter(schedule=row, state=Slot.State.WAITING).exists()
     )
     if not is_waiting:
-        return row.next_at
-    soon = clock.now() + _WAIT
-    return soon if row.next_at is None else min(soon, row.next_at)
+        return next_at
+    soon = now + _WAIT
+    return soon if next_at is None else min(soon, next_at)

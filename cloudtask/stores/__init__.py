@@ -32,6 +32,15 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rearming:
+    """When a task is to be dispatched anew, by another Cloud Task."""
+
+    at: datetime | None  # Aware; None is when it was due before.
+    attempts: int  # How many count as made.
+    has_begun: bool = True  # Whether the function was called this time.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How an attempt ended."""
 
@@ -39,6 +48,7 @@ class Ending:
     final: bool = True  # Whether no other attempt follows.
     value: Any = None  # What the function returned.
     error: BaseException | None = None
+    rearming: Rearming | None = None  # Only where it is not final.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +118,8 @@ class Claim(Hold):
     """One attempt's hold on a task. This one holds nothing."""
 
     standing = Standing.FREE
+    #: Whether it can end with a Rearming.
+    can_rearm = False
 
     def end(self, ending: Ending) -> bool:
         """
@@ -127,6 +139,8 @@ class ResultStore:
 
     #: Whether what is added will be sent in the end, come what may.
     keeps = False
+    #: Bytes by which a task may grow when it is sent once more.
+    spare_bytes = 0
 
     def alias(self) -> str | None:
         """Alias of the database that add() writes to; None if it does not."""

@@ -35,7 +35,7 @@ class Transport(ABC):
 
     #: Tasks that send_many() hands over by one call, at the most.
     batch_size = 1
-    #: Whether a test may move the clock of its queues, apart from this process.
+    #: Whether its queues have a clock of their own, which tests may move.
     has_own_clock = False
 
     def __init__(self, settings: Settings) -> None:

@@ -87,7 +87,8 @@ class MemoryTransport(QueueTransport):
         """
         Run every task that is due, and those that they enqueue.
 
-        A task that asks for a Retry is run again, once it is due. Any other
+        A task that asks for a Retry is run again, once it is due. Where tasks
+        are kept, `Retry(after=)` enqueues it anew, at the commit. Any other
         exception of a task is raised here, and the task is dropped.
 
         Args:
@@ -104,7 +105,7 @@ class MemoryTransport(QueueTransport):
                 stored.attempt += 1
                 stored.due = clock.now() + _choose_wait(outcome)
                 self.tasks.append(stored)
-            elif outcome.error is not None:
+            elif outcome.error is not None and outcome.status is not Status.REARMED:
                 raise outcome.error
         return outcomes
 

@@ -16,6 +16,9 @@ BACKEND_HEADER = "X-Task-Backend"
 #: Header that tells tasks apart which were created by one call.
 BATCH_HEADER = "X-Task-Batch-Index"
 
+#: Header that says which alarm of its task this is, if it is not the first.
+REARM_HEADER = "X-Task-Rearm"
+
 #: Bytes that the headers of a definition take in the stored task, at the most.
 #: Cloud Tasks takes less than 80 KB, which others are part of.
 MAX_HEADER_BYTES = 64 * 1024
@@ -40,6 +43,7 @@ _OWN_HEADERS = frozenset(
         "user-agent",
         BACKEND_HEADER.lower(),
         BATCH_HEADER.lower(),
+        REARM_HEADER.lower(),
         SECRET_HEADER.lower(),
         SIGNATURE_HEADER.lower(),
     }

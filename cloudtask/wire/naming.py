@@ -66,6 +66,19 @@ def make_task_id(path: str, key: str | None = None) -> str:
     return f"{digest[:_PREFIX_LENGTH]}-{readable}"
 
 
+def make_rearmed_id(task_id: str, own_id: str, arming: int) -> str:
+    """
+    Make the id of a named task whose own name is used up.
+
+    Args:
+        task_id: What make_task_id() made.
+        own_id: The payload's. A later task may have the same name.
+        arming: How often the task was re-armed.
+    """
+    suffix = f"-{own_id}-r{arming}"
+    return task_id[: MAX_TASK_ID_LENGTH - len(suffix)] + suffix
+
+
 def check_key(path: str, key: object) -> None:
     """
     Check what makes a named task unique.

@@ -8,6 +8,8 @@ from operator import index
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from cloudtask.wire.arming import read_arming
+from cloudtask.wire.headers import REARM_HEADER
 from cloudtask.wire.limits import MAX_TASK_ID_LENGTH
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_AMOUNT = 2**63 - 1
 
 _PREFIX = "HTTP_X_CLOUDTASKS_"
+_REARM = "HTTP_" + REARM_HEADER.upper().replace("-", "_")
 
 
 class Hold:
@@ -63,7 +66,8 @@ class CloudTaskRequest:
     Attributes:
         id: The task's own id; the same over all attempts.
         request: The HTTP request that dispatched it.
-        attempt: 1 is the first.
+        attempt: 1 is the first. Those before the task was re-armed count.
+        arming: Which alarm of the task this is.
         last_attempt: After which no other follows; None where the queue
             decides.
         deadline: Time for this attempt; None where nothing waits for it.
@@ -75,6 +79,7 @@ class CloudTaskRequest:
         "_hold",
         "_meta",
         "_started",
+        "arming",
         "attempt",
         "deadline",
         "id",
@@ -98,7 +103,9 @@ class CloudTaskRequest:
         self._started = monotonic()
         self.id = id
         self.request = request
-        self.attempt = _count(self._header("TASKRETRYCOUNT")) + 1
+        self.arming = read_arming(str(self._meta.get(_REARM, "")))
+        retries = _count(self._header("TASKRETRYCOUNT"))
+        self.attempt = self.arming.attempts + retries + 1
         self.last_attempt = last_attempt
         self.deadline = deadline
         self.run_once = run_once

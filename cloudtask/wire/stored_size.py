@@ -27,17 +27,25 @@ _REST_BYTES = MAX_HEADER_BYTES + 32 * 1024
 #: Bytes of a time's parts, at their longest.
 _SECONDS_BYTES = _NANOS_BYTES = 6
 
+#: Bytes by which a task grows at the most when it is sent once more: a header
+#: that counts armings, and an id of the task's own in its name.
+SPARE_BYTES = 128
 
-def check_size(task: OutgoingTask) -> None:
+
+def check_size(task: OutgoingTask, spare: int = 0) -> None:
     """
     Refuse a task that Cloud Tasks would not store.
+
+    Args:
+        task: What is to be enqueued.
+        spare: Bytes by which it may grow.
 
     Raises:
         PayloadTooLarge: It is over MAX_STORED_BYTES.
     """
     if len(task.body) + _REST_BYTES < MAX_STORED_BYTES:
         return
-    size = count_stored_bytes(task)
+    size = count_stored_bytes(task) + spare
     if size > MAX_STORED_BYTES:
         raise PayloadTooLarge(task.path, size, MAX_STORED_BYTES)
 

@@ -94,6 +94,22 @@ def try_again() -> None:
 
 
 @task(takes_context=True)
+def come_later(context: CloudTaskContext) -> str:
+    ran.append(context.attempt)
+    if context.attempt > 1:
+        return "came"
+    raise Retry("busy", after=timedelta(hours=1))
+
+
+@task(takes_context=True)
+async def acome_later(context: CloudTaskContext) -> str:
+    ran.append(context.attempt)
+    if context.attempt > 1:
+        return "came"
+    raise Retry("busy", after=timedelta(hours=1))
+
+
+@task(takes_context=True)
 def come_again(context: CloudTaskContext) -> str:
     ran.append(context.attempt)
     if context.attempt < 3:

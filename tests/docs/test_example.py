@@ -144,25 +144,28 @@ def test_the_demo_shows_the_main_job(bookshop: Bookshop) -> None:
     assert run.returncode == 0, run.stdout
     rows = [re.split(r"  +", line)[:3] for line in run.stdout.splitlines()]
     summary = rows[rows.index(["what", "task", "HTTP"]) + 2 :]
-    assert summary[:12] == [
+    assert summary[:14] == [
         ["on commit", "all five", "-"],
         ["delay", "confirm_order", "200"],
         ["push", "take_stock", "200"],
         ["schedule", "ask_for_review", "200"],
         ["async def", "pack_order", "200"],
-        ["retry", "charge_order", "500 500 200"],
+        ["retry", "charge_order", "500 200 200"],
         ["named", "stock_report", "200"],
         ["duplicate", "stock_report", "-"],
         ["execute", "stock_report", "-"],
         ["reject", "confirm_order", "200"],
         ["closed door", "confirm_order", "403 403"],
         ["credentials", "all", "-"],
+        ["schedule", "nightly_report", "200 200 200 200 200 200 200 200"],
+        ["schedule", "clean_up", summary[13][2]],
     ]
-    assert re.search(r"^All 12 were seen, in \d+\.\d s\.$", run.stdout, re.MULTILINE)
-    assert len(run.stdout.splitlines()) < 60
-    # Two to the customer, two reports.
+    assert summary[13][2] in ("200", "200 200")
+    assert re.search(r"^All 14 were seen, in \d+\.\d s\.$", run.stdout, re.MULTILINE)
+    assert len(run.stdout.splitlines()) < 75
+    # Two to the customer, two reports, and one for each night.
     mails = [path.read_text() for path in (bookshop.directory / "var/mail").iterdir()]
-    assert sum(text.count("Subject: ") for text in mails) == 4
+    assert sum(text.count("Subject: ") for text in mails) == 12
     # Not written to a terminal, so there is no progress line.
     assert run.stdout.replace("\n", "").isprintable()
 

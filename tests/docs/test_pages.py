@@ -27,7 +27,7 @@ import cloudtask
 from cloudtask import checks, exceptions
 from cloudtask.actions import find_actions
 from cloudtask.conf import Settings, get_settings
-from cloudtask.conf.table import CORE_ROWS, get_all_rows
+from cloudtask.conf.table import get_all_rows
 from cloudtask.emulator import Emulator
 from cloudtask.emulator.arguments.option import PREFIX
 from cloudtask.emulator.arguments.table import OPTIONS
@@ -45,6 +45,8 @@ from cloudtask.results.columns import texts, values
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.settings import ResultsSettings
 from cloudtask.results.sweeping import recovery, traffic
+from cloudtask.schedules import checks as schedules_checks
+from cloudtask.schedules.settings import SchedulesSettings
 from cloudtask.stores import StoredResult
 from cloudtask.transports import get_transport
 from cloudtask.transports.memory import MemoryTransport
@@ -336,7 +338,7 @@ def test_own_commands_are_called_with_options_that_they_have() -> None:
     for arguments in called:
         assert parser.parse_args(arguments).action == arguments[0]
     assert {arguments[0] for arguments in called} == {
-        *("emulator", "sweep", "cancel", "redrive", "prune")
+        *("emulator", "sweep", "cancel", "redrive", "prune", "schedules")
     }
 
 
@@ -505,8 +507,9 @@ WITHOUT_DEFAULT = {
 def test_the_defaults_of_settings_are_right(setting: str) -> None:
     paragraph = page("settings.md").partition(f"### {setting}\n")[2].partition("#")[0]
 
-    home = Settings if setting in CORE_ROWS else ResultsSettings
-    default = getattr(home(), setting.lower())
+    homes = (Settings(), ResultsSettings(), SchedulesSettings())
+    [home] = (each for each in homes if hasattr(each, setting.lower()))
+    default = getattr(home, setting.lower())
 
     assert f"Default {in_words(default)}" in " ".join(paragraph.split())
 
@@ -527,6 +530,7 @@ def in_words(default: object) -> str:
 CHECK_FILES = [
     *Path(checks.__file__).parent.glob("*.py"),
     Path(results_checks.__file__),
+    Path(schedules_checks.__file__),
 ]
 
 

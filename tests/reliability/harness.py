@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,9 @@ class Ground:
         self.runs_path = folder / "runs"
         self.runs_path.touch()
         self.log_path = folder / "log"
+        self.clock_path = folder / "clock"
+        self.set_clock(timedelta(0))
+        self._sweepers: list[int] = []
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         # What may be put between the project, its database and its queue.
         self.to_database, self.to_queue, self.to_servers = Proxy(), Proxy(), Proxy()
@@ -159,6 +163,12 @@ class Ground:
         answers: list[Any] = json.loads(answer)
         return answers
 
+    def set_clock(self, ahead: timedelta) -> None:
+        """Have the clock of all processes be ahead of the machine's."""
+        whole = self.clock_path.with_suffix(".new")
+        whole.write_text(str(ahead.total_seconds()))
+        whole.rename(self.clock_path)
+
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -216,18 +226,24 @@ class Ground:
             "RELIABILITY_EMULATOR": queue,
             "RELIABILITY_RPC_TIMEOUT": str(RPC_TIMEOUT if is_proxied else 10),
             "RELIABILITY_GRACE": "3",
+            "RELIABILITY_CLOCK": str(self.clock_path),
             "RELIABILITY_IS_ASGI": "1" if is_asgi else "",
         }
 
     @contextmanager
     def sweepers(self, number: int, **options: Any) -> Iterator[None]:
         """Have so many processes sweep, each begun again if it dies."""
-        pids = self.ask("keep_sweeping", *[options] * number)
+        self._sweepers = self.ask("keep_sweeping", *[options] * number)
         try:
             yield
         finally:
-            for pid in pids:
+            for pid in self._sweepers:
                 os.killpg(pid, signal.SIGKILL)
+            self._sweepers = []
+
+    def sweeping(self) -> list[int]:
+        """The processes that sweep. One that dies is begun again."""
+        return [pid for parent in self._sweepers for pid in list_children(parent)]
 
 
 class Points:
@@ -266,18 +282,14 @@ class Servers:
     """The processes that serve, and those who do them harm."""
 
     def __init__(self, parent: int) -> None:
-        self._children = Path(f"/proc/{parent}/task/{parent}/children")
+        self._parent = parent
         #: When each was killed.
         self.killed: dict[int, float] = {}
         #: How often any was frozen.
         self.frozen = 0
 
     def workers(self) -> list[int]:
-        try:
-            children = [int(pid) for pid in self._children.read_text().split()]
-        except OSError:
-            return []
-        return [pid for pid in children if not _is_helper(pid)]
+        return [pid for pid in list_children(self._parent) if not _is_helper(pid)]
 
     def dump(self) -> None:
         """Have all write to the log where their threads are."""
@@ -329,6 +341,15 @@ class Servers:
         for pid in chosen:
             os.kill(pid, signal.SIGCONT)
         self.frozen += number
+
+
+def list_children(pid: int) -> list[int]:
+    """The processes that one has begun; none if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(each) for each in text.split()]
 
 
 def _is_helper(pid: int) -> bool:

@@ -276,6 +276,7 @@ class Story:
             "I3 too many runs": self._too_many_runs,
             "I4 no effect": self._no_effect,
             "I5 stuck": self._stuck,
+            "I9 too early": self._too_early,
             "I6 acked early": self._acked_early,
             "I7 death without a cause": self._blamed,
             "I8 dead channel": self._unsent,
@@ -369,6 +370,22 @@ class Story:
             if runs > 1 + interruptions[task] + raised[task] + cancelled[task]
         ]
 
+    def _too_early(self) -> list[str]:
+        """Tasks that ran before the time they asked for, uninterrupted."""
+        due: dict[str, float] = {}
+        early: Counter[str] = Counter()
+        for line in self.lines:
+            if line["event"] == "postponed":
+                due[line["id"]] = line["until"]
+            elif line["event"] == "begin":
+                early[line["id"]] += line["at"] < due.get(line["id"], 0.0)
+        interruptions = self.interruptions()
+        return [
+            f"{task}: {number} times"
+            for task, number in early.items()
+            if number > interruptions[task]
+        ]
+
     def _no_effect(self) -> list[str]:
         effects = {
             row[0]
@@ -398,6 +415,9 @@ class Story:
         tasks = self.statuses.total() + self.redriven.total()
         copies = len(self.ids) - len(set(self.ids.values()))
         most = tasks + copies + self.kills + len(self.outages)
+        # Each re-armed task has a name for each alarm.
+        [[rearmed]] = self.ground.database.rows("SELECT sum(arming) FROM record")
+        most += int(rearmed or 0)
         # After each of these it may be unknown what was sent.
         most += self.faults.total()
         # Who is slow, on a machine that is busy, is taken for dead.
@@ -406,6 +426,9 @@ class Story:
 
     def _acked_early(self) -> list[str]:
         ends = {task: rows[0][4] for task, rows in self.transitions.items()}
+        # What was re-armed is over for the first alarm, and not for the task.
+        rearmed = self.ground.database.rows("SELECT id FROM record WHERE arming > 0")
+        ends |= dict.fromkeys((task for (task,) in rearmed), 0.0)
         early = []
         for attempt in self.ground.emulator.attempts:
             task = self.ids.get(attempt.name)

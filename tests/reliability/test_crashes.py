@@ -54,6 +54,21 @@ def test_a_task_that_is_delivered_several_times_runs_once(
         assert statuses[200] > 2 * number
 
 
+def test_a_task_that_asks_for_another_time_comes_twice(
+    scene: Scene, ground: Ground
+) -> None:
+    with scene() as story:
+        # Each alarm, so that most of the first ones come after the task's end.
+        ground.emulator.inject("duplicate", times=None)
+        story.enqueue([1.5] * 60, kind="postpone")
+        story.settle()
+
+        assert story.violations() == {}
+        assert story.statuses == {"SUCCESSFUL": 60}
+        assert story.runs.total() == 120
+        assert set(story.runs.values()) == {2}
+
+
 @pytest.mark.parametrize(("kind", "seconds"), [("work", 1.5), ("falter", 1.0)])
 def test_a_server_that_was_frozen_writes_nothing_over_its_successor(
     scene: Scene, ground: Ground, kind: str, seconds: float

@@ -41,6 +41,36 @@ def test_a_task_survives_a_server_that_dies(
         assert ground.database.rows("SELECT * FROM error") == []
 
 
+@pytest.mark.parametrize(
+    ("point", "runs"),
+    [
+        # Its end was not written: it runs again, and asks again.
+        ("before the end", 3),
+        ("in the error's write", 3),
+        # It is in the outbox, and nobody has sent it.
+        ("outbox, before the call", 2),
+        # It was sent, and nobody has noted that: the sweeper sends it again.
+        ("outbox, after the call", 2),
+        ("after the end", 2),
+    ],
+)
+def test_a_rearmed_task_survives_a_server_that_dies(
+    scene: Scene, ground: Ground, point: str, runs: int
+) -> None:
+    with scene(workers=6, threads=1, lease=1.0) as story:
+        ground.points.arm(point)
+        story.enqueue([1.0] * TASKS, kind="postpone")
+        with ground.sweepers(1):
+            story.settle(is_swept=True)
+
+        assert story.violations() == {}
+        assert story.statuses == {"SUCCESSFUL": TASKS}
+        assert ground.points.reached(point) == story.kills == TASKS
+        assert set(story.runs.values()) == {runs}
+        armings = ground.database.rows("SELECT DISTINCT arming FROM record")
+        assert armings == [(1,)]
+
+
 def test_a_task_is_given_up_though_who_does_so_dies(
     scene: Scene, ground: Ground
 ) -> None:

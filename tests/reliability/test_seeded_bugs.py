@@ -20,6 +20,7 @@ LASTING = {
     "I6 acked early",
     "I7 death without a cause",
     "I8 dead channel",
+    "I9 too early",
     "sent too often",
 }
 
@@ -47,6 +48,11 @@ def long_tasks(story: Story) -> None:
 def twins(story: Story) -> None:
     story.ground.emulator.inject("duplicate", times=None)
     story.enqueue([0.02] * 100)
+
+
+def postponed_twins(story: Story) -> None:
+    story.ground.emulator.inject("duplicate", times=None)
+    story.enqueue([1.5] * 20, kind="postpone")
 
 
 def unsent(story: Story) -> None:
@@ -146,6 +152,13 @@ def dead_channel(story: Story) -> None:
             twins,
             {"I3 too many runs"},
             id="select-then-update",
+        ),
+        pytest.param(
+            "any alarm taken",
+            {},
+            postponed_twins,
+            {"I9 too early"},
+            id="any-alarm-taken",
         ),
         pytest.param(
             "end tried once", {}, drops, {"I3 too many runs"}, id="end-tried-once"

@@ -223,17 +223,28 @@ def meta(attempt: int = 1, **headers: str) -> dict[str, str]:
     return {f"HTTP_X_CLOUDTASKS_{name}": value for name, value in names.items()}
 
 
+def alarm(task: str | Payload, attempt: int = 1) -> dict[str, str]:
+    """The headers of a row's latest Cloud Task, a payload's first one."""
+    if isinstance(task, Payload):
+        return meta(attempt)
+    found = row(task)
+    if not found.arming:
+        return meta(attempt)
+    value = f"{found.arming}.{found.attempts_before}"
+    return {**meta(attempt), "HTTP_X_TASK_REARM": value}
+
+
 def claim(task: str | Payload, attempt: int = 1) -> Claim:
     """Ask to run a task, by its id or its payload."""
     wanted = payload_of(task) if isinstance(task, str) else task
-    request = Request(id=wanted.id, meta=meta(attempt))
+    request = Request(id=wanted.id, meta=alarm(task, attempt))
     return get_store(get_settings()).claim(wanted, request)
 
 
 def dispatch(task: str | Payload, attempt: int = 1) -> Outcome:
     """Run an attempt, as the view does."""
     wanted = payload_of(task) if isinstance(task, str) else task
-    return run(make_attempt(wanted, meta(attempt)))
+    return run(make_attempt(wanted, alarm(task, attempt)))
 
 
 def post(id: str, attempt: int = 1) -> Any:  # noqa: A002
@@ -245,7 +256,7 @@ def post(id: str, attempt: int = 1) -> Any:  # noqa: A002
         found.body,
         content_type="application/json",
         HTTP_X_TASK_SECRET=SECRET,
-        **meta(attempt),
+        **alarm(id, attempt),
         **headers,
     )
 

@@ -46,6 +46,7 @@ class FakeClaim(Claim):
     def __init__(self, store: FakeStore) -> None:
         self._store = store
         self.standing = store.standing
+        self.can_rearm = store.can_rearm
         self.cancelled = False
 
     @property
@@ -84,6 +85,7 @@ class FakeStore(ResultStore):
         self.database = database
         self.rolled_back: set[str] = set()
         self.standing = Standing.FREE
+        self.can_rearm = False
         self.holds = True  # Whether an attempt has the task still, at its end.
         self.is_away = False
         self.is_away_at_the_end = False

@@ -23,6 +23,7 @@ from cloudtask.conf import (
 from cloudtask.conf.table import get_all_rows
 from cloudtask.exceptions import ConfigurationError, InvalidTask
 from cloudtask.results.settings import ResultsSettings, get_results_settings
+from cloudtask.schedules.settings import SchedulesSettings
 
 GOOGLE = "cloudtask.transports.google.GoogleTransport"
 EMAIL = "tasks@shop.iam.gserviceaccount.com"
@@ -60,6 +61,9 @@ EVERY_KEY: dict[str, Any] = {
     "MAX_ERRORS": 5,
     "PRUNE_AFTER": timedelta(days=30),
     "PRUNE_FAILED_AFTER": timedelta(days=90),
+    "SCHEDULER": "scheduler",
+    "SCHEDULER_LOCATION": "us-central1",
+    "SCHEDULER_PREFIX": "shop",
     "IMPORTS": ("shop.jobs",),
 }
 
@@ -94,6 +98,9 @@ DEFAULTS: dict[str, Any] = {
     "MAX_ERRORS": 20,
     "PRUNE_AFTER": None,
     "PRUNE_FAILED_AFTER": None,
+    "SCHEDULER": "tasks",
+    "SCHEDULER_LOCATION": None,
+    "SCHEDULER_PREFIX": "cloudtask",
     "IMPORTS": (),
 }
 
@@ -127,7 +134,11 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def values(settings: Settings) -> dict[str, Any]:
     return {
         field.name.upper(): getattr(each, field.name)
-        for each in (settings, settings.get_app_settings(ResultsSettings))
+        for each in (
+            settings,
+            settings.get_app_settings(ResultsSettings),
+            settings.get_app_settings(SchedulesSettings),
+        )
         for field in dataclasses.fields(each)
         if field.name not in ("backend", "base", "app_values")
     }

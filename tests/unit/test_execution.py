@@ -19,14 +19,15 @@ from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, TaskDefiniti
 from cloudtask.conf import Settings
 from cloudtask.dispatch.attempts import Attempt, Observer, make_request
 from cloudtask.dispatch.execution import arun, run
-from cloudtask.dispatch.outcomes import Outcome, Status
+from cloudtask.dispatch.outcomes import Outcome, Rearm, Status
 from cloudtask.dispatch.reporting import LogObserver
 from cloudtask.enqueue import registry
 from cloudtask.enqueue.decorators import task
 from cloudtask.enqueue.kind import OBSERVERS
 from cloudtask.exceptions import StoreUnavailable
-from cloudtask.stores import NO_STORE, Claim, Ending, Standing
+from cloudtask.stores import NO_STORE, Claim, Ending, Rearming, Standing
 from cloudtask.wire.payload import Payload
+from tests.clocks import set_clock
 from tests.tasks import aadd, add, fail, ran
 from tests.unit.keeping import AWAY, FakeStore
 
@@ -47,6 +48,8 @@ both_ways = pytest.mark.parametrize(
 
 THRICE = RetryPolicy(max_attempts=3)
 FIRST, LAST = 1, 3
+NOON, NEW_YEAR = datetime(2029, 6, 1, 12, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+TWO_MINUTES = timedelta(minutes=2)
 
 
 @task
@@ -113,6 +116,7 @@ HOW: dict[str, Callable[[], object]] = {
     "retry": raising(Retry("not yet")),
     "retry later": raising(Retry("not yet", after=timedelta(minutes=2))),
     "reject": raising(Reject("never")),
+    "go on": raising(Rearm(NEW_YEAR, "half done")),
     "exit": raising(SystemExit(3)),
     "interrupt": raising(KeyboardInterrupt()),
     "cancel": raising(asyncio.CancelledError()),
@@ -821,6 +825,84 @@ def test_a_store_is_told_how_an_attempt_ended(
     assert (told_ending.error is not None) is is_raised
     assert replace(told_ending, error=None) == ending
     assert [name.removeprefix("a") for name, *_ in told][-1] == "ended"
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "attempt", "rearming", "is_error"),
+    [
+        ("retry later", FIRST, Rearming(at=NOON + TWO_MINUTES, attempts=1), True),
+        ("retry later", LAST - 1, Rearming(at=NOON + TWO_MINUTES, attempts=2), True),
+        ("go on", FIRST, Rearming(at=NEW_YEAR, attempts=0), False),
+        # It has not failed, so that it does not matter which one it is.
+        ("go on", LAST, Rearming(at=NEW_YEAR, attempts=2), False),
+    ],
+)
+def test_a_store_that_can_is_told_when_a_task_is_due_again(
+    fake: FakeStore,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    definition: TaskDefinition[..., object],
+    how: str,
+    attempt: int,
+    rearming: Rearming,
+    is_error: bool,
+) -> None:
+    set_clock(monkeypatch, NOON.timestamp)
+    fake.can_rearm = True
+    asked = kept(
+        fake,
+        attempt_of(definition, how, settings=Settings(retry=THRICE), attempt=attempt),
+    )
+
+    outcome = run(asked)
+
+    assert (outcome.status, outcome.rearming) == (Status.REARMED, rearming)
+    assert (outcome.error is not None) is is_error
+    [_, (_, ending)] = fake.calls
+    assert ending == Ending(final=False, error=outcome.error, rearming=rearming)
+    name, told_outcome, error = told[-1]
+    assert (name.removeprefix("a"), told_outcome) == ("ended", outcome)
+    assert isinstance(error, Retry if is_error else Rearm)
+
+
+@both_ways
+@both_kinds
+@pytest.mark.parametrize("how", ["retry", "retry later", "fail"])
+def test_a_last_attempt_is_the_last_though_the_store_could(
+    fake: FakeStore, run: Run, definition: TaskDefinition[..., object], how: str
+) -> None:
+    fake.can_rearm = True
+    asked = attempt_of(definition, how, settings=Settings(retry=THRICE), attempt=LAST)
+
+    assert run(kept(fake, asked)).status is Status.FAILED
+
+
+@both_ways
+def test_a_dispatch_that_comes_too_early_is_put_off(
+    fake: FakeStore,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "cloudtask")
+    fake.can_rearm = True
+    due = "0.2.1893456000000000"
+    for early, status in ((61, Status.REARMED), (59, Status.DONE)):
+        moment = NEW_YEAR.timestamp() - early
+        set_clock(monkeypatch, lambda moment=moment: moment)
+        asked = attempt_of(behave, "return", attempt=2, HTTP_X_TASK_REARM=due)
+        assert run(kept(fake, asked)).status is status
+
+    rearming = Rearming(at=None, attempts=2, has_begun=False)
+    assert fake.calls[1] == ("end", Ending(final=False, rearming=rearming))
+    names = [name.removeprefix("a") for name, *_ in told]
+    assert names == ["refused", "starting", "ended"]
+    assert caplog.messages[0] == (
+        f"task={behave.path} id={'0' * 32} attempt=4 status=rearmed reason='' "
+        "at=2030-01-01T00:00:00+00:00"
+    )
 
 
 @both_ways

@@ -45,7 +45,7 @@ def payload(kind: str = "cloudtask", backend: str | None = None) -> Payload:
 class Tick(kinds.Kind):
     """A third kind, which leaves the guard to others."""
 
-    name = "tick"
+    name = "bell"
 
     def settings(self, backend: str | None) -> Settings | None:
         return None
@@ -65,9 +65,9 @@ class Tick(kinds.Kind):
 def test_a_kind_is_asked_by_its_name() -> None:
     kinds.register(Tick())
 
-    assert run(kinds.make_attempt(payload("tick"), {})).value == 3
+    assert run(kinds.make_attempt(payload("bell"), {})).value == 3
     assert ran == [("add", 1, 2)]
-    assert kinds.find_kind("tick").route(payload("tick")).queue_path == "clock"
+    assert kinds.find_kind("bell").route(payload("bell")).queue_path == "clock"
 
 
 def test_a_kind_may_leave_to_another_who_is_let_in(
@@ -83,8 +83,8 @@ def test_a_kind_may_leave_to_another_who_is_let_in(
 def test_a_kind_need_not_have_backends_nor_anybody_to_tell() -> None:
     kinds.register(Tick())
 
-    assert list(kinds.find_kind("tick").backends()) == []
-    assert kinds.find_kind("tick").tell_finished(stored()) is False
+    assert list(kinds.find_kind("bell").backends()) == []
+    assert kinds.find_kind("bell").tell_finished(stored()) is False
 
 
 def test_an_observer_need_not_do_anything() -> None:
@@ -97,7 +97,7 @@ def test_an_observer_need_not_do_anything() -> None:
 # What no kind knows
 
 
-@pytest.mark.parametrize("name", ["tick", "", "CLOUDTASK", "cloudtask.kind", "é"])
+@pytest.mark.parametrize("name", ["bell", "", "CLOUDTASK", "cloudtask.kind", "é"])
 def test_a_kind_that_is_not_registered_is_refused(name: str) -> None:
     with pytest.raises(TaskNotFound) as caught:
         kinds.make_attempt(payload(name), {})

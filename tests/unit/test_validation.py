@@ -15,6 +15,7 @@ from cloudtask.conf.queues import QueueConfig
 from cloudtask.conf.table import CORE_ROWS, get_all_rows
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.results import settings as results
+from cloudtask.schedules import settings as schedules
 from cloudtask.wire.headers import header_problem
 from cloudtask.wire.limits import MAX_URL_LENGTH
 from cloudtask.wire.task_fields import deadline_problem, url_problem
@@ -68,6 +69,10 @@ ACCEPTED: list[tuple[str, object, object]] = [
     ("LEASE", timedelta(minutes=10), None),
     ("PRUNE_AFTER", timedelta(hours=1), None),
     ("PRUNE_FAILED_AFTER", timedelta(days=400), None),
+    ("SCHEDULER", "tasks", None),
+    ("SCHEDULER", "scheduler", None),
+    ("SCHEDULER_LOCATION", "europe-west1", None),
+    ("SCHEDULER_PREFIX", "shop-staging", None),
     ("MAX_ERRORS", 1, None),
     ("MAX_ERRORS", 1000, None),
     ("PRIORITY_QUEUES", {50: "urgent", 0: "default", -50: "bulk"}, None),
@@ -217,6 +222,22 @@ REFUSED: list[tuple[str, object, str]] = [
     ("RESULTS", "ALL", "must be 'all', 'errors' or 'none', not 'ALL'."),
     ("RESULTS", True, "must be 'all', 'errors' or 'none', not True."),
     ("RESULTS", ["all"], "must be 'all', 'errors' or 'none', not ['all']."),
+    (
+        "SCHEDULER",
+        "cron",
+        "must be 'tasks' or 'scheduler', the engine, not 'cron'.",
+    ),
+    (
+        "SCHEDULER_LOCATION",
+        "Zurich",
+        "'Zurich' is not a region, as in 'europe-west1'.",
+    ),
+    (
+        "SCHEDULER_PREFIX",
+        "Shop",
+        "must be 1 to 40 lower-case letters, digits and hyphens, and begin with a "
+        "letter, not 'Shop'.",
+    ),
     ("LEASE", 30, "must be a timedelta from 5 seconds to 10 minutes, not 30."),
     (
         "LEASE",
@@ -330,8 +351,12 @@ def test_what_rows_name_is_one() -> None:
 def test_an_optional_app_has_rows_of_its_own() -> None:
     own = set(ROWS) - set(CORE_ROWS)
 
-    assert own == set(results.ROWS)
-    assert own == {each.name.upper() for each in fields(results.ResultsSettings)}
+    assert own == {*results.ROWS, *schedules.ROWS}
+    for app, values in (
+        (results, results.ResultsSettings),
+        (schedules, schedules.SchedulesSettings),
+    ):
+        assert set(app.ROWS) == {each.name.upper() for each in fields(values)}
     assert set(CORE_ROWS) == {each.name.upper() for each in fields(Settings)} - {
         *("BACKEND", "BASE", "APP_VALUES")
     }
@@ -490,6 +515,7 @@ def test_a_header_is_printable_ascii(
         "X-Task-Backend",
         "x-task-backend",
         "X-Task-Batch-Index",
+        "X-Task-Rearm",
         "X-Task-Secret",
         "x-task-secret",
         "x-task-signature",

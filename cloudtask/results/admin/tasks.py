@@ -88,6 +88,7 @@ class TaskAdmin(TaskActions):
                     "id",
                     "name",
                     "task_id",
+                    "arming",
                     "queue",
                     "kind",
                     "backend",

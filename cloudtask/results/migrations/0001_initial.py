@@ -213,6 +213,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "arming",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text=(
+                            "How often it was re-armed. Alarms of before are void."
+                        ),
+                    ),
+                ),
+                (
+                    "attempts_before",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="Attempts that count as made before that.",
+                    ),
+                ),
+                (
                     "lease",
                     cloudtask.results.columns.fields.AnyCharField(
                         blank=True, max_length=32

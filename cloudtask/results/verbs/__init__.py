@@ -5,6 +5,7 @@ What may happen to a task's row: one verb, one module, one conditional UPDATE.
     note_sent     READY        -> READY, and Cloud Tasks has it
     claim         READY        -> RUNNING; also RUNNING, if its worker died
     end           RUNNING      -> SUCCESSFUL, FAILED, or READY once more
+    rearm         RUNNING      -> READY, to be sent anew for another time
     release       RUNNING      -> READY, or FAILED, since its worker died
     cancel        READY        -> FAILED; a RUNNING task is told
     fail          READY        -> FAILED; also RUNNING, if its worker died

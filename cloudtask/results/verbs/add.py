@@ -20,5 +20,5 @@ def add_row(payload: Payload, task: OutgoingTask) -> None:
 
 def drop_row(task_id: str) -> None:
     """Drop a task that was refused, unless it was sent or has begun."""
-    unsent = TaskRecord.objects.filter(pk=task_id, sent_at=None)
+    unsent = TaskRecord.objects.filter(pk=task_id, sent_at=None, arming=0)
     ask(unsent.filter(status=TaskRecord.Status.READY).delete)

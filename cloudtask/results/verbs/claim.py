@@ -45,12 +45,13 @@ def claim_row(
     if claim.run(
         id=payload.id,
         **identify(payload),
+        arming=request.arming.number,
         lease=lease.token,
         lasts=get_lease_time(),
         **describe_attempt(request),
     ):
         return Standing.FREE
-    return _find_standing(payload, lease)
+    return _find_standing(payload, request, lease)
 
 
 def claim_unknown_task(
@@ -110,19 +111,23 @@ def make_claim_values() -> dict[str, Any]:
     }
 
 
-def _match_identity(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
-    return rows.filter(path=bind("path"), kind=bind("kind"), backend=bind("backend"))
+def _match_alarm(rows: QuerySet[TaskRecord]) -> QuerySet[TaskRecord]:
+    """Select a task if it is the same, and was not re-armed meanwhile."""
+    columns = ("path", "kind", "backend", "arming")
+    return rows.filter(**{column: bind(column) for column in columns})
 
 
 _CLAIM = Update(
-    lambda: (_match_identity(select_claimable(bind("id"))), make_claim_values())
+    lambda: (_match_alarm(select_claimable(bind("id"))), make_claim_values())
 )
 _CLAIM_ONCE = Update(
-    lambda: (_match_identity(select_claimable_once(bind("id"))), make_claim_values())
+    lambda: (_match_alarm(select_claimable_once(bind("id"))), make_claim_values())
 )
 
 
-def _find_standing(payload: Payload, lease: Lease) -> Standing | None:
+def _find_standing(
+    payload: Payload, request: CloudTaskRequest, lease: Lease
+) -> Standing | None:
     """Find out why a task could not be claimed."""
     row = TaskRecord.objects.filter(pk=payload.id).first()
     if row is None:
@@ -133,6 +138,7 @@ def _find_standing(payload: Payload, lease: Lease) -> Standing | None:
     if row.lease == lease.token:
         # It was claimed, and the answer was lost.
         return Standing.FREE
-    if row.status in FINISHED:
+    if row.status in FINISHED or row.arming != request.arming.number:
+        # What was re-armed comes with another Cloud Task: this one is over.
         return Standing.FINISHED
     return Standing.FINISHED if give_up(row) else Standing.BUSY

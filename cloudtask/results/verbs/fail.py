@@ -32,7 +32,8 @@ def fail_row(
 
     Args:
         row: The task, as it was read.
-        rows: Rows that may fail. The task does not if it is none of them.
+        rows: Rows that may fail. The task does not if it is none of them, or
+            was re-armed since.
         error: Why it fails.
         values: What else is written.
 
@@ -52,7 +53,7 @@ def _write(
     values: Mapping[str, Any],
 ) -> bool:
     with transaction.atomic(get_alias()):
-        has_failed = rows.filter(pk=row.pk).update(
+        has_failed = rows.filter(pk=row.pk, arming=row.arming).update(
             status=TaskRecord.Status.FAILED,
             finished_at=Now(),
             send_at=None,

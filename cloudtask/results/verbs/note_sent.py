@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Case, DateTimeField, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Least
 
 from cloudtask.results.columns.moments import Now, shift
 from cloudtask.results.database.connections import ask
 from cloudtask.results.database.statements import Update, bind
 from cloudtask.results.models import TaskRecord
-from cloudtask.results.records import select_rows
+from cloudtask.results.records import HOP, select_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 LOOK_AFTER = timedelta(hours=2)
 
 
-def note_sent(names: Mapping[str, str]) -> None:
+def note_sent(names: Mapping[str, str], arming: int = 0) -> None:
     """
-    Note that Cloud Tasks has tasks.
+    Note that Cloud Tasks has tasks, but for those that were re-armed since.
 
     Args:
         names: Their full names, by their ids.
+        arming: How often they were re-armed when they were sent.
     """
     if len(names) == 1:
         [(task_id, name)] = names.items()
-        ask(lambda: _NOTE_ONE.run(id=task_id, name=name))
-    elif names:
+        ask(lambda: _NOTE_ONE.run(id=task_id, name=name, arming=arming))
+    else:
         cases = (When(pk=task_id, then=Value(name)) for task_id, name in names.items())
         values = _make_values(Case(*cases))
-        ask(lambda: select_rows(list(names)).update(**values))
+        sent = select_rows(list(names)).filter(arming=arming)
+        ask(lambda: sent.update(**values))
 
 
 def select_unsent(ids: Collection[str]) -> QuerySet[TaskRecord]:
@@ -51,7 +53,9 @@ def _make_values(name: Any) -> dict[str, Any]:
     # Their attempts may have begun and even ended by now.
     is_waiting = When(
         status=TaskRecord.Status.READY,
-        then=shift(Coalesce("schedule_time", Now()), LOOK_AFTER),
+        then=shift(
+            Least(Coalesce("schedule_time", Now()), shift(Now(), HOP)), LOOK_AFTER
+        ),
     )
     return {
         "name": name,
@@ -62,5 +66,8 @@ def _make_values(name: Any) -> dict[str, Any]:
 
 
 _NOTE_ONE = Update(
-    lambda: (TaskRecord.objects.filter(pk=bind("id")), _make_values(bind("name")))
+    lambda: (
+        TaskRecord.objects.filter(pk=bind("id"), arming=bind("arming")),
+        _make_values(bind("name")),
+    )
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db.models import F
+
 from cloudtask.results.columns.moments import Now
 from cloudtask.results.database.connections import ask
 from cloudtask.results.models import TaskRecord
@@ -31,6 +33,9 @@ def redrive_rows(rows: QuerySet[TaskRecord]) -> int:
         lambda: failed.update(
             status=Status.READY,
             attempt=0,
+            attempts_before=0,
+            # Whatever dispatches it still is of its former life.
+            arming=F("arming") + 1,
             interruptions=0,
             started_at=None,
             finished_at=None,

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from cloudtask.schedules.changes import Comparison
     from cloudtask.schedules.models import ScheduledTask
 
 
@@ -26,4 +29,19 @@ class Engine(ABC):
 
     @abstractmethod
     def revive(self, row: ScheduledTask) -> None:
-        """See to a schedule whose last tick did not come, outside of changes."""
+        """See to a schedule whose tick did not come, in no transaction."""
+
+    @abstractmethod
+    def compare(
+        self, rows: Iterable[ScheduledTask], gone: Collection[str] = ()
+    ) -> Comparison:
+        """
+        Compare schedules with what brings their ticks. Nothing is changed.
+
+        Args:
+            rows: All schedules, as they are to be.
+            gone: The uids of those that are about to be deleted.
+
+        Raises:
+            CloudTaskError: They cannot be compared.
+        """

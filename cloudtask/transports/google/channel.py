@@ -1,5 +1,5 @@
 """
-The connection to Cloud Tasks, which is replaced when it dies.
+The connection to a service of Google's, which is replaced when it dies.
 
 A connection can die without a word: packets vanish, and TCP goes on for a
 quarter of an hour. Nothing but a call that is not answered tells.
@@ -11,6 +11,7 @@ import atexit
 import logging
 import os
 import threading
+from dataclasses import dataclass
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +27,7 @@ from cloudtask.transports.google.credentials import Plugin, make_client_error
 from cloudtask.transports.google.messages import METHODS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cloudtask.conf import Settings
 
@@ -61,6 +62,19 @@ _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 _MIN_AGE = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A service of Google's."""
+
+    client: Any  # The class of its client, which knows where it is.
+    transport: Any  # The class of that client's transport over gRPC.
+    #: The service of each method that is called, its request and its answer.
+    methods: Mapping[str, tuple[str, Any, Any]]
+
+
+CLOUD_TASKS = Api(CloudTasksClient, CloudTasksGrpcTransport, METHODS)
+
+
 class Connection:
     """
     A channel, in the process that made it.
@@ -69,7 +83,7 @@ class Connection:
     way when it is replaced end as they would have.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, api: Api) -> None:
         self.pid = os.getpid()
         self.made = monotonic()
         self.channel = channel
@@ -79,7 +93,7 @@ class Connection:
                 request_serializer=request.SerializeToString,
                 response_deserializer=answer.FromString,
             )
-            for method, (service, request, answer) in METHODS.items()
+            for method, (service, request, answer) in api.methods.items()
         }
 
 
@@ -92,10 +106,12 @@ class Link:
 
     Args:
         settings: CREDENTIALS and EMULATOR_HOST.
+        api: What is called over it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, api: Api = CLOUD_TASKS) -> None:
         self._settings = settings
+        self._api = api
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._plugin: Plugin | None = None
@@ -115,7 +131,7 @@ class Link:
         with self._lock:
             if self._connection is None or self._connection.pid != os.getpid():
                 self.closing.clear()
-                self._connection = Connection(self._open())
+                self._connection = Connection(self._open(), self._api)
                 atexit.register(self.close)
             return self._connection
 
@@ -160,25 +176,26 @@ class Link:
         if self._plugin is None:
             self._plugin = Plugin(self._settings)
         try:
-            return _make_googles_channel(self._plugin)
+            return _make_googles_channel(self._api, self._plugin)
         except Exception as error:
             # These are parsed, and not quoted any more.
             problem = f"{type(error).__name__}: {error}".removesuffix(".")
         raise make_client_error(self._settings, problem)
 
 
-def _make_googles_channel(plugin: Plugin) -> grpc.Channel:
+def _make_googles_channel(api: Api, plugin: Plugin) -> grpc.Channel:
     """Make the channel that Google's client has for some credentials."""
-    client = CloudTasksClient(
+    client = api.client(
         credentials=plugin.credentials,
         transport=partial(
-            CloudTasksGrpcTransport, channel=partial(_make_secure_channel, plugin)
+            api.transport, channel=partial(_make_secure_channel, api, plugin)
         ),
     )
-    return cast("grpc.Channel", cast("Any", client.transport).grpc_channel)
+    return cast("grpc.Channel", client.transport.grpc_channel)
 
 
 def _make_secure_channel(
+    api: Api,
     plugin: Plugin,
     host: str,
     *,
@@ -188,7 +205,7 @@ def _make_secure_channel(
     **_: Any,
 ) -> grpc.Channel:
     # What the library would do itself, but for the options and the plugin.
-    plugin.use(credentials, CloudTasksGrpcTransport.DEFAULT_HOST)
+    plugin.use(credentials, api.transport.DEFAULT_HOST)
     call = grpc.metadata_call_credentials(plugin)
     if ssl_credentials is None:
         make: Any = grpc.compute_engine_channel_credentials

@@ -54,6 +54,11 @@ class GoogleTransport(QueueTransport):
 
     batch_size = MAX_BATCH_CREATED
 
+    @property
+    def has_own_clock(self) -> bool:  # type: ignore[override]
+        """Whether the queues are an emulator's, whose clock may be moved."""
+        return self.settings.emulator() is not None
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._timeout = settings.rpc_timeout.total_seconds()

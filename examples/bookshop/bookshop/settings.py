@@ -22,7 +22,13 @@ ROOT_URLCONF = "bookshop.urls"
 WSGI_APPLICATION = "bookshop.wsgi.application"
 USE_TZ = True
 
-INSTALLED_APPS = ["cloudtask", "shop", "django.contrib.messages"]
+INSTALLED_APPS = [
+    "cloudtask",
+    "cloudtask.results",
+    "cloudtask.schedules",
+    "shop",
+    "django.contrib.messages",
+]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import io
 import json
 import os
 import secrets
@@ -99,7 +100,11 @@ def free_address() -> str:
 
 
 def make_database() -> None:
-    """Remove what an earlier run left, and migrate. Django is set up."""
+    """
+    Remove what an earlier run left, migrate, and make the schedules.
+
+    Django is set up, and the emulator runs.
+    """
     from django.conf import settings
     from django.core.management import call_command
 
@@ -107,6 +112,7 @@ def make_database() -> None:
         path.unlink()
     shutil.rmtree(settings.MAIL_DIR, ignore_errors=True)
     call_command("migrate", verbosity=0)
+    call_command("cloudtask", "schedules", "apply", stdout=io.StringIO())
 
 
 class Server:

@@ -13,6 +13,8 @@ from django.db.models import Sum
 from django.utils.timezone import localdate
 
 from cloudtask.exceptions import TaskAlreadyExists
+from cloudtask.results import get_result
+from cloudtask.schedules.models import ScheduledTask, Slot
 from shop import tasks
 from shop.models import Book, Event, Order
 from shop.orders import place_order
@@ -40,6 +42,8 @@ FORGERY = {
 }
 #: How long a schedule is watched for.
 REVIEW_AFTER = timedelta(seconds=2)
+#: For how long the schedules are watched, and real seconds for it.
+NIGHTS, NIGHT_SECONDS = 8, 30
 #: How long the payment provider asks to wait.
 GATEWAY_PAUSE = timedelta(seconds=1)
 #: How each task of an order is enqueued.
@@ -79,7 +83,7 @@ class Finding:
 
 class MainJob:
     """
-    Five scenes from the shop.
+    Six scenes from the shop.
 
     Attributes:
         findings: What was seen, and what was missing.
@@ -105,6 +109,7 @@ class MainJob:
             ("The same report runs in place", self._in_place),
             ("A task for an order that does not exist", self._reject),
             ("A stranger posts to the dispatch view", self._stranger),
+            (f"The clock is moved by {NIGHTS} nights", self._nights),
         )
         for number, (title, scene) in enumerate(scenes, 1):
             self._screen.line(f"[{number}/{len(scenes)}] {title}")
@@ -119,14 +124,16 @@ class MainJob:
 
     def _order(self) -> None:
         book = Book.objects.get(title="Dune")
+        waiting = self._emulator.pending
         with transaction.atomic():
             placed = place_order(book, QUANTITY, CUSTOMER, review_after=REVIEW_AFTER)
             unsent = all(sent.name is None for sent in placed.tasks.values())
-            held = unsent and self._emulator.pending == 0
+            held = unsent and self._emulator.pending == waiting
         self._tell("held", f"{len(placed.tasks)} tasks until the order was committed")
         for task in placed.tasks:
             self._tell("sent", f"{task:<14}  {VERBS[task]}")
         self._wait_for(placed.tasks)
+        self._wait_for_payment(placed.tasks["charge_order"])
         order = Order.objects.select_related("book").get(pk=placed.order.pk)
         finding = self._find("on commit", "all five", "nothing sent before")
         finding.expect(held, "tasks held until the commit")
@@ -165,12 +172,17 @@ class MainJob:
         finding.expect_answers(self._watch.of(sent.name), 200)
         finding.expect(order.packed_at, "the order marked as packed")
 
+    def _wait_for_payment(self, sent: EnqueuedTask) -> None:
+        """Wait for the task that Retry(after=) has sent anew, at its time."""
+        self._watch.until_ended({str(sent.result().name): "charge_order"})
+
     def _check_payment(self, order: Order, sent: EnqueuedTask) -> None:
         finding = self._find("retry", "charge_order", "database, third time lucky")
-        attempts = self._watch.of(sent.name)
-        finding.expect_answers(attempts, 500, 500, 200)
+        attempts = self._watch.of(sent.name) + self._watch.of(sent.result().name)
+        finding.statuses = [attempt.status for attempt in attempts]
+        finding.expect(finding.statuses == [500, 200, 200], "answers 500, 200, 200")
         pauses = [
-            after.dispatch_time - before.response_time
+            after.dispatch_time - before.dispatch_time
             for before, after in pairwise(attempts)
         ]
         finding.expect(pauses[1:] and pauses[1] >= GATEWAY_PAUSE, "a second's pause")
@@ -186,24 +198,25 @@ class MainJob:
         finding.expect_answers(self._watch.of(sent.name), 200)
         finding.expect(_mails(f"Subject: Stock on {day}\n") == 1, "one e-mail")
         finding = self._find("duplicate", "stock_report", "TaskAlreadyExists")
+        waiting = self._emulator.pending
         try:
             tasks.stock_report(day).delay()
         except TaskAlreadyExists as error:
             self._tell("refused", f"{'stock_report':<14}  {type(error).__name__}")
         else:
             finding.missing.append("TaskAlreadyExists for the second one")
-        finding.expect(self._emulator.pending == 0, "nothing sent")
+        finding.expect(self._emulator.pending == waiting, "nothing sent")
 
     def _in_place(self) -> None:
         day = localdate() - timedelta(days=2)
-        before = len(self._emulator.attempts)
+        before = self._emulator.pending + len(self._emulator.attempts)
         copies = tasks.stock_report(day).execute()
         self._tell("ran", f"{'stock_report':<14}  execute() returned {copies}")
         finding = self._find("execute", "stock_report", "its value, e-mail")
         stock = Book.objects.aggregate(copies=Sum("stock"))["copies"]
         finding.expect(copies == stock, f"{stock} as its value")
-        sent = self._emulator.pending + len(self._emulator.attempts) - before
-        finding.expect(sent == 0, "nothing sent")
+        sent = self._emulator.pending + len(self._emulator.attempts)
+        finding.expect(sent == before, "nothing sent")
         finding.expect(_mails(f"Subject: Stock on {day}\n") == 1, "one e-mail")
 
     def _reject(self) -> None:
@@ -234,6 +247,28 @@ class MainJob:
         finding.expect(
             whole == self._watch.attempts, "both credentials on every dispatch"
         )
+
+    def _nights(self) -> None:
+        since = self._emulator.now
+        self._emulator.advance(days=NIGHTS, timeout=NIGHT_SECONDS)
+        self._watch.catch_up()
+        for task in ("nightly_report", "clean_up"):
+            finding = self._find("schedule", task, "each slot, once")
+            row = ScheduledTask.objects.get(path=f"shop.tasks.{task}")
+            due = list(row.plan.iterate_slots(since, self._emulator.now))
+            slots = row.slots.filter(state=Slot.State.ENQUEUED)
+            runs = [get_result(slot.task_id) for slot in slots]
+            finding.statuses = [
+                attempt.status for run in runs for attempt in self._watch.of(run.name)
+            ]
+            finding.expect(due, "a slot in that time")
+            finding.expect(
+                sorted(slot.instant for slot in slots) == due,
+                f"{len(due)} slots, there are {len(slots)}",
+            )
+            finding.expect(
+                all(run.status == "SUCCESSFUL" for run in runs), "a success of each"
+            )
 
     def _wait_for(self, sent: dict[str, EnqueuedTask]) -> None:
         self._watch.until_ended({str(task.name): key for key, task in sent.items()})

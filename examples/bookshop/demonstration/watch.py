@@ -62,6 +62,14 @@ class Watch:
             )
             self.next(min(_TICK, self._deadline.left))
 
+    def catch_up(self) -> None:
+        """Take in all attempts, and write those that left a note."""
+        while not self._incoming.empty():
+            attempt = self._incoming.get()
+            self.attempts.append(attempt)
+            if _find_note(attempt) is not None:
+                self._screen.line(_describe(attempt))
+
     def next(self, timeout: float) -> None:
         """Take in and write one attempt, if there is one within the time."""
         try:
@@ -72,12 +80,17 @@ class Watch:
         self._screen.line(_describe(attempt))
 
 
+def _find_note(attempt: Attempt) -> Event | None:
+    # The task wrote it down before its answer left, once with each attempt.
+    notes = Event.objects.filter(task_name=attempt.task_id)
+    return notes[attempt.number - 1 : attempt.number].first()
+
+
 def _describe(attempt: Attempt) -> str:
-    # The task wrote it down before its answer left.
-    event = Event.objects.filter(
-        task_name=attempt.task_id, attempt=attempt.number
-    ).last()
+    event = _find_note(attempt)
     task = event.task if event else attempt.task_id
     text = event.text if event else "left no note"
+    # A task that was sent anew counts on.
+    number = event.attempt if event else attempt.number
     answer = f"HTTP {attempt.status}" if attempt.status else f"{attempt.error}"
-    return f"  ->       {task:<14}  attempt {attempt.number}  {answer}  {text}"
+    return f"  ->       {task:<14}  attempt {number}  {answer}  {text}"

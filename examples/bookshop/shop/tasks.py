@@ -15,7 +15,14 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
 from django.utils.timezone import now
 
-from cloudtask import CloudTaskRequest, Reject, Retry, RetryPolicy, task
+from cloudtask import (
+    CloudTaskRequest,
+    Reject,
+    Retry,
+    RetryPolicy,
+    schedule,
+    task,
+)
 from shop import payments
 from shop.models import Book, Event, Order
 
@@ -112,6 +119,23 @@ def stock_report(request: CloudTaskRequest, day: date) -> int:
     send_mail(f"Stock on {day}", "\n".join(lines), None, [settings.OWNER_EMAIL])
     _note(request, "stock_report", f"{copies} copies in stock")
     return copies
+
+
+@task(queue="emails", cron="0 3 * * *", timezone="Europe/Zurich")
+def nightly_report(request: CloudTaskRequest) -> None:
+    """Tell the owner each night what was ordered."""
+    orders = Order.objects.count()
+    send_mail("Orders so far", f"{orders} orders", None, [settings.OWNER_EMAIL])
+    _note(request, "nightly_report", f"{orders} orders so far")
+
+
+@schedule("0 4 * * SUN", timezone="Europe/Zurich", kwargs={"days": 30})
+@task
+def clean_up(request: CloudTaskRequest, days: int) -> None:
+    """Forget each week what is old."""
+    old = Event.objects.filter(created_at__lt=now() - timedelta(days=days))
+    deleted, _ = old.delete()
+    _note(request, "clean_up", f"{deleted} old notes deleted")
 
 
 def _find(request: CloudTaskRequest, task_name: str, order_id: int) -> Order:

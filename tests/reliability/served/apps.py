@@ -2,7 +2,7 @@
 
 import os
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -18,6 +18,7 @@ class ServedConfig(AppConfig):
         from tests.reliability.served import points
 
         _hasten()
+        _move_clock()
         points.install()
         bug = os.environ.get("RELIABILITY_BUG")
         if bug:
@@ -34,6 +35,29 @@ def _hasten() -> None:
     recovery.GRACE = timedelta(seconds=float(os.environ["RELIABILITY_GRACE"]))
     outbox.PAUSE = timedelta(seconds=1)
     records.SEND_AFTER = timedelta(seconds=2)
+
+
+def _move_clock() -> None:
+    """Have the clock of the package follow the harness's."""
+    from django.conf import settings
+
+    from cloudtask.conf import clock
+    from cloudtask.results import records
+    from cloudtask.results.verbs import add
+
+    real, make_row = clock.now, records.make_row
+
+    def now() -> datetime:
+        with open(settings.CLOCK) as file:
+            return real() + timedelta(seconds=float(file.read() or 0))
+
+    def make_row_by_clock_of_database(*args: Any) -> Any:
+        row = make_row(*args)
+        row.send_at = real() + records.SEND_AFTER
+        return row
+
+    clock.now = now
+    add.make_row = make_row_by_clock_of_database
 
 
 def _ack_while_running() -> None:
@@ -93,6 +117,15 @@ def _select_then_update() -> None:
             return claim.run(**values) if is_free else 0
 
     claiming._CLAIM = Naive()  # type: ignore[assignment]
+
+
+def _take_any_alarm() -> None:
+    from cloudtask.results.database.statements import Update, bind
+    from cloudtask.results.verbs import claim as claiming
+
+    claiming._CLAIM = Update(
+        lambda: (claiming.select_claimable(bind("id")), claiming.make_claim_values())
+    )
 
 
 def _refuse_duplicates() -> None:
@@ -189,6 +222,7 @@ BUGS = {
     "sweeper without mark": _no_mark,
     "no heartbeat": _no_heartbeat,
     "select then update": _select_then_update,
+    "any alarm taken": _take_any_alarm,
     "end tried once": _end_once,
     "end on the task's connection": _trust_connections,
     "unchecked progress": _trust_progress,

@@ -13,6 +13,7 @@ USE_TZ = True
 INSTALLED_APPS = [
     "cloudtask",
     "cloudtask.results",
+    "cloudtask.schedules",
     "tests.reliability.served.apps.ServedConfig",
 ]
 _OPTIONS = {
@@ -60,6 +61,8 @@ LOGGING = {
 RUNS = os.environ["RELIABILITY_RUNS"]
 #: Folder of the points where a process is to die or to wait.
 POINTS = os.environ["RELIABILITY_POINTS"]
+#: File that says by how many seconds the clock was moved.
+CLOCK = os.environ["RELIABILITY_CLOCK"]
 #: Seconds that a lease holds.
 LEASE = float(os.environ["RELIABILITY_LEASE"])
 #: Bytes that a server's process may have; 0 is no limit.

@@ -12,6 +12,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from time import time
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -23,7 +25,7 @@ from django.db import (
     connections,
 )
 
-from cloudtask import CloudTaskRequest, RetryPolicy, task
+from cloudtask import CloudTaskRequest, Retry, RetryPolicy, task
 from tests.reliability.served import untidy
 from tests.reliability.served.models import Effect
 from tests.reliability.served.notes import note
@@ -151,6 +153,17 @@ def falter(request: CloudTaskRequest, seconds: float) -> None:
 
 
 @task
+def postpone(request: CloudTaskRequest, seconds: float) -> str:
+    """Ask for another time, so much later, and be done then."""
+    with run(request):
+        have_effect(request)
+        if request.arming.number == 0:
+            note("postponed", request.id, until=time() + seconds)
+            raise Retry("not yet", after=timedelta(seconds=seconds))
+    return request.id
+
+
+@task
 def poison(request: CloudTaskRequest, seconds: float) -> None:
     """End the process that runs it."""
     note("begin", request.id)
@@ -177,6 +190,11 @@ def recurse(request: CloudTaskRequest, seconds: float) -> None:
 
 def _deeper(depth: int) -> int:
     return _deeper(depth + 1) + 1
+
+
+@task
+def look_in(request: CloudTaskRequest) -> None:
+    """What schedules run: nothing."""
 
 
 @task

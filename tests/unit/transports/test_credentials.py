@@ -234,6 +234,7 @@ def test_certificates_of_clients_are_used(
 ) -> None:
     plugin = google_credentials.Plugin(Settings(credentials=account))
     google_channel._make_secure_channel(
+        google_channel.CLOUD_TASKS,
         plugin,
         "cloudtasks.mtls.googleapis.com:443",
         credentials=plugin.credentials,

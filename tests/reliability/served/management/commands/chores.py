@@ -23,6 +23,7 @@ from cloudtask.exceptions import ServiceUnavailable
 from cloudtask.results import control, sending
 from cloudtask.results.models import TaskRecord
 from cloudtask.results.sweeping import LIMIT, sweep
+from cloudtask.schedules import schedule_task
 from cloudtask.transports.google import GoogleTransport
 from tests.reliability.served import points, tasks
 from tests.reliability.served.models import Order
@@ -76,6 +77,20 @@ def enqueue_unsent(number: int) -> None:
 
 def _no_service(transport: GoogleTransport, task: Any) -> NoReturn:
     raise ServiceUnavailable("not now", queue_path=task.route.queue_path)
+
+
+def schedule(wanted: list[tuple[str, str, str]]) -> None:
+    """
+    Schedule a task again and again.
+
+    Args:
+        wanted: Of each schedule its name, its cron, and its time zone.
+    """
+    for start in range(0, len(wanted), 100):
+        # What one transaction arms goes out in one call.
+        with transaction.atomic():
+            for name, cron, zone in wanted[start : start + 100]:
+                schedule_task(tasks.look_in, cron, name=name, timezone=zone)
 
 
 def redrive() -> int:
@@ -157,7 +172,10 @@ def _answer(pid: int, reading: int) -> Any:
 
 CHORES: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (migrate, enqueue, enqueue_unsent, redrive, keep_sweeping, transact)
+    for each in (
+        *(migrate, enqueue, enqueue_unsent, schedule),
+        *(redrive, keep_sweeping, transact),
+    )
 }
 
 
