@@ -38,8 +38,10 @@ if "cloudtask.results" not in settings.INSTALLED_APPS:
     sys.meta_path.insert(0, _WithoutResults)
     collect_ignore = [
         *("results", "results_admin", "results_commands", "reliability"),
-        *("schedules_admin", "schedules_importers"),
+        *("schedules_admin", "schedules_commands", "schedules_engine"),
+        *("schedules", "schedules_importers"),
         "seeds/test_django_tasks_google_results.py",
+        "seeds/test_django_tasks_google_schedules.py",
         *(
             f"field/{path.name}"
             for path in Path(__file__).parent.glob("field/test_*.py")
