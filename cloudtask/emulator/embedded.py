@@ -24,34 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
     from types import TracebackType
-    from typing import TypedDict
 
-    from cloudtask.emulator.options import OptionArguments
+    from cloudtask.emulator.options import (
+        Duration,
+        FaultArguments,
+        OptionArguments,
+    )
     from cloudtask.emulator.scheduler.instrument import JobView
     from cloudtask.emulator.scheduler.sending.attempts import JobAttempt
     from cloudtask.emulator.tasks.engine.engine import Engine
     from cloudtask.emulator.tasks.faults import FaultKind
     from cloudtask.emulator.tasks.instrument import QueueView
     from cloudtask.emulator.tasks.sending.journal import Attempt
-
-    class _FaultOptions(TypedDict, total=False):
-        queue: str | None
-        task: str | None
-        method: str | None
-        times: int | None
-        skip: int
-        probability: float
-        delay: timedelta
-
-    class _Duration(TypedDict, total=False):
-        days: float
-        hours: float
-        minutes: float
-        seconds: float
-        milliseconds: float
-        microseconds: float
-        weeks: float
-
 
 T = TypeVar("T")
 
@@ -255,7 +239,7 @@ class Emulator:
         self._journal.wait_for(predicate, timeout)
 
     def advance(
-        self, *, timeout: float = 10, **duration: Unpack[_Duration]
+        self, *, timeout: float = 10, **duration: Unpack[Duration]
     ) -> list[Attempt]:
         """
         Move the clock by a duration, as for timedelta: `advance(hours=1)`.
@@ -298,7 +282,7 @@ class Emulator:
         """
         self._call(self._runtime.tasks.instrument.reset)
 
-    def inject(self, kind: FaultKind, **options: Unpack[_FaultOptions]) -> Fault:
+    def inject(self, kind: FaultKind, **options: Unpack[FaultArguments]) -> Fault:
         """
         Let something go wrong: `inject("timeout", queue="emails", times=2)`.
 

@@ -70,3 +70,27 @@ class OptionArguments(TypedDict, total=False):
     stop_grace: timedelta
     on_attempt: Callable[[Attempt], object] | None
     on_job_attempt: Callable[[JobAttempt], object] | None
+
+
+class FaultArguments(TypedDict, total=False):
+    """The options of a fault. See Fault."""
+
+    queue: str | None
+    task: str | None
+    method: str | None
+    times: int | None
+    skip: int
+    probability: float
+    delay: timedelta
+
+
+class Duration(TypedDict, total=False):
+    """The arguments of a timedelta."""
+
+    days: float
+    hours: float
+    minutes: float
+    seconds: float
+    milliseconds: float
+    microseconds: float
+    weeks: float

@@ -28,7 +28,7 @@ CHILD = "tests.emulator.crash_child"
 
 _ROOT = Path(__file__).parents[2]
 _READY = re.compile(r"emulator ready: gRPC (\S+), REST and page http://([^/\s]+)/")
-_READY_LINES = 5
+_READY_LINES = 7
 
 
 class EmulatorProcess:
