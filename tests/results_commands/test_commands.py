@@ -377,7 +377,7 @@ def test_without_the_app_there_is_the_emulator_alone(settings: Any) -> None:
         run("sweep")
 
 
-def test_both_apps_bring_their_actions() -> None:
+def test_all_apps_bring_their_actions() -> None:
     names = [action.name for action in find_actions()]
 
-    assert names == ["emulator", "sweep", "cancel", "redrive", "prune"]
+    assert names == ["emulator", "sweep", "cancel", "redrive", "prune", "schedules"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloudtask.conf import get_settings
 from cloudtask.dispatch.execution import run
 from cloudtask.dispatch.kinds import find_kind, make_attempt
 from cloudtask.dispatch.outcomes import Status
@@ -25,6 +26,7 @@ from cloudtask.schedules.models import ScheduledTask, Slot
 from cloudtask.schedules.slots import decide_due
 from cloudtask.schedules.sweeping import find_late
 from cloudtask.schedules.ticks import make_standing_tick
+from cloudtask.transports.google import GoogleTransport
 from cloudtask.transports.memory import MemoryTransport
 from tests.backends import tasks as django_tasks
 from tests.schedules.conftest import MovedClock
@@ -187,6 +189,14 @@ def test_a_queue_may_have_a_clock_of_its_own(
     row = hourly()
     queue.drain(at(6, 1, 15))
     assert states(row) == dict.fromkeys(["13:00", "14:00", "15:00"], "enqueued")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", None])
+def test_only_an_emulator_has_a_clock_of_its_own(
+    settings: Any, host: str | None
+) -> None:
+    settings.CLOUDTASK = {**settings.CLOUDTASK, "EMULATOR_HOST": host}
+    assert GoogleTransport(get_settings()).has_own_clock is (host is not None)
 
 
 def test_a_yearly_schedule_is_armed_in_hops(

@@ -45,7 +45,8 @@ class Swept:
     others: int = 0  # What other apps had left behind.
 
 
-_passes: list[Callable[[int], Iterator[Callable[[], int]]]] = []
+#: Each once, in the order of their registration.
+_passes: dict[Callable[[int], Iterator[Callable[[], int]]], None] = {}
 
 
 def register(find: Callable[[int], Iterator[Callable[[], int]]]) -> None:
@@ -56,8 +57,7 @@ def register(find: Callable[[int], Iterator[Callable[[], int]]]) -> None:
         find: Gets the most things to find, and yields what does each. That
             returns how many things it did.
     """
-    if find not in _passes:
-        _passes.append(find)
+    _passes[find] = None
 
 
 def sweep(limit: int = LIMIT) -> Swept:
