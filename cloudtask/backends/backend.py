@@ -12,7 +12,7 @@ from cloudtask import checks
 from cloudtask.backends import kind  # noqa: F401 - registers itself
 from cloudtask.backends.attempts import make_attempt
 from cloudtask.backends.base import ConfiguredBackend
-from cloudtask.backends.borders import border_problem, check_border
+from cloudtask.backends.borders import check_border, find_border_problem
 from cloudtask.backends.definitions import CloudTask
 from cloudtask.backends.finding import check_path, restore_task
 from cloudtask.backends.options import check_policies, find_queue, find_task_time
@@ -312,7 +312,7 @@ class CloudTasksBackend(ConfiguredBackend):
     def _find_route(
         self, settings: Settings, transport: Transport, task: Task[..., Any]
     ) -> Route:
-        problem = border_problem(task, self.alias)
+        problem = find_border_problem(task, self.alias)
         if problem is not None:
             raise InvalidTask(problem)
         target = transport.target(settings)

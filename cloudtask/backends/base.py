@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from cloudtask.conf import get_backend_settings
 from cloudtask.exceptions import InvalidCredentials
 from cloudtask.framework import BaseTaskBackend, InvalidTask, task_backends
-from cloudtask.privacy.redaction import sensitive_problem
+from cloudtask.privacy.redaction import find_sensitive_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class ConfiguredBackend(BaseTaskBackend):
                 f"{task.module_path} is a generator: calling it runs nothing of it."
             )
         names = getattr(task, "sensitive", ())
-        problem = sensitive_problem(task.func, names, int(task.takes_context))
+        problem = find_sensitive_problem(task.func, names, int(task.takes_context))
         if problem is not None:
             raise InvalidTask(f"{task.module_path}: sensitive= {problem}")
 

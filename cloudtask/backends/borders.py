@@ -40,12 +40,12 @@ def check_border(payload: Payload, backend: str) -> None:
         MetadataUnavailable: Nobody can tell now.
     """
     # The task as it is declared: using() names the backend that it crosses to.
-    problem = border_problem(find_task(payload.task), backend)
+    problem = find_border_problem(find_task(payload.task), backend)
     if problem is not None:
         raise InvalidCredentials(problem)
 
 
-def border_problem(task: Task, backend: str) -> str | None:  # type: ignore[type-arg]
+def find_border_problem(task: Task, backend: str) -> str | None:  # type: ignore[type-arg]
     """
     Why a task may not run through a backend; None if it may.
 

@@ -11,7 +11,7 @@ from cloudtask.enqueue.schedule_time import find_schedule_time
 from cloudtask.exceptions import CloudTaskError
 from cloudtask.framework import DEFAULT_TASK_QUEUE_NAME, InvalidTask, Task
 from cloudtask.wire.retry import RetryPolicy
-from cloudtask.wire.task_fields import deadline_problem
+from cloudtask.wire.task_fields import find_deadline_problem
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,7 +68,7 @@ def check_policies(task: Task[..., Any]) -> None:
     """
     # A task of another backend, sent here by using(), has none.
     timeout, retry = getattr(task, "timeout", None), getattr(task, "retry", None)
-    problem = deadline_problem(timeout) if timeout is not None else None
+    problem = find_deadline_problem(timeout) if timeout is not None else None
     if problem is not None:
         raise InvalidTask(f"{task.module_path}: timeout= {problem}")
     if retry is not None and not isinstance(retry, RetryPolicy):

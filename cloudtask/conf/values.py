@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from cloudtask.exceptions import ConfigurationError
-from cloudtask.wire.task_fields import deadline_problem, url_problem
+from cloudtask.wire.task_fields import find_deadline_problem, find_url_problem
 
 
 def check_text(key: str, value: object) -> str:
@@ -94,7 +94,7 @@ def check_email(key: str, value: object) -> str:
 
 def check_url(key: str, value: object) -> str:
     """Accept a URL that Cloud Tasks can dispatch to."""
-    problem = url_problem(value)
+    problem = find_url_problem(value)
     if problem:
         raise ConfigurationError(key, problem)
     return str(value)
@@ -131,7 +131,7 @@ def check_boolean(key: str, value: object) -> bool:
 
 def check_deadline(key: str, value: object) -> timedelta:
     """Accept a dispatch deadline, from 15 seconds to 30 minutes."""
-    problem = deadline_problem(value)
+    problem = find_deadline_problem(value)
     if problem or not isinstance(value, timedelta):
         raise ConfigurationError(key, problem or "")
     return value

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import InvalidTask
 from cloudtask.wire import naming
-from cloudtask.wire.headers import MAX_HEADER_BYTES, header_problem
+from cloudtask.wire.headers import MAX_HEADER_BYTES, find_header_problem
 from cloudtask.wire.payload import MAX_PATH_LENGTH
 from cloudtask.wire.retry import RetryPolicy
 from cloudtask.wire.stored_size import count_header_bytes
-from cloudtask.wire.task_fields import deadline_problem, url_problem
+from cloudtask.wire.task_fields import find_deadline_problem, find_url_problem
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -74,7 +74,7 @@ def check_options(path: str, options: TaskOptions) -> None:
     if isinstance(options.named, str):
         naming.check_key(path, options.named)
     if options.deadline is not None:
-        _check(path, "deadline", deadline_problem(options.deadline))
+        _check(path, "deadline", find_deadline_problem(options.deadline))
     _check_pairs(path, options)
     _check_headers(path, options.headers or {})
 
@@ -106,7 +106,7 @@ def check_url(path: str, url: object) -> None:
     Raises:
         InvalidTask: No task can be dispatched to it.
     """
-    _check(path, "the URL", url_problem(url))
+    _check(path, "the URL", find_url_problem(url))
 
 
 def _check_kinds(path: str, options: TaskOptions) -> None:
@@ -126,10 +126,10 @@ def _is_a(kind: Any, value: object) -> bool:
 def _check_paths(path: str, options: TaskOptions) -> None:
     for name in (options.path, *options.aliases):
         if name is not None:
-            _check(path, f"the path {name!r}", _path_problem(name))
+            _check(path, f"the path {name!r}", _find_path_problem(name))
 
 
-def _path_problem(path: object) -> str | None:
+def _find_path_problem(path: object) -> str | None:
     if not isinstance(path, str) or not 0 < len(path) <= MAX_PATH_LENGTH:
         return f"must be a string of 1 to {MAX_PATH_LENGTH} characters."
     if not path.isprintable() or " " in path:
@@ -151,7 +151,7 @@ def _check_pairs(path: str, options: TaskOptions) -> None:
 
 def _check_headers(path: str, headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
-        _check(path, f"header {name!r}", header_problem(name, value))
+        _check(path, f"header {name!r}", find_header_problem(name, value))
     size = sum(count_header_bytes(name, value) for name, value in headers.items())
     if size > MAX_HEADER_BYTES:
         raise InvalidTask(

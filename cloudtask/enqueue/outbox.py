@@ -136,7 +136,7 @@ class KeptDelivery(Delivery):
         batch.send([self])
 
     def _note_sent(self, name: str) -> None:
-        self._store.sent({self.task.id: name})
+        self._store.note_sent({self.task.id: name})
 
     def _leave_for_later(self, error: BaseException) -> bool:
         """Have the task sent later, if this error may pass."""
@@ -190,12 +190,12 @@ class Batch:
             if isinstance(answer, str)
         }
         if names:
-            self._store.sent(names)
+            self._store.note_sent(names)
         for each, answer in zip(deliveries, answers, strict=True):
             each.settle(answer)
 
     def _select_committed(self, some: Sequence[KeptDelivery]) -> list[KeptDelivery]:
-        unsent = self._store.unsent([each.task.id for each in some])
+        unsent = self._store.select_unsent([each.task.id for each in some])
         return [each for each in some if each.task.id in unsent]
 
 

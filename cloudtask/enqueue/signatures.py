@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from cloudtask.exceptions import InvalidTask
-from cloudtask.privacy.redaction import sensitive_problem
+from cloudtask.privacy.redaction import find_sensitive_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def check_sensitive(func: Callable[..., Any], names: object) -> None:
     if not names:
         return
     _task_signature(func)
-    problem = sensitive_problem(func, names, leading=1)
+    problem = find_sensitive_problem(func, names, leading=1)
     if problem is not None:
         path = f"{func.__module__}.{func.__qualname__}"
         raise InvalidTask(f"{path}: sensitive= {problem}")

@@ -74,7 +74,7 @@ class Sensitive:
         return name is None or name in self._names
 
 
-def sensitive_problem(
+def find_sensitive_problem(
     func: Callable[..., Any], names: object, leading: int
 ) -> str | None:
     """What is wrong with the names of sensitive arguments, or None."""

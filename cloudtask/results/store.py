@@ -43,7 +43,7 @@ class DatabaseStore(ResultStore):
         with explain_missing_tables():
             add_row(payload, task)
 
-    def unsent(self, ids: Collection[str]) -> Collection[str]:
+    def select_unsent(self, ids: Collection[str]) -> Collection[str]:
         """
         Those of these tasks that are committed and to be sent.
 
@@ -56,7 +56,7 @@ class DatabaseStore(ResultStore):
             logger.warning("%d tasks are sent later: %r", len(ids), error)
             return ()
 
-    def sent(self, names: Mapping[str, str]) -> None:
+    def note_sent(self, names: Mapping[str, str]) -> None:
         """Note the names of tasks. What cannot be noted is logged."""
         try:
             note_sent(names)

@@ -149,11 +149,11 @@ class ResultStore:
     def add(self, payload: Payload, task: OutgoingTask) -> None:
         """Keep a task that is to be sent."""
 
-    def unsent(self, ids: Collection[str]) -> Collection[str]:
+    def select_unsent(self, ids: Collection[str]) -> Collection[str]:
         """Those of these tasks that are committed and to be sent."""
         return ()
 
-    def sent(self, names: Mapping[str, str]) -> None:
+    def note_sent(self, names: Mapping[str, str]) -> None:
         """Note that Cloud Tasks has tasks: their full names by their ids."""
 
     def drop(self, payload: Payload) -> None:

@@ -52,7 +52,7 @@ _OWN_HEADERS = frozenset(
 _OWN_PREFIXES = ("x-google-", "x-appengine-", "x-cloudtasks-")
 
 
-def header_problem(name: object, value: object) -> str | None:
+def find_header_problem(name: object, value: object) -> str | None:
     """What is wrong with a task's header, or None."""
     if not isinstance(name, str) or _HEADER.fullmatch(name) is None:
         return "is not a header name."

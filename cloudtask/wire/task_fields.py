@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from cloudtask.wire.limits import MAX_DEADLINE, MAX_URL_LENGTH, MIN_DEADLINE
 
 
-def deadline_problem(value: object) -> str | None:
+def find_deadline_problem(value: object) -> str | None:
     """What is wrong with a dispatch deadline, or None."""
     if isinstance(value, timedelta) and MIN_DEADLINE <= value <= MAX_DEADLINE:
         return None
     return f"must be a timedelta from 15 seconds to 30 minutes, not {value!r}."
 
 
-def url_problem(value: object) -> str | None:
+def find_url_problem(value: object) -> str | None:
     """What is wrong with a target URL, or None."""
     if not isinstance(value, str):
         return f"must be a URL, not {value!r}."

@@ -104,12 +104,12 @@ class FakeStore(ResultStore):
         inside = connections[self.database].in_atomic_block
         self.calls.append(("add", payload, task.name, inside))
 
-    def unsent(self, ids: Collection[str]) -> Collection[str]:
-        self.calls.append(("unsent", *ids))
+    def select_unsent(self, ids: Collection[str]) -> Collection[str]:
+        self.calls.append(("select_unsent", *ids))
         return [each for each in ids if each not in self.rolled_back]
 
-    def sent(self, names: Mapping[str, str]) -> None:
-        self.calls.append(("sent", dict(names)))
+    def note_sent(self, names: Mapping[str, str]) -> None:
+        self.calls.append(("note_sent", dict(names)))
 
     def drop(self, payload: Payload) -> None:
         self.calls.append(("drop", payload))

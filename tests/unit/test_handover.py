@@ -497,7 +497,7 @@ def test_what_was_sent_is_forgotten_if_its_caller_is_not_told(
         async_to_sync(handover(queue, print, store=store, aon_sent=tell).amake)(
             waits=False
         )
-    assert store.words == ["add", "sent", "drop"]
+    assert store.words == ["add", "note_sent", "drop"]
 
 
 def test_async_code_gets_the_error_of_what_is_not_accepted(
@@ -577,7 +577,7 @@ def test_a_task_is_kept_in_the_transaction_that_enqueues_it(
         assert store.calls == [("add", PAYLOAD, NAME, True)]
         assert (names, queue.tasks) == ([], [])
 
-    assert store.calls[1:] == [("sent", {PAYLOAD.id: NAME})]
+    assert store.calls[1:] == [("note_sent", {PAYLOAD.id: NAME})]
     assert names == [stored.name for stored in queue.tasks] == [NAME]
 
 
@@ -592,13 +592,13 @@ def test_a_store_in_another_database_is_told_after_the_commit(
         assert (names, store.calls) == ([], [])
     assert store.calls == [
         ("add", PAYLOAD, NAME, False),
-        ("sent", {PAYLOAD.id: NAME}),
+        ("note_sent", {PAYLOAD.id: NAME}),
     ]
     assert names == [NAME]
 
     with rolled_back():
         make(queue, task_id="2", store=store)
-    assert store.words == ["add", "sent"]
+    assert store.words == ["add", "note_sent"]
 
 
 def test_a_store_in_another_database_keeps_what_cannot_be_sent_at_the_commit(
@@ -655,7 +655,7 @@ def test_a_task_that_waits_for_nothing_is_kept_and_then_sent(
 
     assert store.calls == [
         ("add", PAYLOAD, NAME, False),
-        ("sent", {PAYLOAD.id: NAME}),
+        ("note_sent", {PAYLOAD.id: NAME}),
     ]
     assert [stored.name for stored in queue.tasks] == [NAME]
 
@@ -667,7 +667,7 @@ def test_a_task_that_is_not_to_wait_is_sent_inside_the_transaction(
 
     with transaction.atomic():
         assert make(queue, waits=False, store=store) == [NAME]
-        assert store.words == ["add", "sent"]
+        assert store.words == ["add", "note_sent"]
 
 
 @pytest.mark.parametrize("error", REFUSED, ids=lambda error: type(error).__name__)
@@ -785,11 +785,11 @@ def test_a_bound_task_is_kept_by_the_store_of_the_settings(
     enqueued = enqueue(add(1), using="other")
 
     [(_, payload, _, inside), sent] = store.calls
-    assert store.words == ["add", "sent"]
+    assert store.words == ["add", "note_sent"]
     assert payload == queue.tasks[0].payload
     assert payload.id == enqueued.id
     assert inside is False
-    assert sent == ("sent", {payload.id: enqueued.name})
+    assert sent == ("note_sent", {payload.id: enqueued.name})
 
 
 # Several of one transaction
@@ -881,8 +881,8 @@ def test_all_tasks_of_a_transaction_are_sent_together(
     assert enqueue.calls == ["abc", "def", "g"]
     assert "".join(enqueue.names) == "abcdefg"
     # Each call is noted before the next is made.
-    assert store.words[7:] == ["unsent", "sent"] * 3
-    assert told(store, "sent") == ["abc", "def", "g"]
+    assert store.words[7:] == ["select_unsent", "note_sent"] * 3
+    assert told(store, "note_sent") == ["abc", "def", "g"]
     # And all are made with the same patience.
     assert isinstance(enqueue.transport, Batching)
     assert len(set(enqueue.transport.patiences)) == 1
@@ -905,7 +905,7 @@ def test_nothing_is_asked_about_a_task_that_is_alone(
         enqueue("a")
 
     assert enqueue.calls == ["a"]
-    assert store.words == ["add", "sent"]
+    assert store.words == ["add", "note_sent"]
 
 
 def test_tasks_that_the_store_does_not_have_are_not_sent(
@@ -928,7 +928,7 @@ def test_what_was_rolled_back_before_is_not_even_asked_about(
         enqueue("cd")
 
     assert enqueue.calls == ["cd"]
-    assert told(store, "unsent") == ["cd"]
+    assert told(store, "select_unsent") == ["cd"]
 
 
 def test_what_was_rolled_back_after_is_not_sent(
@@ -976,7 +976,7 @@ def test_a_store_in_another_database_is_told_of_each(enqueue: Enqueuer) -> None:
         enqueue("ab")
 
     assert enqueue.calls == ["a", "b"]
-    assert store.words == ["add", "sent", "add", "sent"]
+    assert store.words == ["add", "note_sent", "add", "note_sent"]
 
 
 def test_each_task_of_many_is_told_what_came_of_it(
@@ -991,7 +991,7 @@ def test_each_task_of_many_is_told_what_came_of_it(
         enqueue("de")
 
     assert list(enqueue.names) == ["b"]
-    assert told(store, "sent") == ["b"]
+    assert told(store, "note_sent") == ["b"]
     assert [call[1].id for call in store.calls if call[0] == "drop"] == ["c"]
     assert caplog.messages == [
         "task=tests.tasks.add id=a is kept, and sent later: try later",

@@ -70,8 +70,8 @@ def test_who_registers_chooses_the_store_by_the_settings() -> None:
 def test_the_store_that_keeps_nothing_lets_every_attempt_run() -> None:
     task = outgoing_task(queue_path="projects/p/locations/l/queues/q")
     NO_STORE.add(PAYLOAD, task)
-    NO_STORE.sent({PAYLOAD.id: "name"})
-    assert list(NO_STORE.unsent([PAYLOAD.id])) == []
+    NO_STORE.note_sent({PAYLOAD.id: "name"})
+    assert list(NO_STORE.select_unsent([PAYLOAD.id])) == []
     claim = NO_STORE.claim(PAYLOAD, CloudTaskRequest(id=PAYLOAD.id))
     claim.progress(1, 2, "half")
 

@@ -16,9 +16,9 @@ from cloudtask.conf.table import CORE_ROWS, get_all_rows
 from cloudtask.exceptions import ConfigurationError
 from cloudtask.results import settings as results
 from cloudtask.schedules import settings as schedules
-from cloudtask.wire.headers import header_problem
+from cloudtask.wire.headers import find_header_problem
 from cloudtask.wire.limits import MAX_URL_LENGTH
-from cloudtask.wire.task_fields import deadline_problem, url_problem
+from cloudtask.wire.task_fields import find_deadline_problem, find_url_problem
 
 ROWS = get_all_rows()
 MINUTE = timedelta(minutes=1)
@@ -432,7 +432,7 @@ SPACES = "must have neither a fragment nor spaces, not {!r}."
     ],
 )
 def test_a_url_leads_to_a_host(value: object, problem: str | None) -> None:
-    assert url_problem(value) == (problem and problem.format(value))
+    assert find_url_problem(value) == (problem and problem.format(value))
 
 
 @pytest.mark.parametrize(
@@ -454,7 +454,7 @@ def test_a_url_leads_to_a_host(value: object, problem: str | None) -> None:
     ],
 )
 def test_a_password_in_a_url_is_not_shown(value: str, problem: str) -> None:
-    assert url_problem(value) == problem
+    assert find_url_problem(value) == problem
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_a_password_in_a_url_is_not_shown(value: str, problem: str) -> None:
     ],
 )
 def test_a_deadline_has_the_range_of_http_targets(value: object, valid: bool) -> None:
-    problem = deadline_problem(value)
+    problem = find_deadline_problem(value)
 
     assert (problem is None) is valid
     if not valid:
@@ -506,7 +506,7 @@ NO_VALUE = "must have a value of printable ASCII characters."
 def test_a_header_is_printable_ascii(
     name: object, value: object, problem: str | None
 ) -> None:
-    assert header_problem(name, value) == problem
+    assert find_header_problem(name, value) == problem
 
 
 @pytest.mark.parametrize(
@@ -531,6 +531,6 @@ def test_a_header_is_printable_ascii(
     ],
 )
 def test_headers_that_are_set_elsewhere_are_refused(name: str) -> None:
-    assert header_problem(name, "x") == (
+    assert find_header_problem(name, "x") == (
         "is set by cloudtask or by Cloud Tasks. Leave it out."
     )
