@@ -45,6 +45,7 @@ INSTALLED = '"cloudtask",'
 #: Setup: "Add the app", with those that the admin needs.
 APPS = f"""{INSTALLED}
     "cloudtask.results",
+    "cloudtask.schedules",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

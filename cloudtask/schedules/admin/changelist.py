@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Lower
 
 from cloudtask.results.models import TaskRecord
 from cloudtask.schedules.models import ScheduledTask, Slot
@@ -14,6 +15,7 @@ from cloudtask.schedules.models import ScheduledTask, Slot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
 #: What a URL may ask the list for: what its filters ask, and the key.
@@ -75,3 +77,13 @@ class PathFilter(admin.SimpleListFilter):
         if self.value() is None:
             return queryset
         return queryset.filter(path=self.value())
+
+
+def search(rows: QuerySet[ScheduledTask], text: str) -> QuerySet[ScheduledTask]:
+    """Select schedules whose name or path has each word of a text."""
+    # Our columns tell capitals apart on MySQL and MariaDB.
+    found = rows.annotate(found_name=Lower("name"), found_path=Lower("path"))
+    for word in text.lower().split():
+        is_here = Q(found_name__contains=word) | Q(found_path__contains=word)
+        found = found.filter(is_here)
+    return found

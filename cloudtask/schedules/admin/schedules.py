@@ -21,6 +21,7 @@ from cloudtask.schedules.admin.changelist import (
     PathFilter,
     ScheduleList,
     StateFilter,
+    search,
 )
 from cloudtask.schedules.admin.choices import find_task, list_choices
 from cloudtask.schedules.admin.detail import (
@@ -41,6 +42,7 @@ from cloudtask.schedules.models import ScheduledTask, Slot
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
     from cloudtask.planning.declarations import Schedulable
@@ -84,6 +86,12 @@ class ScheduleAdmin(SchedulePages):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """The list that reads the last slots."""
         return ScheduleList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ScheduledTask], search_term: str
+    ) -> tuple[QuerySet[ScheduledTask], bool]:
+        """Search for words in names and paths, in any case."""
+        return search(queryset, search_term), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
