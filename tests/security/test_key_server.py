@@ -70,9 +70,9 @@ def token(number: int = 0, kid: str = "current") -> dict[str, str]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait 5 seconds for a server that never answers."""
-    monkeypatch.setattr(keys, "FETCH_SECONDS", 0.1)
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Do not wait 5 seconds from now on for a server that never answers."""
+    return lambda: monkeypatch.setattr(keys, "FETCH_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -273,12 +273,13 @@ def test_a_refresh_lets_the_other_threads_pass(
 def test_stale_keys_serve_while_no_others_are_to_be_had(
     key_server: KeyServer,
     ticks: Clock,
-    impatient: None,
+    be_impatient: Callable[[], None],
     caplog: pytest.LogCaptureFixture,
     broken: Callable[..., None],
 ) -> None:
     key_set = KeySet(key_server.url)
     assert holds(key_set)
+    be_impatient()
     key_server.behave = broken
 
     for _ in range(3):
@@ -343,8 +344,12 @@ def test_keys_live_as_long_as_cache_control_says(
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_without_any_keys_a_token_that_may_hold_is_a_503_and_not_a_403(
-    google: KeyServer, impatient: None, send: Send, broken: Callable[..., None]
+    google: KeyServer,
+    be_impatient: Callable[[], None],
+    send: Send,
+    broken: Callable[..., None],
 ) -> None:
+    be_impatient()
     google.behave = broken
 
     answer = send(token(), Unreadable())
@@ -366,11 +371,12 @@ def test_nobody_listening_is_a_503(
 def test_an_outage_locks_nobody_out_whose_key_is_known(
     google: KeyServer,
     ticks: Clock,
-    impatient: None,
+    be_impatient: Callable[[], None],
     send: Send,
     broken: Callable[..., None],
 ) -> None:
     assert send(token(1)).status == 200
+    be_impatient()
     google.behave = broken
     ticks.now += keys.MAX_LIFETIME
 
