@@ -109,7 +109,8 @@ def database(
             _on_disk(name, tmp_path) if name in _SQLITE else _on_server(name, servers)
         )
         with _default(configured):
-            call_command("migrate", "cloudtask_results", verbosity=0)
+            for app in ("cloudtask_results", "cloudtask_schedules"):
+                call_command("migrate", app, verbosity=0)
             call_command(
                 "flush", interactive=False, verbosity=0, inhibit_post_migrate=True
             )
