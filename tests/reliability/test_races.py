@@ -12,6 +12,7 @@ from django.test import Client
 from cloudtask.results import leases
 from cloudtask.results.models import TaskRecord
 from cloudtask.wire.payload import Payload, encode, new_id
+from tests.reliability.harness import IS_LONG
 from tests.reliability.rivals import (
     ON_DISK,
     Rival,
@@ -82,17 +83,17 @@ def race_all(processes: int, count: int) -> None:
 
 @databases("postgresql", "mariadb")
 def test_of_two_processes_that_are_sent_one_task_one_runs_it() -> None:
-    race_all(2, 1000)
+    race_all(2, 1000 if IS_LONG else 200)
 
 
 @databases("postgresql repeatable read", "mariadb repeatable read", *ON_DISK)
 def test_one_runs_it_under_another_isolation_and_in_a_file() -> None:
-    race_all(2, 300)
+    race_all(2, 300 if IS_LONG else 100)
 
 
 @databases("postgresql", "mariadb")
 def test_of_eight_processes_that_are_sent_one_task_one_runs_it() -> None:
-    race_all(8, 100)
+    race_all(8, 100 if IS_LONG else 40)
 
 
 @databases(*ON_DISK)

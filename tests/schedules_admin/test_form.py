@@ -34,8 +34,6 @@ from tests.schedules_admin.samples import (
     told,
 )
 
-pytestmark = pytest.mark.django_db_backend
-
 #: What `everything` has to be given.
 REQUIRED = {
     "argument_number": "1",

@@ -22,8 +22,6 @@ from tests.schedules_admin.samples import (
 )
 from tests.schedules_admin.test_form import call, field
 
-pytestmark = pytest.mark.django_db_backend
-
 SECRET = "tok-12345678"
 
 
