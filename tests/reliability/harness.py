@@ -322,7 +322,8 @@ class Servers:
             return False
         pid = story.dice.choice(alive)
         # It cannot end its task between the look and the kill.
-        os.kill(pid, signal.SIGSTOP)
+        if not send_signal(pid, signal.SIGSTOP):
+            return False
         if pid not in story.busy or (spared and spared(pid)):
             os.kill(pid, signal.SIGCONT)
             return False
@@ -336,11 +337,20 @@ class Servers:
         story.dice.shuffle(pids)
         chosen = sorted(pids, key=lambda pid: -busy[pid])[:number]
         for pid in chosen:
-            os.kill(pid, signal.SIGSTOP)
+            send_signal(pid, signal.SIGSTOP)
         threading.Event().wait(seconds)
         for pid in chosen:
-            os.kill(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
         self.frozen += number
+
+
+def send_signal(pid: int, number: signal.Signals) -> bool:
+    """Send a signal; False if the process has ended by itself meanwhile."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def list_children(pid: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ import pytest
 
 from cloudtask.planning.plans import make_plan
 from tests.reliability.conftest import Scene
-from tests.reliability.harness import IS_LONG, poll
+from tests.reliability.harness import IS_LONG, poll, send_signal
 from tests.reliability.story import Story
 
 pytestmark = pytest.mark.reliability
@@ -129,12 +128,7 @@ def killing(story: Story) -> Iterator[Counter[str]]:
 
 
 def kill(story: Story, pids: list[int]) -> bool:
-    if not pids:
-        return False
-    with suppress(ProcessLookupError):
-        os.kill(story.dice.choice(pids), signal.SIGKILL)
-        return True
-    return False
+    return bool(pids) and send_signal(story.dice.choice(pids), signal.SIGKILL)
 
 
 def late_schedules(story: Story) -> list[object]:
