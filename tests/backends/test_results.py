@@ -115,7 +115,7 @@ def test_a_task_is_kept_and_said_to_be_sent(
     [sent] = queue.tasks
     assert store.calls == [
         ("add", sent.payload, None, False),
-        ("sent", {sent.payload.id: sent.name}),
+        ("note_sent", {sent.payload.id: sent.name}),
     ]
     assert (result.id, result.name) == (sent.payload.id, sent.name)
     assert [each.signal for each in told] == ["enqueued"]
