@@ -125,8 +125,8 @@ def stock_report(request: CloudTaskRequest, day: date) -> int:
 def nightly_report(request: CloudTaskRequest) -> None:
     """Tell the owner each night what was ordered."""
     orders = Order.objects.count()
-    send_mail("Orders so far", f"{orders} orders", None, [settings.OWNER_EMAIL])
-    _note(request, "nightly_report", f"{orders} orders so far")
+    send_mail("Orders so far", f"{orders} in all", None, [settings.OWNER_EMAIL])
+    _note(request, "nightly_report", f"orders so far: {orders}")
 
 
 @schedule("0 4 * * SUN", timezone="Europe/Zurich", kwargs={"days": 30})
