@@ -26,6 +26,8 @@ SCHEDULES, KILLS = (20_000, 100) if IS_LONG else (120, 12)
 DAY = timedelta(hours=24)
 #: By how much the clock is moved at once.
 STEP = timedelta(minutes=30 if IS_LONG else 240)
+#: Real seconds between two kills.
+PAUSES = (2, 6) if IS_LONG else (0.2, 0.6)
 #: Real seconds for one step.
 STEP_SECONDS = 600 if IS_LONG else 60
 ZONES = (
@@ -110,7 +112,7 @@ def killing(story: Story) -> Iterator[Counter[str]]:
 
     def kill_on() -> None:
         most = math.inf if IS_LONG else KILLS
-        while killed.total() < most and not over.wait(story.dice.uniform(0.2, 0.6)):
+        while killed.total() < most and not over.wait(story.dice.uniform(*PAUSES)):
             if story.dice.random() < 0.3:
                 killed["sweepers"] += kill(story, story.ground.sweeping())
             else:
