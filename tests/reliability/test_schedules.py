@@ -26,6 +26,8 @@ SCHEDULES, KILLS = (20_000, 100) if IS_LONG else (120, 12)
 DAY = timedelta(hours=24)
 #: By how much the clock is moved at once.
 STEP = timedelta(minutes=30 if IS_LONG else 240)
+#: One of so many schedules is due often.
+OFTEN = 400 if IS_LONG else 20
 #: Real seconds between two kills.
 PAUSES = (2, 6) if IS_LONG else (0.2, 0.6)
 #: Real seconds for one step.
@@ -97,9 +99,9 @@ def invent(story: Story, number: int) -> Wanted:
     dice = story.dice
     minute, hour = dice.randrange(60), dice.randrange(24)
     cron = f"{minute} {hour} * * *"
-    if number % 60 == 0:
+    if number % (3 * OFTEN) == 0:
         cron = "*/15 * * * *"
-    elif number % 20 == 0:
+    elif number % OFTEN == 0:
         cron = f"{minute} * * * *"
     return Wanted(f"schedule {number}", cron, dice.choice(ZONES))
 
