@@ -11,6 +11,7 @@ from django.test import override_settings
 
 import cloudtask
 from cloudtask import CloudTaskRequest, schedulable, schedule, task
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import InvalidSchedule, InvalidTask
 from cloudtask.planning import declarations
 from cloudtask.planning.declarations import Declaration, list_declared, list_problems
@@ -24,6 +25,9 @@ with override_settings(TASKS=TASKS):
 def _clean_declarations(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_declared", "_schedulable", "_problems"):
         monkeypatch.setattr(declarations, name, {})
+    # What is defined here is not left to the checks of others.
+    for name in ("_definitions", "_conflicts"):
+        monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
 
 def report(

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from cloudtask import schedule, task
 from cloudtask.conf import get_settings
 from cloudtask.dispatch import kinds
+from cloudtask.enqueue import registry
 from cloudtask.exceptions import (
     ConfigurationError,
     InvalidCredentials,
@@ -188,6 +189,7 @@ def test_results_are_kept_of_what_is_scheduled(
 ) -> None:
     for name in ("_declared", "_problems"):
         monkeypatch.setattr(declarations, name, {})
+    monkeypatch.setattr(registry, "_definitions", {})
     schedule("0 3 * * *")(task(path="shop.report")(lambda request: None))
     settings.CLOUDTASK = {**settings.CLOUDTASK, "RESULTS": results}
     found = [each for each in checks.run_checks() if each.id == "cloudtask.E032"]
