@@ -358,6 +358,20 @@ def test_the_sweeper_runs_what_has_waited(
     assert states(row)["14:00"] == "enqueued"
 
 
+def test_schedules_that_cannot_be_run_hold_up_no_others(
+    queue: MemoryTransport, moved: MovedClock
+) -> None:
+    for number in range(3):
+        hourly(name=f"gone {number}", cron="5 * * * *")
+    ScheduledTask.objects.update(path="shop.tasks.gone")
+    moved.move(minutes=1)
+    row = hourly(name="later", cron="30 * * * *")
+    queue.clear()
+    moved.move(hours=1)
+    assert any(sweep(limit=1).others for _ in range(200))
+    assert states(row) == {"12:30": "enqueued"}
+
+
 def test_old_slots_are_deleted(
     queue: MemoryTransport, moved: MovedClock, settings: Any
 ) -> None:
